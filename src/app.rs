@@ -1,0 +1,1 @@
+//! Wiring: the one module that may know every other (skeleton).

@@ -1,0 +1,213 @@
+//! A layer: the cache for late joiners and the list of shards that want its frames.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::FramePackets;
+use crate::vocab::{LayerId, TrackFormat};
+
+/// Names one attached sink of a layer: one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SinkId(pub usize);
+
+/// A shard's end of a layer: a bounded ring plus a wake-up.
+pub trait FrameSink: Send + Sync {
+    /// Takes the frame or says that the ring is full. Never blocks.
+    fn offer(&self, frame: &Arc<FramePackets>) -> Offered;
+}
+
+/// What became of an offered frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It is in the ring.
+    Taken,
+    /// The ring is full; the shard's viewers of this layer go on at the next key frame.
+    Full,
+    /// The shard is gone; the sink is detached.
+    Gone,
+}
+
+/// Asks whoever feeds the layer for a key frame: an encoder, or a publisher by PLI. Called without the layer's lock.
+pub trait KeyframeRequest: Send + Sync {
+    /// Sends the request. Never blocks.
+    fn request(&self);
+}
+
+/// How a viewer that joins gets its first picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// A key frame can be asked for: the cached key frame is shown, the live picture starts at the next.
+    OnRequest,
+    /// It cannot (a file, an RTSP camera): everything since the last key frame is kept, up to a bound, and replayed.
+    ReplayGroup,
+    /// Every packet stands alone (audio): nothing is cached.
+    Always,
+}
+
+/// Figures of one layer since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerFigures {
+    /// Frames (or bursts) written.
+    pub frames: u64,
+    /// Packets written.
+    pub packets: u64,
+    /// Payload bytes written.
+    pub bytes: u64,
+    /// Key frames among the frames.
+    pub key_frames: u64,
+    /// Requests for a key frame that were passed on.
+    pub key_requests: u64,
+    /// Offers that found a ring full.
+    pub overruns: u64,
+    /// Sinks attached now.
+    pub sinks: usize,
+}
+
+/// One encoding of a track and everything that is done for it once, however many watch.
+pub struct Layer {
+    id: LayerId,
+    format: TrackFormat,
+    refresh: Refresh,
+    source: Box<dyn KeyframeRequest>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sinks: Vec<(SinkId, Arc<dyn FrameSink>)>,
+    cache: Vec<Arc<FramePackets>>,
+    cache_bytes: usize,
+    cache_complete: bool,
+    last_request: Option<Instant>,
+    figures: LayerFigures,
+}
+
+impl Layer {
+    /// Requests for a key frame within this time of the last become one (boards.md §3.3).
+    pub const REQUEST_SPACING: Duration = Duration::from_millis(500);
+    /// Most payload bytes kept for late joiners. 4 MiB is 16 s at 2 Mbit/s.
+    pub const CACHE_BYTES: usize = 4 << 20;
+
+    /// A layer without frames yet.
+    pub fn new(id: LayerId, format: TrackFormat, refresh: Refresh, source: Box<dyn KeyframeRequest>) -> Self {
+        Self { id, format, refresh, source, state: Mutex::default() }
+    }
+
+    /// Which layer.
+    pub fn id(&self) -> LayerId {
+        self.id
+    }
+
+    /// How it is encoded.
+    pub fn format(&self) -> &TrackFormat {
+        &self.format
+    }
+
+    /// How joiners get their first picture.
+    pub fn refresh(&self) -> Refresh {
+        self.refresh
+    }
+
+    /// Caches the frame and offers it to every attached sink.
+    pub fn write(&self, frame: FramePackets) {
+        let frame = Arc::new(frame);
+        let mut state = self.lock();
+        state.figures.frames += 1;
+        state.figures.packets += frame.packets.len() as u64;
+        state.figures.key_frames += u64::from(frame.key);
+        let bytes: usize = frame.packets.iter().map(|packet| packet.payload.len()).sum();
+        state.figures.bytes += bytes as u64;
+        state.remember(self.refresh, &frame, bytes);
+        let mut overruns = 0;
+        state.sinks.retain(|(_, sink)| match sink.offer(&frame) {
+            Offered::Taken => true,
+            Offered::Full => {
+                overruns += 1;
+                true
+            }
+            Offered::Gone => false,
+        });
+        state.figures.overruns += overruns;
+        state.figures.sinks = state.sinks.len();
+    }
+
+    /// Adds a sink; frames written from now on are offered to it. Attaching twice replaces.
+    pub fn attach(&self, id: SinkId, sink: Arc<dyn FrameSink>) {
+        let mut state = self.lock();
+        state.sinks.retain(|(other, _)| *other != id);
+        state.sinks.push((id, sink));
+        state.figures.sinks = state.sinks.len();
+    }
+
+    /// Removes a sink.
+    pub fn detach(&self, id: SinkId) {
+        let mut state = self.lock();
+        state.sinks.retain(|(other, _)| *other != id);
+        state.figures.sinks = state.sinks.len();
+    }
+
+    /// What a joiner is sent first: the last key frame, or the group since it (see [`Refresh`]); empty when there is none
+    /// or it outgrew [`Self::CACHE_BYTES`]. The last element is the newest frame cached.
+    pub fn cached(&self) -> Vec<Arc<FramePackets>> {
+        let state = self.lock();
+        if state.cache_complete { state.cache.clone() } else { Vec::new() }
+    }
+
+    /// Passes a request for a key frame on, unless one was within [`Self::REQUEST_SPACING`]. Returns whether it did.
+    pub fn request_keyframe(&self, now: Instant) -> bool {
+        if self.refresh == Refresh::Always {
+            return false;
+        }
+        {
+            let mut state = self.lock();
+            if state.last_request.is_some_and(|last| now.saturating_duration_since(last) < Self::REQUEST_SPACING) {
+                return false;
+            }
+            state.last_request = Some(now);
+            state.figures.key_requests += 1;
+        }
+        self.source.request();
+        true
+    }
+
+    /// What happened so far.
+    pub fn figures(&self) -> LayerFigures {
+        self.lock().figures
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // no code that can panic runs under the lock, and every state is valid
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remember(&mut self, refresh: Refresh, frame: &Arc<FramePackets>, bytes: usize) {
+        match refresh {
+            Refresh::Always => return,
+            _ if frame.key => {
+                self.cache.clear();
+                self.cache_bytes = 0;
+                self.cache_complete = true;
+            }
+            Refresh::ReplayGroup => {}
+            // a publisher's key frame may span several bursts: those with the key frame's own time belong to it
+            Refresh::OnRequest => {
+                let same_frame = self.cache.first().is_some_and(|key| key.packets[0].timestamp == frame.packets[0].timestamp);
+                if !same_frame {
+                    return;
+                }
+            }
+        }
+        if !self.cache_complete {
+            return;
+        }
+        if self.cache_bytes + bytes > Layer::CACHE_BYTES {
+            self.cache.clear();
+            self.cache_complete = false;
+            return;
+        }
+        self.cache_bytes += bytes;
+        self.cache.push(Arc::clone(frame));
+    }
+}

@@ -1,0 +1,1 @@
+//! Router, API handlers, error body, page (skeleton).

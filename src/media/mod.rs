@@ -1,0 +1,144 @@
+//! Capture, codecs and devices: the only place that names `gstreamer` and `v4l`.
+//!
+//! [`Media`] owns every source. A viewer's demand is planned ([`plan`]), a pipeline is opened or shared, and the viewer gets
+//! the [`Layer`]s to attach to. A source without viewers is closed after a short grace. Encoded frames go from appsink to
+//! `Layer` on GStreamer's threads and pass nobody else.
+
+pub mod board;
+pub mod config;
+mod demand;
+pub mod device;
+mod element;
+mod pipeline;
+pub mod plan;
+mod sources;
+mod tap;
+
+pub use config::{MediaSourceConfig, SourceConfig, SourceKind, SourcesConfig};
+pub use sources::{Media, MediaError};
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::forward::Layer;
+use crate::vocab::{Codec, MediaKind, PeerId, SourceName};
+
+/// An order to the sources' owner.
+pub enum MediaCommand {
+    /// A viewer wants the source; answered once its layers exist (a camera or RTSP server may need seconds to open).
+    Demand {
+        /// The source.
+        source: SourceName,
+        /// Who wants it; released by the same id.
+        viewer: PeerId,
+        /// What the viewer can take.
+        wants: Wants,
+        /// The layers, or why not.
+        reply: oneshot::Sender<Result<Vec<PlannedTrack>, SourceError>>,
+    },
+    /// The viewer is gone.
+    Release {
+        /// The source.
+        source: SourceName,
+        /// The viewer.
+        viewer: PeerId,
+    },
+    /// Figures of all sources.
+    Figures {
+        /// Where to.
+        reply: oneshot::Sender<Vec<SourceFigures>>,
+    },
+}
+
+/// What a viewer can take, best first per kind. An empty list means the kind is not wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Video codecs.
+    pub video: Vec<Codec>,
+    /// Audio codecs.
+    pub audio: Vec<Codec>,
+}
+
+/// One track the viewer gets.
+#[derive(Clone)]
+pub struct PlannedTrack {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Where its packets come from; shared with other viewers of the same plan.
+    pub layer: Arc<Layer>,
+    /// The planner's choice and reason.
+    pub choice: plan::Choice,
+}
+
+/// Why a source gives nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No source of that name.
+    #[error("there is no source {0}")]
+    Unknown(SourceName),
+    /// The planner refuses: no codec in common, nothing installed that could make one.
+    #[error("{0}")]
+    Refused(plan::Refusal),
+    /// The device or file is not there.
+    #[error("{what} is missing")]
+    Missing {
+        /// The device, file or address.
+        what: String,
+    },
+    /// Another program holds the device.
+    #[error("{what} is in use by another program")]
+    Busy {
+        /// The device.
+        what: String,
+    },
+    /// An element is not installed.
+    #[error("GStreamer element {element} is missing: install Debian package {package}")]
+    MissingElement {
+        /// The element.
+        element: String,
+        /// The package that has it.
+        package: String,
+    },
+    /// Anything else that the pipeline said.
+    #[error("the pipeline failed: {0}")]
+    Failed(String),
+    /// No data in the time allowed.
+    #[error("no picture within {0:?}")]
+    Silent(std::time::Duration),
+}
+
+/// News of sources.
+#[derive(Clone, Debug)]
+pub enum MediaEvent {
+    /// A running source failed; its viewers' layers will get no more frames until it recovers. Recovery is tried by itself.
+    Failed {
+        /// The source.
+        source: SourceName,
+        /// Why.
+        error: SourceError,
+    },
+    /// It runs again.
+    Recovered {
+        /// The source.
+        source: SourceName,
+    },
+}
+
+/// Figures of one source.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct SourceFigures {
+    /// Its name.
+    pub source: String,
+    /// `idle`, `opening`, `running`, `lingering` or `failed`.
+    pub state: &'static str,
+    /// Viewers now.
+    pub viewers: usize,
+    /// Encoders running for it now.
+    pub encoders: usize,
+    /// The paths in use, with reasons.
+    pub paths: Vec<plan::Choice>,
+    /// The last error, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

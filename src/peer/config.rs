@@ -1,0 +1,36 @@
+//! `[media]` of the configuration: how packets reach members.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::vocab::Codec;
+
+/// The media plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MediaConfig {
+    /// The one UDP port of all peers. Default 8781; 0 lets the system choose.
+    pub ice_port: u16,
+    /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback, else every address of the
+    /// machine that is not link-local, loopback last.
+    pub ice_addresses: Vec<IpAddr>,
+    /// STUN and TURN servers told to clients (WHIP and WHEP `Link`, page), as in `stun:host:3478`. Default none.
+    pub ice_servers: Vec<String>,
+    /// Media threads. 0 lets Portico choose; default 1.
+    pub shards: usize,
+    /// Video codecs accepted from publishers, best first. Default H264, VP8, VP9, AV1.
+    pub publish_codecs: Vec<Codec>,
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        Self {
+            ice_port: 8781,
+            ice_addresses: Vec::new(),
+            ice_servers: Vec::new(),
+            shards: 1,
+            publish_codecs: vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1],
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! WebRTC connections: the only place that names `rtc` and `webrtc`.
+//!
+//! Members' peers run on our own driver over the engine `rtc`: a [`Shards`] value owns a few threads, each with one UDP
+//! socket, many peers and a timer. Control goes in as [`PeerCommand`] and comes out as [`PeerEvent`]; media does not pass
+//! here but through [`forward::Layer`](crate::forward::Layer): a publishing peer writes layers, a playing peer has its shard
+//! attached to them.
+
+pub mod config;
+pub mod negotiate;
+mod shard;
+
+pub use config::MediaConfig;
+pub use shard::{ShardConfig, Shards, ShardsError};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::forward::Layer;
+use crate::room::EndReason;
+use crate::vocab::{Candidate, Codec, MediaKind, PeerId, Sdp, TrackId};
+
+/// An order to the shard that owns (or will own) the peer.
+#[derive(Debug)]
+pub enum PeerCommand {
+    /// Open a connection. Leads to `Description` or `Down`.
+    Open(Box<PeerSpec>),
+    /// The far end's answer to Portico's offer, or a new offer (renegotiation, ICE restart), which leads to `Description`.
+    /// A description that cannot be used on a living connection leads to `Rejected`, and the connection goes on as it was.
+    Describe {
+        /// The peer.
+        peer: PeerId,
+        /// What the far end sent.
+        sdp: Sdp,
+    },
+    /// A remote candidate; an empty one ends them.
+    AddCandidate {
+        /// The peer.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Close with a DTLS close_notify. No event follows.
+    Close {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Ask for the figures of one peer, or of all.
+    Figures {
+        /// The peer, or `None` for all of the shard.
+        peer: Option<PeerId>,
+        /// Where to.
+        reply: oneshot::Sender<Vec<PeerFigures>>,
+    },
+}
+
+/// A connection to be opened.
+pub struct PeerSpec {
+    /// Its id.
+    pub peer: PeerId,
+    /// The far end's offer, or `None` for Portico to offer.
+    pub offer: Option<Sdp>,
+    /// Layers to send, at most one per kind. Sent where the far end takes them.
+    pub send: Vec<SendTrack>,
+    /// What may be received; `None` for nothing.
+    pub receive: Option<Receive>,
+    /// The far end must be connected by then, counted from `Open`, else `Down(NeverConnected)`. Default 15 s.
+    pub connect_limit: Duration,
+}
+
+impl std::fmt::Debug for PeerSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerSpec").field("peer", &self.peer).field("offer", &self.offer).field("sends", &self.send.len()).finish()
+    }
+}
+
+/// One track to send.
+#[derive(Clone)]
+pub struct SendTrack {
+    /// Where its packets come from.
+    pub layer: Arc<Layer>,
+    /// The `msid` stream label: tracks of one stream share it, so that browsers keep them in sync.
+    pub stream_label: String,
+}
+
+/// What a publishing peer may send.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// Video codecs accepted, best first. The answer names exactly one of them, so that the layer's format is known.
+    pub video: Vec<Codec>,
+    /// Whether audio (Opus) is accepted.
+    pub audio: bool,
+}
+
+/// News of a peer. After `Down` nothing more is heard of it.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// Portico's answer or offer, complete with candidates.
+    Description {
+        /// The peer.
+        peer: PeerId,
+        /// The description.
+        sdp: Sdp,
+    },
+    /// The negotiated incoming tracks; comes before the `Description` that accepts them.
+    Tracks {
+        /// The peer.
+        peer: PeerId,
+        /// All incoming tracks it now has.
+        tracks: Vec<ReceivedTrack>,
+    },
+    /// A later description could not be used; the connection goes on as it was.
+    Rejected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// ICE and DTLS are up.
+    Up {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The first packet of a kind arrived or left.
+    Flowing {
+        /// The peer.
+        peer: PeerId,
+        /// Audio or video.
+        kind: MediaKind,
+    },
+    /// The connection ended or never came to be.
+    Down {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// One incoming track.
+#[derive(Clone)]
+pub struct ReceivedTrack {
+    /// Its id, kept over renegotiations.
+    pub track: TrackId,
+    /// Its layer; the shard writes it.
+    pub layer: Arc<Layer>,
+}
+
+impl std::fmt::Debug for ReceivedTrack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceivedTrack").field("track", &self.track).field("format", self.layer.format()).finish()
+    }
+}
+
+/// Figures of one peer since it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct PeerFigures {
+    /// The peer's number.
+    pub peer: u64,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// The far end's address in use.
+    pub remote: Option<SocketAddr>,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// RTP payload bytes sent.
+    pub bytes_sent: u64,
+    /// RTP packets received.
+    pub packets_received: u64,
+    /// RTP payload bytes received.
+    pub bytes_received: u64,
+    /// Packets reported lost by the far end (sending) or missing here (receiving).
+    pub packets_lost: u64,
+    /// Packets sent again because of a NACK.
+    pub retransmitted: u64,
+    /// Key frames asked for by the far end.
+    pub key_requests: u64,
+    /// Frames left out because the viewer or its ring was behind.
+    pub frames_dropped: u64,
+    /// Last round trip in milliseconds, where known.
+    pub rtt_ms: Option<f64>,
+    /// The SRTP profile in use, once connected.
+    pub srtp_profile: Option<&'static str>,
+}

@@ -1,0 +1,267 @@
+//! What may be asked of [`Rooms`](super::Rooms): by a session, by the peers, by the sources.
+
+use std::net::IpAddr;
+
+use serde_json::value::RawValue;
+
+use super::effect::EndReason;
+use crate::vocab::{Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId};
+
+/// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Become a member of a room, which comes into being if config allows it. Answered by `Notice::Welcome`.
+    Join(Box<Joining>),
+    /// Leave the room, gracefully. Ends the place at once; not answered.
+    Leave,
+    /// The connection went away without a goodbye. The place is kept for the member's grace, then left. Not answered.
+    Lost,
+    /// Take over the place of a lost (or still connected) member. Answered by `Notice::Resumed`, then the notices it missed.
+    Resume {
+        /// The member whose place is taken over; knowing the id is the proof.
+        key: MemberId,
+    },
+    /// Send a stream into the room over a new peer connection that the far end offers.
+    /// Answered by `Notice::Description` (answer); others learn of it when it is up.
+    Publish {
+        /// The new connection's id, made by the asker with `PeerId::next()`.
+        peer: PeerId,
+        /// The stream's name within the member.
+        stream: StreamName,
+        /// The far end's offer.
+        offer: Sdp,
+    },
+    /// Receive a stream over a new peer connection. With an offer, Portico answers; without, Portico offers what the stream
+    /// has. Answered by `Notice::Description`.
+    Play {
+        /// The new connection's id, made by the asker with `PeerId::next()`.
+        peer: PeerId,
+        /// Which stream.
+        of: StreamChoice,
+        /// The far end's offer, or `None` for Portico to offer.
+        offer: Option<Sdp>,
+    },
+    /// A later description for an existing peer: the answer to Portico's offer, or a new offer (renegotiation, ICE restart).
+    /// A new offer is answered by `Notice::Description`.
+    Describe {
+        /// The peer.
+        peer: PeerId,
+        /// The description.
+        sdp: Sdp,
+    },
+    /// A remote candidate. Buffered (at most 64) while the remote description is missing. Not answered.
+    Candidate {
+        /// The peer.
+        peer: PeerId,
+        /// The candidate; an empty one ends them.
+        candidate: Candidate,
+    },
+    /// End one of the session's peers. Not answered.
+    Stop {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Send something to one other member of the room. Answered by `Notice::Done`; refused when there is no such member.
+    Tell {
+        /// The addressee.
+        to: MemberId,
+        /// What.
+        body: Body,
+    },
+    /// Change what the others see of this member. Answered by `Notice::Done`; others get `Notice::MemberChanged`.
+    Show {
+        /// The changed facts; `None` fields stay.
+        facts: Facts,
+    },
+}
+
+/// What a joiner brings.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// The room.
+    pub room: RoomId,
+    /// Who it is in the dialect's world: tribe's `userId`, a page visitor's name. May be empty.
+    pub user_id: String,
+    /// What it speaks.
+    pub dialect: DialectName,
+    /// Where from; `None` for what lives in this process.
+    pub remote: Option<IpAddr>,
+    /// What it may do; asked at each command.
+    pub grant: Grant,
+    /// Whether other members see it. WHEP players are not seen; they count in the room's limit all the same.
+    pub visible: bool,
+    /// What the others see of it from the start.
+    pub facts: Facts,
+    /// A smaller limit that the dialect sets on members of its own kind (tribe: 8); `None` for the room's alone.
+    pub dialect_limit: Option<usize>,
+    /// A lost member of the same user, room and dialect is replaced at once by this join (tribe §4.2).
+    pub replaces_lost: bool,
+}
+
+/// The dialects, WHIP/WHEP and local sources: everything that makes members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DialectName {
+    /// live-webrtcsignaling.
+    Tribe,
+    /// The built-in page.
+    Page,
+    /// HTTP ingest, RFC 9725.
+    Whip,
+    /// HTTP egress, draft-ietf-wish-whep.
+    Whep,
+    /// A source of this gateway.
+    Source,
+}
+
+impl DialectName {
+    /// Lower-case name, as in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tribe => "tribe",
+            Self::Page => "page",
+            Self::Whip => "whip",
+            Self::Whep => "whep",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// Which stream to play.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamChoice {
+    /// DESIGN section 4: the one named `main`, else the first source's, else the first publisher's.
+    Default,
+    /// The first stream of that name, whoever's.
+    Named(StreamName),
+    /// A member's stream; without a name its first.
+    Of(MemberId, Option<StreamName>),
+}
+
+/// What members see of each other besides ids. Each field: `None` = not said (in `Show`: unchanged).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Facts {
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Tribe: `Android`, `iOS`, `Web` or any text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Tribe: degrees, 90 upright.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<i64>,
+    /// Tribe: `front` or `back`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<String>,
+    /// Tribe: `wifi` or `mobile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Microphone muted by the member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_muted: Option<bool>,
+    /// Camera muted by the member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_muted: Option<bool>,
+}
+
+impl Facts {
+    /// Takes over every field that `newer` sets.
+    pub fn update(&mut self, newer: Facts) {
+        fn put<T>(place: &mut Option<T>, newer: Option<T>) {
+            if newer.is_some() {
+                *place = newer;
+            }
+        }
+        put(&mut self.name, newer.name);
+        put(&mut self.platform, newer.platform);
+        put(&mut self.orientation, newer.orientation);
+        put(&mut self.camera, newer.camera);
+        put(&mut self.network, newer.network);
+        put(&mut self.audio_muted, newer.audio_muted);
+        put(&mut self.video_muted, newer.video_muted);
+    }
+}
+
+/// What one member sends another through the room.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Any JSON value, kept byte for byte.
+    Json(Box<RawValue>),
+    /// A description for a direct connection between the two (mesh).
+    Sdp(Sdp),
+    /// A candidate for it.
+    Candidate(Candidate),
+}
+
+/// One track of a published stream, as negotiated or as planned.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TrackView {
+    /// The track.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Its codec and parameters.
+    pub format: TrackFormat,
+}
+
+/// What the hub reports of peers.
+#[derive(Clone, Debug)]
+pub enum PeerUpdate {
+    /// Portico's answer or offer is ready to be sent to the far end.
+    Described {
+        /// The peer.
+        peer: PeerId,
+        /// Complete, with candidates.
+        sdp: Sdp,
+    },
+    /// A publishing peer's tracks were negotiated (again).
+    Tracks {
+        /// The peer.
+        peer: PeerId,
+        /// All tracks it now has.
+        tracks: Vec<TrackView>,
+    },
+    /// ICE and DTLS are up; first time or after an interruption.
+    Up {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A track's first media packet arrived (publishing) or left (playing).
+    Flowing {
+        /// The peer.
+        peer: PeerId,
+        /// Audio or video.
+        kind: MediaKind,
+    },
+    /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first.
+    Down {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// What the hub reports of sources.
+#[derive(Clone, Debug)]
+pub enum SourceUpdate {
+    /// The source exists and can be asked for; it becomes a member of these rooms (DESIGN section 3).
+    Present {
+        /// The source.
+        source: SourceName,
+        /// The rooms it is in.
+        rooms: Vec<RoomId>,
+        /// What it is expected to give: (audio, video).
+        kinds: Vec<MediaKind>,
+    },
+    /// The source is gone for now (camera unplugged, stream ended): its streams go down, it stays a member.
+    Absent {
+        /// The source.
+        source: SourceName,
+    },
+    /// The source left the config.
+    Removed {
+        /// The source.
+        source: SourceName,
+    },
+}

@@ -1,0 +1,78 @@
+//! `[rooms]` and `[[room]]` of the configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::vocab::{RoomId, SourceName};
+
+/// Who talks to whom in a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    /// Members connect to each other; Portico carries the signalling.
+    Mesh,
+    /// Members connect to Portico only; packets are forwarded.
+    #[default]
+    Sfu,
+}
+
+impl Topology {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mesh => "mesh",
+            Self::Sfu => "sfu",
+        }
+    }
+}
+
+/// Limits and habits of all rooms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoomsConfig {
+    /// Whether a room that is not listed comes into being with its first member. Default true.
+    pub ad_hoc: bool,
+    /// Most rooms at a time, listed ones included. Default 64.
+    pub max_rooms: usize,
+    /// Most members of a room, unless the room says otherwise. Default 256; tribe clients count to 8 among themselves as well.
+    pub max_members: usize,
+    /// Most streams a member may publish. Default 8.
+    pub max_streams_per_member: usize,
+    /// Most peer connections a member may have. Default 64.
+    pub max_peers_per_member: usize,
+    /// How long a member whose connection was lost keeps its place. Default 30 s; 0 removes it at once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub rejoin_grace: Duration,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        Self {
+            ad_hoc: true,
+            max_rooms: 64,
+            max_members: 256,
+            max_streams_per_member: 8,
+            max_peers_per_member: 64,
+            rejoin_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One listed room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoomConfig {
+    /// The room's name. 1 to 256 characters.
+    pub name: RoomId,
+    /// Who talks to whom: `sfu` or `mesh`. Default `sfu`.
+    #[serde(default)]
+    pub topology: Topology,
+    /// Most members. Default: `max_members` of `[rooms]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_members: Option<usize>,
+    /// The sources that are in the room, by name. Default none.
+    #[serde(default)]
+    pub sources: Vec<SourceName>,
+}

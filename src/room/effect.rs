@@ -1,0 +1,147 @@
+//! What must happen because of what was decided.
+
+use super::command::{DialectName, StreamChoice};
+use super::notice::Notice;
+use crate::vocab::{Candidate, MemberId, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId};
+
+/// An order of [`Rooms`](super::Rooms) to the hub, in the order it must be carried out.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell a session something. Never addressed to a session that left or was never heard of.
+    Notify(SessionId, Notice),
+    /// The session has no place any more and nothing will be told to it: its owner may end it.
+    EndSession(SessionId, EndReason),
+    /// Open a peer connection.
+    OpenPeer(Box<OpenPeer>),
+    /// Hand the far end's later description to the peer.
+    DescribePeer {
+        /// The peer.
+        peer: PeerId,
+        /// What the far end sent.
+        sdp: Sdp,
+    },
+    /// Hand a remote candidate to the peer.
+    AddCandidate {
+        /// The peer.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Close the peer. Nothing more will be heard of it.
+    ClosePeer {
+        /// The peer.
+        peer: PeerId,
+        /// Why; told to logs.
+        reason: EndReason,
+    },
+    /// For logs, metrics, the event stream and later the broker.
+    Report(Report),
+}
+
+/// Everything needed to open a peer.
+#[derive(Debug)]
+pub struct OpenPeer {
+    /// The new peer.
+    pub peer: PeerId,
+    /// Whose it is.
+    pub session: SessionId,
+    /// Whose it is.
+    pub member: MemberId,
+    /// In which room.
+    pub room: RoomId,
+    /// What the member speaks; decides the negotiation manners.
+    pub dialect: DialectName,
+    /// The far end's offer; `None` when Portico offers.
+    pub offer: Option<Sdp>,
+    /// What the peer is for.
+    pub purpose: Purpose,
+}
+
+/// What a peer carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// The far end's stream into the room.
+    Ingest {
+        /// Its name.
+        stream: StreamName,
+    },
+    /// A stream of the room to the far end.
+    Play {
+        /// What was asked for.
+        of: StreamChoice,
+        /// The owner of what it resolved to.
+        owner: MemberId,
+        /// The stream it resolved to.
+        stream: StreamName,
+        /// Where its media comes from.
+        feed: Feed,
+    },
+}
+
+/// Where the media of a stream comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feed {
+    /// A source of this gateway; the planner chooses its layers for the viewer.
+    Source(SourceName),
+    /// A publisher's tracks, forwarded as they are.
+    Published(Vec<TrackId>),
+}
+
+/// Why a peer, a place or a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The far end said goodbye.
+    #[error("the far end left")]
+    Left,
+    /// The connection was lost and the grace is over.
+    #[error("the connection was lost")]
+    Lost,
+    /// ICE or DTLS never completed in time.
+    #[error("no connection within the time allowed")]
+    NeverConnected,
+    /// The stream it played ended.
+    #[error("the stream ended")]
+    StreamEnded,
+    /// Another session took its place.
+    #[error("another session took the place")]
+    Replaced,
+    /// The description could not be used: not SDP, or not acceptable.
+    #[error("the session description cannot be used")]
+    BadDescription,
+    /// No codec in common.
+    #[error("no codec in common")]
+    NoCommonCodec,
+    /// The source could not be opened.
+    #[error("the source cannot be opened")]
+    SourceFailed,
+    /// The token's time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// An operator ended it through the API.
+    #[error("ended by an operator")]
+    Evicted,
+    /// Portico is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// No port, no memory: a fault on this side.
+    #[error("the gateway could not serve it")]
+    Internal,
+}
+
+/// Something that happened in a room, for those who watch from outside.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[allow(missing_docs)] // the variants say it; the fields are the subjects of the event
+pub enum Report {
+    RoomOpened { room: RoomId },
+    RoomClosed { room: RoomId },
+    MemberJoined { room: RoomId, member: MemberId, dialect: DialectName, user_id: String, size: usize },
+    MemberLost { room: RoomId, member: MemberId },
+    MemberResumed { room: RoomId, member: MemberId },
+    MemberLeft { room: RoomId, member: MemberId, dialect: DialectName, user_id: String, size: usize, reason: EndReason },
+    StreamUp { room: RoomId, member: MemberId, stream: StreamName },
+    StreamDown { room: RoomId, member: MemberId, stream: StreamName },
+    PeerUp { room: RoomId, member: MemberId, peer: PeerId },
+    PeerDown { room: RoomId, member: MemberId, peer: PeerId, reason: EndReason },
+}

@@ -1,0 +1,151 @@
+//! Signalling: the contracts every dialect keeps, the driver that runs them, and the one list of dialects.
+//!
+//! A dialect is pure: frames and notices in, commands and frames out. One value per **session**; a session may outlive
+//! its connection. `session` and `transport` do the IO. One dialect never imports another.
+
+pub mod page;
+pub mod session;
+pub mod transport;
+pub mod tribe;
+pub mod whip;
+
+use std::time::{Duration, Instant};
+
+use crate::room::{Command, Notice};
+use crate::vocab::{RequestId, SessionId};
+
+/// One message of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+/// What a dialect wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask the room. The refusal or answer comes back as a [`Notice`] with the same number.
+    Command(RequestId, Command),
+    /// Send a text frame.
+    Send(String),
+    /// Close the connection and end the session. `code` is a websocket close code.
+    Close {
+        /// RFC 6455 §7.4.
+        code: u16,
+        /// For people; at most 123 bytes.
+        reason: &'static str,
+    },
+}
+
+/// A frame that the dialect cannot take at all. Anything the dialect has an answer for is not an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The peer broke the protocol; the connection is closed with this code.
+    #[error("protocol violation: {0}")]
+    Violation(&'static str),
+}
+
+/// One session's protocol state. After every `handle_*`, drain `poll_output` to `None` and ask `next_timeout` again.
+pub trait Dialect: Send {
+    /// A frame from the client.
+    fn handle_frame(&mut self, now: Instant, frame: Frame<'_>) -> Result<(), WireError>;
+    /// Something the room tells.
+    fn handle_notice(&mut self, now: Instant, notice: &Notice);
+    /// Time passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// The next thing to do.
+    #[must_use]
+    fn poll_output(&mut self) -> Option<Output>;
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    fn next_timeout(&self) -> Option<Instant>;
+}
+
+/// What a dialect keeps across its connections: one value per mount, pure, owned by the hub. (Queues, groups, tables.)
+pub trait Realm: Send {
+    /// A message a session sent to its realm.
+    fn handle(&mut self, now: Instant, from: SessionId, message: RealmMessage);
+    /// Time passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// The next thing to do.
+    #[must_use]
+    fn poll_output(&mut self) -> Option<RealmOutput>;
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    fn next_timeout(&self) -> Option<Instant>;
+}
+
+/// A text a session hands its realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmMessage(pub String);
+
+/// A text a realm hands one of its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmOutput {
+    /// The addressee.
+    pub to: SessionId,
+    /// What.
+    pub text: String,
+}
+
+/// Who sends the first offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offers {
+    /// The client offers uplinks, Portico offers downlinks (tribe).
+    ServerOffersDownlinks,
+    /// The client offers everything (page, WHIP, WHEP).
+    Client,
+}
+
+/// What one peer connection of a client carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPer {
+    /// One stream each.
+    Stream,
+}
+
+/// How a dialect's clients negotiate: data, not branches. `room` and `peer` read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manners {
+    /// Who sends the first offer.
+    pub offers: Offers,
+    /// Whether the client takes candidates after a description.
+    pub trickle: bool,
+    /// Whether the client takes a second offer on a connection.
+    pub renegotiate: bool,
+    /// What one connection carries.
+    pub peer_per: PeerPer,
+}
+
+/// Transport habits of a websocket dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carrier {
+    /// Where it is mounted by default.
+    pub path: &'static str,
+    /// Largest inbound message in bytes; larger closes with 1009.
+    pub max_message: usize,
+    /// A websocket ping is sent this often.
+    pub ping_every: Duration,
+    /// The connection counts as lost when nothing at all arrived for this long.
+    pub silence_limit: Duration,
+    /// A frame that cannot be written in this time ends the connection.
+    pub write_limit: Duration,
+    /// A client that has not joined a room by then is closed.
+    pub join_limit: Duration,
+}
+
+/// One row of the list of websocket dialects.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: crate::room::DialectName,
+    /// How it negotiates.
+    pub manners: Manners,
+    /// How it is carried.
+    pub carrier: Carrier,
+}
+
+/// The websocket dialects there are.
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, page::ENTRY];

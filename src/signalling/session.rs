@@ -1,0 +1,1 @@
+//! Runs one dialect over one connection (skeleton).

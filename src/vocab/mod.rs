@@ -1,0 +1,13 @@
+//! Shared words: ids, codecs, frames, session descriptions, rights.
+//!
+//! Every other module may use these; they use nothing of Portico and no IO. Time is always an argument.
+
+mod access;
+mod ids;
+mod media;
+mod sdp;
+
+pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
+pub use ids::{LayerId, MemberId, NameError, PeerId, RequestId, RoomId, SessionId, SourceName, StreamName, TrackId};
+pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
+pub use sdp::{Candidate, Sdp, SdpKind};
