@@ -8,8 +8,10 @@ pub mod command;
 pub mod config;
 pub mod effect;
 pub mod notice;
+pub mod view;
 
 pub use command::{Body, Command, DialectName, Facts, Joining, PeerUpdate, SourceUpdate, StreamChoice, TrackView};
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
+pub use view::{Counts, RoomMember, RoomView};
