@@ -214,6 +214,13 @@ pub enum PeerUpdate {
         /// Complete, with candidates.
         sdp: Sdp,
     },
+    /// A later description could not be used; the connection goes on as it was. Its request is refused.
+    Rejected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
     /// A publishing peer's tracks were negotiated (again).
     Tracks {
         /// The peer.
