@@ -9,7 +9,9 @@ pub mod config;
 pub mod effect;
 pub mod notice;
 
-pub use command::{Body, Command, DialectName, Facts, Joining, PeerUpdate, SourceUpdate, StreamChoice, TrackView};
+pub use command::{
+    Body, ClientFacts, Command, DialectName, Facts, Joining, PeerUpdate, Remark, SourceUpdate, StreamChoice, TrackView,
+};
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
