@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use serde_json::value::RawValue;
 
 use super::effect::EndReason;
-use crate::vocab::{Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId};
+use crate::vocab::{
+    Bitrate, Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
+};
 
 /// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
 #[derive(Clone, Debug)]
@@ -72,6 +74,29 @@ pub enum Command {
     Show {
         /// The changed facts; `None` fields stay.
         facts: Facts,
+    },
+    /// Say something about the own end that only those who watch from outside hear of (`Report::Remark`). Not answered.
+    Remark {
+        /// What.
+        remark: Remark,
+    },
+}
+
+/// What a client says about its own end, for the broker and the logs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Remark {
+    /// Its own camera picture stands still.
+    Froze,
+    /// How busy its processor is.
+    Cpu {
+        /// In percent, as the client says it.
+        percent: i64,
+    },
+    /// Its network changed.
+    Network {
+        /// `wifi`, `mobile` or any text.
+        network: String,
     },
 }
 
@@ -162,6 +187,26 @@ pub struct Facts {
     /// Camera muted by the member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_muted: Option<bool>,
+    /// What the member's program says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<ClientFacts>>,
+}
+
+/// A member's program: for the API and the broker, not shown to other members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ClientFacts {
+    /// The device's name; may be empty.
+    pub device: String,
+    /// The operating system's or browser's version; may be empty.
+    pub version: String,
+    /// The program's version; may be empty.
+    pub app_version: String,
+    /// Most video it wants to be sent, per stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_cap: Option<Bitrate>,
+    /// Most audio it wants to be sent, per stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_cap: Option<Bitrate>,
 }
 
 impl Facts {
@@ -179,6 +224,7 @@ impl Facts {
         put(&mut self.network, newer.network);
         put(&mut self.audio_muted, newer.audio_muted);
         put(&mut self.video_muted, newer.video_muted);
+        put(&mut self.client, newer.client);
     }
 }
 

@@ -25,7 +25,9 @@ mod rooms;
 mod sources;
 pub mod view;
 
-pub use command::{Body, Command, DialectName, Facts, Joining, PeerUpdate, SourceUpdate, StreamChoice, TrackView};
+pub use command::{
+    Body, ClientFacts, Command, DialectName, Facts, Joining, PeerUpdate, Remark, SourceUpdate, StreamChoice, TrackView,
+};
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
