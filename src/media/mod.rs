@@ -8,7 +8,7 @@ pub mod board;
 pub mod config;
 mod demand;
 pub mod device;
-mod element;
+pub mod element;
 mod pipeline;
 pub mod plan;
 mod sources;
