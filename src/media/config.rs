@@ -53,7 +53,7 @@ pub struct SourceConfig {
     pub audio_device: Option<String>,
 }
 
-fn default_bitrate() -> Bitrate {
+pub(crate) fn default_bitrate() -> Bitrate {
     Bitrate::from_bps(2_000_000)
 }
 
