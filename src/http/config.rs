@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct HttpConfig {
     /// Address and port to listen on. Default `127.0.0.1:8780`: this machine only. `0.0.0.0:8780` or `[::]:8780` for everyone
     /// who can reach it, which needs `access.token_secret` or `access.anonymous`.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "socket-address"))]
     pub listen: SocketAddr,
     /// Origins (`https://host:port`) whose pages may use the API and the websockets besides Portico's own. `*` allows all.
     /// Default none. Requests without an `Origin` header (players, encoders, scripts) are not affected.
@@ -56,7 +56,7 @@ pub struct HttpLimits {
     pub sdp_bytes: usize,
     /// A connection must have finished TLS and sent a complete request head by then. Default 10 s.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub handshake_time: Duration,
     /// Requests per second of one address, over time. 1 to 100000, default 50. Bursts of four times as many are taken.
     #[schemars(range(min = 1, max = 100_000))]
