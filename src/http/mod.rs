@@ -1,1 +1,3 @@
 //! Router, API handlers, error body, page (skeleton).
+
+pub mod config;

@@ -13,11 +13,11 @@ use crate::vocab::{Bitrate, SourceName};
 pub struct SourcesConfig {
     /// A source whose last viewer left is closed after this time. Default 5 s.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub linger: Duration,
     /// A source that gives no frame within this time of being opened counts as failed. Default 10 s.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub open_limit: Duration,
     /// Folder with board files that override the built-in ones. Default `/etc/portico/boards`.
     pub board_dir: PathBuf,
@@ -47,13 +47,14 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// Bit rate of its encoder in bit/s, where one is needed. 100000 to 50000000, default 2000000.
     #[serde(default = "default_bitrate")]
+    #[schemars(extend("minimum" = 100_000, "maximum" = 50_000_000))]
     pub bitrate: Bitrate,
     /// An ALSA device to take sound from (see `portico devices`). Default: none for cameras; files and RTSP bring their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_device: Option<String>,
 }
 
-fn default_bitrate() -> Bitrate {
+pub(crate) fn default_bitrate() -> Bitrate {
     Bitrate::from_bps(2_000_000)
 }
 
@@ -78,10 +79,13 @@ pub enum SourceKind {
 #[serde(default)]
 pub struct PictureConfig {
     /// Pixels. 16 to 7680, default 1280.
+    #[schemars(range(min = 16, max = 7680))]
     pub width: u32,
     /// Pixels. 16 to 4320, default 720.
+    #[schemars(range(min = 16, max = 4320))]
     pub height: u32,
     /// Frames per second. 1 to 240, default 30.
+    #[schemars(range(min = 1, max = 240))]
     pub framerate: u32,
 }
 
@@ -130,7 +134,8 @@ pub struct TestConfig {
     pub picture: PictureConfig,
     /// `videotestsrc` pattern by nick. Default `smpte`.
     pub pattern: String,
-    /// Tone in Hz. 0 for silence, default 440.
+    /// Tone in Hz. 0 to 20000, 0 for silence, default 440.
+    #[schemars(range(max = 20_000))]
     pub tone: u32,
 }
 
@@ -157,7 +162,7 @@ pub struct RtspConfig {
     pub transport: RtspTransport,
     /// Jitter buffer. Default 100 ms.
     #[serde(default = "default_latency", with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub latency: Duration,
 }
 
