@@ -65,6 +65,9 @@ pub(crate) enum Question {
     Rooms(tokio::sync::oneshot::Sender<Vec<RoomView>>),
     Evict { room: RoomId, member: MemberId, reply: tokio::sync::oneshot::Sender<bool> },
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
+    Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
+    Configure { config: crate::room::RoomsConfig, rooms: Vec<crate::room::RoomConfig>, reply: tokio::sync::oneshot::Sender<()> },
+    Stop(tokio::sync::oneshot::Sender<()>),
 }
 
 /// Whose a peer is.

@@ -1,6 +1,7 @@
 //! What is kept of a member, of its streams and of its peers.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::command::{DialectName, Facts, TrackView};
@@ -16,6 +17,8 @@ pub(super) struct Member {
     pub room: RoomId,
     pub user_id: String,
     pub dialect: DialectName,
+    /// Where it came from; `None` for what lives in this process.
+    pub remote: Option<IpAddr>,
     pub grant: Grant,
     /// Whether the others see it, and it them.
     pub visible: bool,

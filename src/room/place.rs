@@ -38,6 +38,7 @@ impl Rooms {
             dialect: joining.dialect,
             visible: joining.visible,
             facts: joining.facts,
+            remote: joining.remote,
             seat: Seat::Session(session),
             streams: Vec::new(),
             peers: BTreeSet::new(),
@@ -117,13 +118,13 @@ impl Rooms {
     /// Tells the others and the world that a member has joined.
     pub(super) fn announce(&mut self, id: MemberId) {
         let member = self.member(id);
-        let (view, room, visible) = (member.view(), member.room.clone(), member.visible);
+        let (view, room, visible, remote) = (member.view(), member.room.clone(), member.visible, member.remote);
         let size = self.size(&room);
-        let (dialect, user_id) = (view.dialect, view.user_id.clone());
+        let (dialect, user_id, facts) = (view.dialect, view.user_id.clone(), view.facts.clone());
         if visible {
             self.tell_others(id, Notice::MemberJoined { member: view, size });
         }
-        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size });
+        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size, remote, facts });
     }
 
     /// The session said goodbye: its place, if any, is left at once.

@@ -261,6 +261,11 @@ impl Rooms {
                 self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
                 Ok(())
             }
+            Command::Remark { remark } => {
+                let room = self.member(member).room.clone();
+                self.report(Report::Remark { room, member, remark });
+                Ok(())
+            }
             // dealt with before; a place does not change the answer
             Command::Join(_) | Command::Resume { .. } | Command::Leave | Command::Lost => Ok(()),
         }

@@ -63,6 +63,7 @@ impl Rooms {
             id,
             room,
             user_id: source.as_str().into(),
+            remote: None,
             dialect: DialectName::Source,
             grant: Grant::all(source.as_str()),
             visible: true,
