@@ -50,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let at = any::<Index>;
     let step = prop_oneof![
         6 => Just(Step::Open),
-        12 => (at(), 0..3u8, 0..8u8, 0..3u8, any::<bool>(), prop::option::weighted(0.2, 0..40u8)).prop_map(
+        12 => (at(), prop_oneof![4 => Just(0u8), 2 => Just(1), 1 => Just(2)], 0..12u8, 0..3u8, any::<bool>(), prop::option::weighted(0.1, 0..90u8)).prop_map(
             |(who, room, kind, user, replaces_lost, lives)| Step::Join { who, room, kind, user, replaces_lost, lives }
         ),
         2 => at().prop_map(Step::Leave),
@@ -58,7 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (at(), at()).prop_map(|(who, key)| Step::Resume { who, key }),
         6 => (at(), 0..3u8, prop::option::weighted(0.1, at()))
             .prop_map(|(who, stream, stolen)| Step::Publish { who, stream, stolen }),
-        6 => (at(), 0..4u8, at()).prop_map(|(who, of, owner)| Step::Play { who, of, owner }),
+        6 => (at(), 0..6u8, at()).prop_map(|(who, of, owner)| Step::Play { who, of, owner }),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Describe { who, peer }),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Stop { who, peer }),
         2 => at().prop_map(Step::StopOwn),
@@ -74,10 +74,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2u8).prop_map(Step::SourceRemoved),
         1 => at().prop_map(Step::Evict),
         1 => (0..8u8, any::<bool>()).prop_map(|(listed, ad_hoc)| Step::Configure { listed, ad_hoc }),
-        1 => (0..60u8).prop_map(Step::Clock),
-        4 => (0..12u8).prop_map(Step::Pass),
+        1 => (0..30u8).prop_map(Step::Clock),
+        3 => (0..8u8).prop_map(Step::Pass),
     ];
-    (prop::collection::vec(step, 1..120), any::<bool>()).prop_map(|(mut steps, stop)| {
+    (prop::collection::vec(step, 1..200), prop::bool::weighted(0.2)).prop_map(|(mut steps, stop)| {
         if stop {
             let late = steps.len() * 9 / 10;
             steps.insert(late, Step::StopAll);
@@ -158,8 +158,10 @@ impl Walk {
         (!of.is_empty()).then(|| of[index.index(of.len())])
     }
 
-    fn session(&self, index: &Index) -> Option<SessionId> {
-        Self::pick(index, &self.alive.keys().copied().collect::<Vec<_>>())
+    /// Mostly a session that is seated (or not), as the request wants it; sometimes any.
+    fn session(&self, index: &Index, seated: bool) -> Option<SessionId> {
+        let fitting = self.alive.iter().filter(|(_, place)| place.is_some() == seated || index.index(8) == 0);
+        Self::pick(index, &fitting.map(|(session, _)| *session).collect::<Vec<_>>())
     }
 
     /// Mostly a peer that is there, sometimes one that was.
@@ -176,7 +178,8 @@ impl Walk {
     }
 
     fn ask(&mut self, who: &Index, cmd: Command) {
-        if let Some(session) = self.session(who) {
+        let seated = !matches!(cmd, Command::Join(_) | Command::Resume { .. });
+        if let Some(session) = self.session(who, seated) {
             self.requests += 1;
             self.rooms.handle(self.now, session, RequestId(self.requests), cmd);
         }
@@ -227,9 +230,9 @@ impl Walk {
             }
             Step::Play { who, of, owner } => {
                 let of = match of {
-                    0 => StreamChoice::Default,
-                    1 => StreamChoice::Named(stream("cam")),
-                    2 => StreamChoice::Of(self.member(&owner), Some(stream("main"))),
+                    0..=2 => StreamChoice::Default,
+                    3 => StreamChoice::Named(stream("cam")),
+                    4 => StreamChoice::Of(self.member(&owner), Some(stream("main"))),
                     _ => StreamChoice::Of(self.member(&owner), None),
                 };
                 self.ask(&who, Command::Play { peer: PeerId::next(), of, offer: None });
