@@ -98,6 +98,8 @@ struct Walk {
     rooms: Rooms,
     now: Instant,
     requests: u64,
+    /// Who asked what; a refusal or a plain answer ends the asking.
+    asked: BTreeMap<RequestId, SessionId>,
     /// Sessions that may be told something, and whose place they have.
     alive: BTreeMap<SessionId, Option<MemberId>>,
     beliefs: BTreeMap<MemberId, Belief>,
@@ -142,6 +144,7 @@ impl Walk {
             rooms: Rooms::new(config(true), listed_of(1)),
             now,
             requests: 0,
+            asked: BTreeMap::new(),
             alive: BTreeMap::new(),
             beliefs: BTreeMap::new(),
             members: Vec::new(),
@@ -180,9 +183,15 @@ impl Walk {
     fn ask(&mut self, who: &Index, cmd: Command) {
         let seated = !matches!(cmd, Command::Join(_) | Command::Resume { .. });
         if let Some(session) = self.session(who, seated) {
-            self.requests += 1;
-            self.rooms.handle(self.now, session, RequestId(self.requests), cmd);
+            self.ask_as(session, cmd);
         }
+    }
+
+    fn ask_as(&mut self, session: SessionId, cmd: Command) {
+        self.requests += 1;
+        let req = RequestId(self.requests);
+        self.asked.insert(req, session);
+        self.rooms.handle(self.now, session, req, cmd);
     }
 
     fn take(&mut self, step: Step) {
@@ -248,8 +257,7 @@ impl Walk {
             Step::StopOwn(peer) => {
                 let peer = self.peer(&peer);
                 if let Some((_, _, session)) = self.rooms.owner_of(peer) {
-                    self.requests += 1;
-                    self.rooms.handle(now, session, RequestId(self.requests), Command::Stop { peer });
+                    self.ask_as(session, Command::Stop { peer });
                 }
             }
             Step::Tell { who, to } => {
@@ -391,7 +399,11 @@ impl Walk {
                 assert_eq!(peers, belief.own_peers, "the place's peers are named again");
                 return;
             }
-            Notice::Refused { .. } | Notice::Done { .. } | Notice::Ended { .. } => return,
+            Notice::Refused { req, .. } | Notice::Done { req } => {
+                assert_eq!(self.asked.remove(&req), Some(session), "who asked is answered, once");
+                return;
+            }
+            Notice::Ended { .. } => return,
             _ => {}
         }
         let member = self.alive[&session].expect("only members are told of a room");
@@ -476,7 +488,7 @@ proptest! {
         }
         // everybody goes: nothing may be left behind
         for session in walk.alive.keys().copied().collect::<Vec<_>>() {
-            walk.rooms.handle(walk.now, session, RequestId(0), Command::Leave);
+            walk.ask_as(session, Command::Leave);
             walk.settle();
         }
         for n in 0..2 {
