@@ -16,6 +16,8 @@
 pub mod command;
 pub mod config;
 pub mod effect;
+#[cfg(test)]
+mod invariants;
 mod member;
 mod missed;
 pub mod notice;
@@ -23,6 +25,8 @@ mod peers;
 mod place;
 mod rooms;
 mod sources;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use command::{

@@ -15,11 +15,8 @@ use crate::vocab::{MemberId, RequestId, Right, SessionId};
 const LONGEST_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 impl Rooms {
-    /// Makes the session a member, or refuses and leaves no trace. The checks, in order: stopping, rights, room, limits.
+    /// Makes the session a member, or refuses and leaves no trace. The checks, in order: rights, room, limits.
     pub(super) fn join(&mut self, session: SessionId, req: RequestId, joining: Joining) -> Result<(), Refusal> {
-        if self.stopped {
-            return Err(Refusal::Stopping);
-        }
         let replaced = self.replaced_by(&joining);
         self.check_rights(&joining)?;
         self.check_space(&joining, &replaced)?;
