@@ -40,9 +40,9 @@ pub enum Output {
     },
 }
 
-/// How a connection whose place ended is closed: RFC 6455 §7.4 code and a reason for people.
-pub(crate) fn farewell(reason: EndReason) -> Output {
-    let (code, reason) = match reason {
+/// How a connection whose place ended is closed: RFC 6455 §7.4 code, and a reason for people.
+pub(crate) fn close_of(reason: EndReason) -> (u16, &'static str) {
+    match reason {
         EndReason::Left => (1000, "left"),
         EndReason::Replaced => (1000, "another connection took the place"),
         EndReason::Stopping => (1001, "the gateway is stopping"),
@@ -50,7 +50,12 @@ pub(crate) fn farewell(reason: EndReason) -> Output {
         EndReason::Evicted => (1008, "ended by an operator"),
         EndReason::Lost => (1008, "the connection was lost"),
         _ => (1011, "the gateway could not serve this"),
-    };
+    }
+}
+
+/// The output that closes so.
+pub(crate) fn farewell(reason: EndReason) -> Output {
+    let (code, reason) = close_of(reason);
     Output::Close { code, reason }
 }
 
