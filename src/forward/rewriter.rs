@@ -35,6 +35,10 @@ const STEP: u16 = 100;
 /// A time further from the expected than this is a leap (a file that loops, a restarted source).
 const LEAP: Duration = Duration::from_secs(10);
 
+/// A packet with a number behind the newest is late, not of a restarted source, when its time is within this of the newest's. Longer
+/// than [`LEAP`], since a packet may be overtaken by one from after a silence.
+const LAG: Duration = Duration::from_secs(60);
+
 /// After a gap of ours the source's own distance in time is kept when it agrees this well with the time that passed.
 const AGREES: Duration = Duration::from_secs(1);
 
@@ -300,7 +304,7 @@ impl Segment {
             _ if (1..=STEP).contains(&ahead) && leapt => Place::Leap(ahead),
             _ if (1..=JUMP).contains(&ahead) && !leapt => Place::Ahead(ahead),
             // the time a packet behind may lag is its own distance, not that of the silence after the newest
-            _ if behind <= JUMP && signed(packet.timestamp, self.newest_timestamp).unsigned_abs() <= ticks(LEAP, clock_rate) => {
+            _ if behind <= JUMP && signed(packet.timestamp, self.newest_timestamp).unsigned_abs() <= ticks(LAG, clock_rate) => {
                 if self.is_unsent(packet.sequence) {
                     Place::Late
                 } else {

@@ -277,6 +277,7 @@ mod properties {
                     Event::Pause(millis) => {
                         now += Duration::from_millis(millis);
                         timestamp = timestamp.wrapping_add(millis as u32 * (RATE / 1000));
+                        waiting.clear();
                     }
                     Event::SkipToKey => rewriter.skip_to_key(),
                     Event::CacheSent => rewriter.cache_sent(),
