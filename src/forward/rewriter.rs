@@ -89,7 +89,7 @@ pub struct Rewriter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
-    /// Only a key frame opens.
+    /// Only a key frame opens; for sound any frame does.
     Waiting,
     /// The cached key frame was sent: what follows it directly opens, anything else makes it `Waiting`.
     AfterCache,
@@ -184,11 +184,10 @@ impl Rewriter {
         Some(rewritten)
     }
 
-    /// The viewer or its ring fell behind: go on at the next key frame. Nothing changes for audio.
+    /// Frames were or will be withheld (the ring overflowed, the viewer fell behind or paused): go on at the next key frame, sound at
+    /// the next frame. What was left out leaves no gap in the viewer's numbers.
     pub fn skip_to_key(&mut self) {
-        if self.needs_key {
-            self.gate = Gate::Waiting;
-        }
+        self.gate = Gate::Waiting;
     }
 
     /// The cached key frame has been sent ([`Refresh::OnRequest`](super::Refresh::OnRequest)): frames that follow it directly
@@ -210,9 +209,10 @@ impl Rewriter {
     }
 
     /// The viewer's RTP time for a time of the layer, as packets are rewritten now: for sender reports, so that the distance
-    /// between a source's audio and video is kept. `None` before the first packet.
+    /// between a source's audio and video is kept. `None` until live packets are sent: a cached key frame says nothing of now.
     pub fn viewer_time(&self, timestamp: u32) -> Option<u32> {
-        self.segment.as_ref().map(|segment| timestamp.wrapping_add(segment.timestamp_shift))
+        let segment = self.segment.as_ref().filter(|_| self.gate == Gate::Open)?;
+        Some(timestamp.wrapping_add(segment.timestamp_shift))
     }
 
     /// What happened so far.
@@ -239,7 +239,8 @@ impl Rewriter {
                 self.gate = Gate::Open;
                 Verdict::Send
             }
-            (Gate::Waiting, Place::Late) => Verdict::WaitKey,
+            // before the gap: the viewer's numbers go on after it
+            (Gate::Waiting, Place::Late) => Verdict::Old,
             (Gate::Waiting | Gate::AfterCache, _) | (Gate::Open, Place::Jump) => {
                 self.gate = Gate::Waiting;
                 self.open_if(opens, now, frame.layer, first)

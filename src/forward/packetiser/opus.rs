@@ -53,17 +53,17 @@ mod tests {
     fn length_follows_the_first_byte() {
         let millis = |data: &[u8]| packet_length(data).map(|length| length.as_micros() as f64 / 1000.0);
         assert_eq!(millis(&[]), None);
-        assert_eq!(millis(&[0b11111_0_00]), Some(20.0), "CELT fullband 20 ms");
-        assert_eq!(millis(&[0b10000_0_01]), Some(5.0), "two of 2.5 ms");
-        assert_eq!(millis(&[0b00011_0_00]), Some(60.0), "SILK 60 ms");
-        assert_eq!(millis(&[0b01101_0_11, 3]), Some(60.0), "hybrid, three of 20 ms");
-        assert_eq!(millis(&[0b01101_0_11]), Some(20.0));
+        assert_eq!(millis(&[31 << 3]), Some(20.0), "CELT fullband 20 ms");
+        assert_eq!(millis(&[16 << 3 | 1]), Some(5.0), "two of 2.5 ms");
+        assert_eq!(millis(&[3 << 3]), Some(60.0), "SILK 60 ms");
+        assert_eq!(millis(&[13 << 3 | 3, 3]), Some(60.0), "hybrid, three of 20 ms");
+        assert_eq!(millis(&[13 << 3 | 3]), Some(20.0));
     }
 
     #[test]
     fn marker_stands_on_the_first_packet_and_after_silence() {
         let mut opus = Opus::default();
-        let packet = Bytes::from_static(&[0b11111_0_00, 1, 2]);
+        let packet = Bytes::from_static(&[31 << 3, 1, 2]);
         let mut marker = |millis| opus.cut(&packet, Duration::from_millis(millis)).unwrap().marker;
         assert_eq!(marker(0), Marker::Last);
         assert_eq!(marker(20), Marker::None);

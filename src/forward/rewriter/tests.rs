@@ -177,6 +177,46 @@ fn packets_older_than_the_window_get_no_number() {
     assert_eq!(viewer.delta(0, &[798 - 513]).0, Verdict::Old);
 }
 
+#[test]
+fn withheld_sound_leaves_no_gap() {
+    let mut audio = Rewriter::new(48_000, false, 7, 7);
+    let start = Instant::now();
+    let give = |audio: &mut Rewriter, n: u16| {
+        let (now, time) = (start + Duration::from_millis(20) * u32::from(n), 960 * u32::from(n));
+        match audio.admit(now, &frame(1, true, time, &[n], now)) {
+            Verdict::Send => audio.rewrite(n, time).map(|new| (new.sequence - 7, new.timestamp - 7)),
+            _ => None,
+        }
+    };
+    assert_eq!(give(&mut audio, 0), Some((0, 0)));
+    audio.skip_to_key();
+    assert!(!audio.waits_for_key());
+    assert_eq!(give(&mut audio, 5), Some((1, 5 * 960)));
+    assert_eq!(give(&mut audio, 4), None, "from before the gap");
+    assert_eq!(give(&mut audio, 7), Some((3, 7 * 960)), "lost upstream");
+}
+
+#[test]
+fn a_packet_overtaken_by_one_from_after_a_silence_is_late_not_a_restart() {
+    let mut viewer = Viewer::video();
+    viewer.key(0, &[1, 2]);
+    viewer.pass(Duration::from_secs(15));
+    assert_eq!(viewer.delta(15 * RATE, &[4]).1, [(3, 15 * RATE)]);
+    assert_eq!(viewer.delta(FRAME, &[3]).1, [(2, FRAME)]);
+    assert_eq!(viewer.delta(15 * RATE + FRAME, &[5]).1, [(4, 15 * RATE + FRAME)]);
+}
+
+#[test]
+fn sender_reports_wait_for_live_packets() {
+    let mut viewer = Viewer::video();
+    assert_eq!(viewer.rewriter.viewer_time(0), None);
+    viewer.key(0, &[1]);
+    viewer.rewriter.cache_sent();
+    assert_eq!(viewer.rewriter.viewer_time(0), None);
+    viewer.delta(FRAME, &[2]);
+    assert_eq!(viewer.rewriter.viewer_time(FRAME), Some((u32::MAX - 10).wrapping_add(FRAME)));
+}
+
 mod properties {
     use std::collections::HashMap;
 
