@@ -23,7 +23,8 @@ use crate::vocab::LayerId;
 #[cfg(test)]
 mod tests;
 
-/// How far behind the newest a packet still gets its number. 512 packets are 2.5 s at 2 Mbit/s: longer than any NACK retry.
+/// How far behind the newest a packet still gets its number. 512 packets are 2.5 s at 2 Mbit/s; what is later helps no live
+/// picture.
 const WINDOW: u16 = 512;
 
 /// A sequence number further from the newest than this belongs to a restarted source: MAX_DROPOUT of RFC 3550 appendix A.1.
