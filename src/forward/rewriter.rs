@@ -23,7 +23,8 @@ use crate::vocab::LayerId;
 #[cfg(test)]
 mod tests;
 
-/// How far behind the newest a packet still gets its number. 512 packets are 2.5 s at 2 Mbit/s: longer than any NACK retry.
+/// How far behind the newest a packet still gets its number. 512 packets are 2.5 s at 2 Mbit/s; what is later helps no live
+/// picture.
 const WINDOW: u16 = 512;
 
 /// A sequence number further from the newest than this belongs to a restarted source: MAX_DROPOUT of RFC 3550 appendix A.1.
@@ -34,6 +35,10 @@ const STEP: u16 = 100;
 
 /// A time further from the expected than this is a leap (a file that loops, a restarted source).
 const LEAP: Duration = Duration::from_secs(10);
+
+/// A packet with a number behind the newest is late, not of a restarted source, when its time is within this of the newest's. Longer
+/// than [`LEAP`], since a packet may be overtaken by one from after a silence.
+const LAG: Duration = Duration::from_secs(60);
 
 /// After a gap of ours the source's own distance in time is kept when it agrees this well with the time that passed.
 const AGREES: Duration = Duration::from_secs(1);
@@ -85,7 +90,7 @@ pub struct Rewriter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
-    /// Only a key frame opens.
+    /// Only a key frame opens; for sound any frame does.
     Waiting,
     /// The cached key frame was sent: what follows it directly opens, anything else makes it `Waiting`.
     AfterCache,
@@ -180,11 +185,10 @@ impl Rewriter {
         Some(rewritten)
     }
 
-    /// The viewer or its ring fell behind: go on at the next key frame. Nothing changes for audio.
+    /// Frames were or will be withheld (the ring overflowed, the viewer fell behind or paused): go on at the next key frame, sound at
+    /// the next frame. What was left out leaves no gap in the viewer's numbers.
     pub fn skip_to_key(&mut self) {
-        if self.needs_key {
-            self.gate = Gate::Waiting;
-        }
+        self.gate = Gate::Waiting;
     }
 
     /// The cached key frame has been sent ([`Refresh::OnRequest`](super::Refresh::OnRequest)): frames that follow it directly
@@ -206,9 +210,10 @@ impl Rewriter {
     }
 
     /// The viewer's RTP time for a time of the layer, as packets are rewritten now: for sender reports, so that the distance
-    /// between a source's audio and video is kept. `None` before the first packet.
+    /// between a source's audio and video is kept. `None` until live packets are sent: a cached key frame says nothing of now.
     pub fn viewer_time(&self, timestamp: u32) -> Option<u32> {
-        self.segment.as_ref().map(|segment| timestamp.wrapping_add(segment.timestamp_shift))
+        let segment = self.segment.as_ref().filter(|_| self.gate == Gate::Open)?;
+        Some(timestamp.wrapping_add(segment.timestamp_shift))
     }
 
     /// What happened so far.
@@ -235,7 +240,8 @@ impl Rewriter {
                 self.gate = Gate::Open;
                 Verdict::Send
             }
-            (Gate::Waiting, Place::Late) => Verdict::WaitKey,
+            // before the gap: the viewer's numbers go on after it
+            (Gate::Waiting, Place::Late) => Verdict::Old,
             (Gate::Waiting | Gate::AfterCache, _) | (Gate::Open, Place::Jump) => {
                 self.gate = Gate::Waiting;
                 self.open_if(opens, now, frame.layer, first)
@@ -300,7 +306,7 @@ impl Segment {
             _ if (1..=STEP).contains(&ahead) && leapt => Place::Leap(ahead),
             _ if (1..=JUMP).contains(&ahead) && !leapt => Place::Ahead(ahead),
             // the time a packet behind may lag is its own distance, not that of the silence after the newest
-            _ if behind <= JUMP && signed(packet.timestamp, self.newest_timestamp).unsigned_abs() <= ticks(LEAP, clock_rate) => {
+            _ if behind <= JUMP && signed(packet.timestamp, self.newest_timestamp).unsigned_abs() <= ticks(LAG, clock_rate) => {
                 if self.is_unsent(packet.sequence) {
                     Place::Late
                 } else {
