@@ -88,32 +88,55 @@ pub fn gstreamer_version() -> Option<String> {
     gst::init().ok().map(|()| gst::version_string().to_string())
 }
 
-/// An installed video or audio codec element.
+/// An installed encoder or decoder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CodecElement {
     /// GStreamer's name of it.
     pub element: String,
+    /// What it makes or takes: `H264`, `opus`, `jpeg`, …
+    pub codecs: Vec<&'static str>,
     /// Its long name.
     pub title: String,
     /// True when its class says hardware.
     pub hardware: bool,
 }
 
-/// Installed encoders or decoders of video and audio, by name.
+/// What caps names stand for.
+const CAPS_NAMES: [(&str, &str); 7] = [
+    ("video/x-h264", "H264"),
+    ("video/x-h265", "H265"),
+    ("video/x-vp8", "VP8"),
+    ("video/x-vp9", "VP9"),
+    ("video/x-av1", "AV1"),
+    ("audio/x-opus", "opus"),
+    ("image/jpeg", "jpeg"),
+];
+
+/// Installed elements that encode (or decode) what Portico knows, by codec and name. Registered only, not tried.
 pub fn codec_elements(encoders: bool) -> Vec<CodecElement> {
     if gst::init().is_err() {
         return Vec::new();
     }
-    let kind = if encoders { gst::ElementFactoryType::ENCODER } else { gst::ElementFactoryType::DECODER };
-    let media = gst::ElementFactoryType::MEDIA_VIDEO | gst::ElementFactoryType::MEDIA_AUDIO;
-    let factories = gst::ElementFactory::factories_with_type(kind | media, gst::Rank::NONE);
-    let row = |factory: &gst::ElementFactory| CodecElement {
-        element: factory.name().to_string(),
-        title: factory.metadata("long-name").unwrap_or_default().to_owned(),
-        hardware: factory.metadata("klass").unwrap_or_default().contains("Hardware"),
+    let (kind, coded) = match encoders {
+        true => (gst::ElementFactoryType::ENCODER, gst::PadDirection::Src),
+        false => (gst::ElementFactoryType::DECODER, gst::PadDirection::Sink),
     };
-    let mut rows: Vec<_> = factories.iter().map(row).collect();
-    rows.sort_by(|a, b| a.element.cmp(&b.element));
+    let row = |factory: &gst::ElementFactory| {
+        let pads = factory.static_pad_templates();
+        let caps: Vec<_> = pads.iter().filter(|pad| pad.direction() == coded).map(|pad| pad.caps()).collect();
+        let has = |name: &str| caps.iter().any(|caps| caps.iter().any(|structure| structure.name() == name));
+        let codecs: Vec<_> = CAPS_NAMES.iter().filter(|(caps, _)| has(caps)).map(|(_, codec)| *codec).collect();
+        (!codecs.is_empty()).then(|| CodecElement {
+            element: factory.name().to_string(),
+            codecs,
+            title: factory.metadata("long-name").unwrap_or_default().to_owned(),
+            hardware: factory.metadata("klass").unwrap_or_default().contains("Hardware"),
+        })
+    };
+    // MEDIA_ANY leaves out encryption, which calls itself an encoder too.
+    let factories = gst::ElementFactory::factories_with_type(kind | gst::ElementFactoryType::MEDIA_ANY, gst::Rank::NONE);
+    let mut rows: Vec<_> = factories.iter().filter_map(row).collect();
+    rows.sort_by(|a, b| (&a.codecs, &a.element).cmp(&(&b.codecs, &b.element)));
     rows
 }
 
@@ -326,6 +349,15 @@ mod tests {
         };
         assert!(why.contains("stub"), "{why}");
         assert!(candidate("identity", &[], &[absent, "/dev/zero".into()]).is_ready());
+    }
+
+    #[test]
+    fn installed_codecs_are_listed_by_what_they_make() {
+        let has = |encoders, element: &str, codec: &str| {
+            codec_elements(encoders).iter().any(|row| row.element == element && row.codecs == [codec])
+        };
+        assert!(has(true, "vp8enc", "VP8") && has(true, "opusenc", "opus") && has(false, "jpegdec", "jpeg"));
+        assert!(!codec_elements(true).iter().any(|row| row.element == "vp8dec"));
     }
 
     #[test]
