@@ -8,12 +8,14 @@
 //! ```
 
 mod check;
+mod describe;
 mod load;
 mod problem;
 mod shape;
 mod tree;
 mod validate;
 
+pub use describe::{example, reference};
 pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
 pub use problem::{ConfigErrors, Place, Problem, Source, report};
 pub use shape::{Key, Kind, Shape, TextForm, Word, schema};

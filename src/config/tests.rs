@@ -183,6 +183,49 @@ fn a_named_file_must_be_there() {
     assert!(errors.problems[0].message.contains("/nowhere/portico.toml cannot be read"), "{errors:?}");
 }
 
+/// Compares a generated page with the one that is checked in; `UPDATE=1` writes it.
+pub(crate) fn compare_with_checked_in(path: &str, generated: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, generated).unwrap();
+    }
+    let checked_in = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(checked_in == generated, "{path} is out of date: run `UPDATE=1 cargo test --lib checked_in`");
+}
+
+#[test]
+fn generated_pages_are_those_checked_in() {
+    compare_with_checked_in("docs/ref/portico.example.toml", &example());
+    compare_with_checked_in("docs/ref/config.md", &reference());
+    compare_with_checked_in("docs/ref/config.schema.json", &(serde_json::to_string_pretty(&schema()).unwrap() + "\n"));
+    compare_with_checked_in("docs/ref/metrics.md", &crate::ops::metrics::reference());
+}
+
+#[test]
+fn the_example_changes_nothing_and_shows_only_what_is_allowed() {
+    let example = example();
+    assert_eq!(parse("example", &example).unwrap().config, Config::default());
+    // every `#key = value` made live; what names files of this machine or excludes another key is left as it is
+    let impossible = ["#token_secret", "#cert", "#key "];
+    let live = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') && !rest.is_empty() && !impossible.iter().any(|p| line.starts_with(p)) => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    let uncommented: String = example.lines().map(|line| live(line) + "\n").collect();
+    let told: Vec<String> = match parse("example", &uncommented) {
+        Ok(loaded) => loaded.warnings,
+        Err(errors) => errors.problems,
+    }
+    .iter()
+    .filter(|problem| !problem.warning)
+    .map(|problem| format!("{problem} {:?}", problem.help))
+    .collect();
+    assert!(told.is_empty(), "{told:#?}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_the_reader(text in "(\\[\\[?(http|source|room|rooms|x)\\]\\]?\n|[a-z_]{1,6} = (\"[^\"]{0,5}\"|-?[0-9]{1,20}|\\[1,\"a\"\\]|true|\\{a=1\\})\n|.{0,10}\n){0,12}") {

@@ -74,7 +74,7 @@ impl Metrics {
     pub fn new(mut registry: Registry) -> Self {
         registry.register_collector(Box::new(process::ProcessCollector));
         let ours = registry.sub_registry_with_prefix("portico");
-        ours.register("build", "What is running.", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        ours.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let rooms = gauge(ours, "rooms", "Rooms now");
         let streams = gauge(ours, "streams", "Published streams now");
         let peers = gauge(ours, "peers", "Peer connections now");
@@ -184,7 +184,13 @@ pub fn raise_to(counter: &Counter, total: u64) {
 
 /// The list of figures for `docs/ref/metrics.md`.
 pub fn reference() -> String {
-    let text = Metrics::default().encode();
+    let metrics = Metrics::default();
+    // a family without any label is not written
+    metrics.session_opened("any");
+    metrics.session_refused("any");
+    metrics.set_members([("any", 0)]);
+    metrics.set_sources([("any", 0)]);
+    let text = metrics.encode();
     let mut rows = Vec::new();
     let mut help = "";
     for line in text.lines() {
