@@ -89,15 +89,18 @@ pub fn scan() -> Scan {
     let mut scan = Scan::default();
     for node in links::nodes(root) {
         match query::ask(&node) {
-            Ok(Some(answer)) => scan.cameras.push(Camera {
-                stable: links::stable(root, &node),
-                serial: links::serial(root, &node),
-                name: answer.name,
-                bus: answer.bus,
-                driver: answer.driver,
-                modes: answer.modes,
-                node,
-            }),
+            Ok(Some(answer)) => {
+                let card = answer.card.unwrap_or_else(|| links::card(root, &node));
+                scan.cameras.push(Camera {
+                    stable: links::stable(root, &node),
+                    serial: links::serial(root, &node),
+                    name: card.name,
+                    bus: card.bus,
+                    driver: card.driver,
+                    modes: answer.modes,
+                    node,
+                });
+            }
             Ok(None) => {}
             Err(why) => scan.closed.push(ClosedNode { node, why }),
         }

@@ -73,6 +73,14 @@ fn serial_is_of_the_usb_device_above() {
 }
 
 #[test]
+fn card_with_a_broken_name_is_named_by_sys() {
+    let root = tree();
+    std::fs::write(root.path().join("sys/class/video4linux/video2/name"), b"Kamera \xe6\x91\n").unwrap();
+    let card = links::card(root.path(), Path::new("/dev/video2"));
+    assert_eq!((card.name.as_str(), card.bus.as_str(), card.driver.as_str()), ("Kamera \u{fffd}", "1-1:1.0", ""));
+}
+
+#[test]
 fn every_form_finds_its_camera() {
     let (root, scan) = (tree(), two_cameras());
     let node = |device: &str| choose(device, &scan, root.path()).unwrap().node;
