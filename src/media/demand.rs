@@ -270,6 +270,11 @@ impl Demand {
         self.viewers.values().any(|state| matches!(state, Viewer::Uses(codecs) if codecs.contains(&codec)))
     }
 
+    /// Whether the codec's layer is used, or was within the linger time.
+    pub fn keeps(&self, codec: Codec) -> bool {
+        self.uses(codec) || self.idle.contains_key(&codec)
+    }
+
     fn open(&mut self, now: Instant) {
         self.phase = Phase::Opening { check: now + self.habits.open_limit, open: false };
         self.actions.push_back(Action::Open);

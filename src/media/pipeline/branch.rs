@@ -203,8 +203,10 @@ impl Session {
         let mut said = None;
         for order in inbox.try_iter() {
             match order {
-                Order::Error(error) if error.src().is_some_and(|source| source.has_as_ancestor(bin)) => {
-                    said.get_or_insert_with(|| fault::source_error(&self.start.source, &error));
+                Order::Error(message) if message.src().is_some_and(|source| source.has_as_ancestor(bin)) => {
+                    if let gst::MessageView::Error(error) = message.view() {
+                        said.get_or_insert_with(|| fault::source_error(&self.start.source, error));
+                    }
                 }
                 other => self.kept.push_back(other),
             }

@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use tracing::warn;
 
 use super::rewind::Rewinder;
-use super::{News, Order, Start, fault, ingest, make};
+use super::{Order, Start, fault, ingest, make};
 use crate::media::board::DecoderInput;
 use crate::media::config::{PictureConfig, TestConfig, V4l2Config};
 use crate::media::device::{self, FindError, PixelFormat};
@@ -43,7 +43,7 @@ pub(super) fn build(start: &Start, orders: &mpsc::Sender<Order>) -> Result<Built
     };
     for kind in [MediaKind::Video, MediaKind::Audio] {
         if let Some(pad) = built.pipeline.by_name(tee_name(kind)).and_then(|tee| tee.static_pad("sink")) {
-            mark_frames(start, &pad);
+            start.marks.watch(&pad);
         }
     }
     Ok(built)
@@ -55,18 +55,6 @@ pub(super) fn tee_name(kind: MediaKind) -> &'static str {
         MediaKind::Audio => "audio",
         MediaKind::Video => "video",
     }
-}
-
-/// Notes each buffer's coming, and tells the owner of the first.
-pub(super) fn mark_frames(start: &Start, pad: &gst::Pad) {
-    let last_frame = Arc::clone(&start.last_frame);
-    let news = Arc::clone(&start.news);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        if last_frame.mark() {
-            news(News::Flowing);
-        }
-        gst::PadProbeReturn::Ok
-    });
 }
 
 fn raw(pipeline: gst::Pipeline, picture: (u32, u32, u32), sound: bool) -> Built {

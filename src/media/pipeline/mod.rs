@@ -17,7 +17,7 @@ mod ingest;
 mod make;
 mod rewind;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -34,7 +34,7 @@ use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
-pub(super) use fault::redact;
+pub(super) use ingest::{Holds, opus_format};
 
 /// What the owner, the bus and the streaming threads ask of a pipeline's thread.
 pub(super) enum Order {
@@ -49,7 +49,7 @@ pub(super) enum Order {
     /// End.
     Stop,
     /// An error message of the bus.
-    Error(gst::message::Error),
+    Error(gst::Message),
     /// The bus said that the stream ended.
     Ended,
     /// A stream's offer is known.
@@ -106,10 +106,31 @@ pub(super) struct Start {
     pub presences: Arc<PresenceCache>,
     /// Time zero of the source: frames' times count from here, whichever pipeline made them.
     pub epoch: Instant,
-    pub last_frame: Arc<LastFrame>,
-    pub news: Arc<dyn Fn(News) + Send + Sync>,
+    pub marks: Marks,
+    /// What is held back until [`Order::Flow`].
+    pub holds: Arc<Holds>,
     /// The thread of the pipeline before: a device is free only when it has ended.
     pub after: Option<JoinHandle<()>>,
+}
+
+/// Where a pipeline's threads report to.
+#[derive(Clone)]
+pub(super) struct Marks {
+    pub last_frame: Arc<LastFrame>,
+    pub news: Arc<dyn Fn(News) + Send + Sync>,
+}
+
+impl Marks {
+    /// Notes each buffer that passes, and tells the owner of the first.
+    fn watch(&self, pad: &gst::Pad) {
+        let marks = self.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if marks.last_frame.mark() {
+                (marks.news)(News::Flowing);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
 }
 
 /// A handle to a running pipeline.
@@ -186,6 +207,8 @@ struct Session {
     decoders: HashMap<MediaKind, branch::Decoder>,
     rewinder: Option<Arc<rewind::Rewinder>>,
     flowing: bool,
+    /// Orders that were met while looking for an error.
+    kept: VecDeque<Order>,
 }
 
 fn run(mut start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
@@ -200,14 +223,14 @@ fn run(mut start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Ord
     let mut session = match Session::open(start, orders) {
         Ok(session) => session,
         Err((start, error)) => {
-            (start.news)(News::Failed { error, culprit: None });
+            (start.marks.news)(News::Failed { error, culprit: None });
             return;
         }
     };
     let end = session.play(inbox);
     session.close();
     if let Err((error, culprit)) = end {
-        (session.start.news)(News::Failed { error, culprit });
+        (session.start.marks.news)(News::Failed { error, culprit });
     }
 }
 
@@ -232,6 +255,7 @@ impl Session {
             decoders: HashMap::new(),
             rewinder: built.rewinder,
             flowing: false,
+            kept: VecDeque::new(),
             start,
         };
         session.watch_bus();
@@ -248,7 +272,7 @@ impl Session {
         let orders = Mutex::new(self.orders.clone());
         bus.set_sync_handler(move |_, message| {
             let order = match message.view() {
-                gst::MessageView::Error(error) => Some(Order::Error(error.to_owned())),
+                gst::MessageView::Error(_) => Some(Order::Error(message.clone())),
                 gst::MessageView::Eos(_) => Some(Order::Ended),
                 gst::MessageView::Warning(warning) => {
                     warn!(error = %fault::redact(&warning.error().to_string()), "pipeline warns");
@@ -276,14 +300,15 @@ impl Session {
         }
         self.announce();
         loop {
-            // the owner's handle and our own sender keep the channel open
-            let Ok(order) = inbox.recv() else { return Ok(()) };
+            let kept = self.kept.pop_front();
+            // our own sender keeps the channel open
+            let Some(order) = kept.or_else(|| inbox.recv().ok()) else { return Ok(()) };
             match order {
                 Order::Stop => return Ok(()),
                 Order::Add(spec) => {
                     let codec = spec.codec;
                     let outcome = self.add_branch(spec, inbox);
-                    (self.start.news)(News::Branch(codec, outcome));
+                    (self.start.marks.news)(News::Branch(codec, outcome));
                 }
                 Order::Remove(codec) => self.remove_branch(codec),
                 Order::Flow => self.flow(),
@@ -329,16 +354,19 @@ impl Session {
             audio = self.offer.audio.as_ref().map(tracing::field::display),
             "source opened"
         );
-        (self.start.news)(News::Opened(self.offer.clone()));
+        (self.start.marks.news)(News::Opened(self.offer.clone()));
     }
 
     fn flow(&mut self) {
         if !std::mem::replace(&mut self.flowing, true) {
-            ingest::release(&self.pipeline);
+            self.start.holds.release();
         }
     }
 
-    fn judge(&self, error: &gst::message::Error) -> End {
+    fn judge(&self, message: &gst::Message) -> End {
+        let gst::MessageView::Error(error) = message.view() else {
+            return (SourceError::Failed("the pipeline failed without a reason".into()), None);
+        };
         let culprit = self.branches.values().find(|branch| branch.owns(error)).and_then(branch::Branch::encoder_name);
         (fault::source_error(&self.start.source, error), culprit)
     }
