@@ -5,6 +5,7 @@
 //! this code; what a file cannot say becomes part of the schema.
 
 mod file;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::element::Presence;
 use crate::vocab::Codec;
 
-pub use file::BoardError;
+pub use file::{BoardError, Identity};
 
 /// Candidate elements of one board, best first; every list ends in software.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,6 +34,8 @@ pub struct Board {
     pub csi: Vec<CsiCandidate>,
     /// Converters and scalers in order of preference. Each is one element or a chain written `a ! b`.
     pub convert: Vec<String>,
+    /// Where elements come from that Debian has no package of.
+    pub vendor: BTreeMap<String, String>,
 }
 
 /// Where a board file came from.
@@ -192,6 +195,11 @@ impl Board {
         file::generic()
     }
 
+    /// Every board there is, by name. Fails when a file of `dir` is broken.
+    pub fn all(dir: &Path) -> Result<Vec<Board>, BoardError> {
+        file::all(dir)
+    }
+
     /// The encoders of one codec, best first.
     pub fn encoders_of(&self, codec: Codec) -> impl Iterator<Item = &EncoderCandidate> {
         self.encoders.iter().filter(move |candidate| candidate.codec == codec)
@@ -244,3 +252,6 @@ impl Serialize for DecoderInput {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests;
