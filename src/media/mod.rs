@@ -15,6 +15,8 @@ pub mod plan;
 mod slot;
 mod sources;
 mod tap;
+#[cfg(test)]
+mod tests;
 
 pub use config::{MediaSourceConfig, RtspUrl, SourceConfig, SourceKind, SourcesConfig};
 pub use sources::{Media, MediaError, look};
