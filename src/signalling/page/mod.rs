@@ -317,6 +317,11 @@ impl Dialect for Page {
             self.malformed(None, None, "messages are text");
             return Ok(());
         };
+        if !text.trim_ascii_start().starts_with('{') {
+            // serde would take an array for a struct as well
+            self.malformed(None, None, "a message is one JSON object");
+            return Ok(());
+        }
         match serde_json::from_str::<Request>(text) {
             Ok(request) => {
                 let before = self.malformed;
