@@ -77,6 +77,45 @@ fn any_action() -> impl Strategy<Value = &'static str> {
     )
 }
 
+#[test]
+fn deep_nesting_is_harmless() {
+    let now = Instant::now();
+    let mut world = World::new();
+    let (a, b) = (world.joined("r", "u1"), world.joined("r", "u2"));
+    let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+    let to = world.id(b);
+    for (action, d) in [
+        ("join", format!("{{\"bearer\":{deep}}}")),
+        ("exchangeSdp", format!("{{\"to\":{deep}}}")),
+        ("orientationChange", format!("{{\"unknown\":{deep}}}")),
+        ("sendMessage", format!("{{\"to\":\"{to}\",\"message\":{deep}}}")),
+    ] {
+        let tribe = &mut world.clients[a].tribe;
+        tribe.handle_frame(now, Frame::Text(&format!("{{\"a\":\"{action}\",\"d\":{d}}}"))).unwrap();
+        while let Some(output) = tribe.poll_output() {
+            // a message is carried as it came, however deep; its receiver decides
+            let Output::Command(_, Command::Tell { body, .. }) = output else { continue };
+            let from = crate::room::MemberView {
+                member: crate::vocab::MemberId([1; 16]),
+                user_id: "u1".into(),
+                dialect: DialectName::Tribe,
+                facts: Facts::default(),
+                streams: Vec::new(),
+            };
+            let mut other = tribe_in(now, b, &mut world);
+            other.handle_notice(now, &Notice::Told { from, body });
+            let Some(Output::Send(text)) = other.poll_output() else { panic!("not told") };
+            assert!(text.contains(&deep));
+            break;
+        }
+    }
+}
+
+/// The client's dialect, out of its world.
+fn tribe_in(now: Instant, client: usize, world: &mut World) -> Tribe {
+    std::mem::replace(&mut world.clients[client].tribe, tribe(now, TribeConfig::default()))
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..40)) {
