@@ -14,11 +14,12 @@ use crate::vocab::{
 pub enum Command {
     /// Become a member of a room, which comes into being if config allows it. Answered by `Notice::Welcome`.
     Join(Box<Joining>),
-    /// Leave the room, gracefully. Ends the place at once; not answered.
+    /// Say goodbye. Ends the place, if there is one, and the session at once; not answered.
     Leave,
-    /// The connection went away without a goodbye. The place is kept for the member's grace, then left. Not answered.
+    /// The connection went away without a goodbye. Ends the session. The place is kept for the grace, then left; of WHIP and
+    /// WHEP it is left at once. Not answered.
     Lost,
-    /// Take over the place of a lost (or still connected) member. Answered by `Notice::Resumed`, then the notices it missed.
+    /// Take over the place of a lost (or still connected) tribe or page member. Answered by `Notice::Resumed`, then the notices it missed.
     Resume {
         /// The member whose place is taken over; knowing the id is the proof.
         key: MemberId,
@@ -260,6 +261,13 @@ pub enum PeerUpdate {
         /// Complete, with candidates.
         sdp: Sdp,
     },
+    /// A later description could not be used; the connection goes on as it was. Its request is refused.
+    Rejected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
     /// A publishing peer's tracks were negotiated (again).
     Tracks {
         /// The peer.
@@ -279,7 +287,8 @@ pub enum PeerUpdate {
         /// Audio or video.
         kind: MediaKind,
     },
-    /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first.
+    /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first. Before the first
+    /// `Described` it refuses the request that opened the peer.
     Down {
         /// The peer.
         peer: PeerId,
@@ -295,7 +304,7 @@ pub enum SourceUpdate {
     Present {
         /// The source.
         source: SourceName,
-        /// The rooms it is in.
+        /// All rooms it is in; it leaves those it was in before that are not named.
         rooms: Vec<RoomId>,
         /// What it is expected to give: (audio, video).
         kinds: Vec<MediaKind>,
