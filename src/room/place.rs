@@ -1,6 +1,7 @@
 //! The life of a place: join, lose, resume, leave.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::command::{DialectName, Joining};
@@ -45,7 +46,7 @@ impl Rooms {
         let welcome =
             Welcome { req, member: id, room: member.room.clone(), size: self.size(&member.room), others: self.others(member) };
         self.tell(id, Notice::Welcome(Box::new(welcome)));
-        self.announce(id);
+        self.announce(id, joining.remote);
         Ok(())
     }
 
@@ -112,15 +113,15 @@ impl Rooms {
     }
 
     /// Tells the others and the world that a member has joined.
-    pub(super) fn announce(&mut self, id: MemberId) {
+    pub(super) fn announce(&mut self, id: MemberId, remote: Option<IpAddr>) {
         let member = self.member(id);
         let (view, room, visible) = (member.view(), member.room.clone(), member.visible);
         let size = self.size(&room);
-        let (dialect, user_id) = (view.dialect, view.user_id.clone());
+        let (dialect, user_id, facts) = (view.dialect, view.user_id.clone(), view.facts.clone());
         if visible {
             self.tell_others(id, Notice::MemberJoined { member: view, size });
         }
-        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size });
+        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size, remote, facts });
     }
 
     /// The session said goodbye: its place, if any, is left at once.

@@ -261,6 +261,10 @@ impl Rooms {
                 self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
                 Ok(())
             }
+            Command::Remark { remark } => {
+                self.report(Report::Remark { room: self.room_of(member), member, remark });
+                Ok(())
+            }
             // dealt with before; a place does not change the answer
             Command::Join(_) | Command::Resume { .. } | Command::Leave | Command::Lost => Ok(()),
         }

@@ -72,7 +72,7 @@ impl Rooms {
             peers: BTreeSet::new(),
             expires: None,
         });
-        self.announce(id);
+        self.announce(id, None);
         id
     }
 
