@@ -1,7 +1,6 @@
 //! The document's checklist (names in brackets: its line), media sessions, the recorded conversation, and arbitrary input.
 
 mod calls;
-mod fake;
 mod hostile;
 mod media;
 mod transcript;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::*;
-use super::fake::Rooms;
+use crate::room::{Rooms, RoomsConfig};
 use crate::room::{Effect, PeerUpdate, Purpose, Report, TrackView};
 use crate::vocab::{
     BearerError, Codec, Grant, Identity, MediaKind, MemberId, PeerId, Sdp, SdpKind, SessionId, TrackFormat, TrackId,
@@ -74,7 +74,7 @@ impl World {
     pub fn new() -> Self {
         Self {
             now: Instant::now(),
-            rooms: Rooms::default(),
+            rooms: Rooms::new(RoomsConfig::default(), Vec::new()),
             clients: Vec::new(),
             peers: Vec::new(),
             reports: Vec::new(),
