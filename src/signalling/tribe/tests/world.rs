@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::room::{Rooms, RoomsConfig};
 use crate::room::{Effect, PeerUpdate, Purpose, Report, TrackView};
+use crate::room::{Rooms, RoomsConfig};
 use crate::vocab::{
     BearerError, Codec, Grant, Identity, MediaKind, MemberId, PeerId, Sdp, SdpKind, SessionId, TrackFormat, TrackId,
 };
