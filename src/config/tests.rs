@@ -56,6 +56,7 @@ const BAD: &[(&str, &str)] = &[
         "lists",
         "[http]\nallowed_origins = [\"https://a.example\", \"a.example\", \"https://b/\"]\n[media]\nice_servers = [\"stun:a:3478\", \"a:3478\"]\npublish_codecs = [\"H264\", \"opus\", \"H266\"]\n[access]\nanonymous = [\"watch\"]\n",
     ),
+    ("everyone", "[http]\nlisten = \"0.0.0.0:8780\"\n[access]\nanonymous = [\"publish\", \"control\"]\n[tls]\nmode = \"off\"\n"),
     ("cascade", "[[source]]\nname = \"cam\"\ntype = \"v4l2\"\ndevice = 5\n[[room]]\nname = \"a\"\nsources = [\"cam\"]\n"),
 ];
 
