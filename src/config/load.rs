@@ -192,7 +192,7 @@ impl Reading {
                 self.problems.push(Problem {
                     key: path_text(&path),
                     message: error.inner().message().trim().to_owned(),
-                    help: None,
+                    help: self.shape.key_at(&path).map(|key| format!("allowed: {}\n{}", key.shape.allowed(), key.doc)),
                     place: self.tree.place_of(&path),
                     warning: false,
                 });
