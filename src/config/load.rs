@@ -186,9 +186,8 @@ impl Reading {
                 Err(error) => error,
             };
             let path = self.blame(&error);
-            // an entry that misses a key the check has reported already is dropped without another word
-            let known = error.inner().message().starts_with("missing field") && !self.problems.is_empty();
-            if !known {
+            // an entry of which something was taken out, or missing, has been reported already: it goes without another word
+            if !self.tree.at(&path).is_some_and(|node| node.faulty) {
                 self.problems.push(Problem {
                     key: path_text(&path),
                     message: error.inner().message().trim().to_owned(),
