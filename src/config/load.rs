@@ -1,6 +1,8 @@
 //! Reads all layers and joins them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +96,17 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
     reading.finish()
 }
 
+/// A file's text, or why not.
+fn read_bounded(path: &Path) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    match text.len() as u64 > MAX_FILE_BYTES {
+        true => Err(format!("it has more than {MAX_FILE_BYTES} bytes")),
+        false => Ok(text),
+    }
+}
+
 /// `conf.d/*.toml` beside the file, by name.
 fn drop_ins(file: &Path) -> Vec<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new(".")).join(DROP_INS);
@@ -126,12 +139,7 @@ impl Reading {
 
     fn file(&mut self, path: &Path) {
         self.files.push(path.to_path_buf());
-        let text = match std::fs::metadata(path) {
-            Ok(meta) if meta.len() > MAX_FILE_BYTES => Err(format!("it has more than {MAX_FILE_BYTES} bytes")),
-            Ok(meta) if meta.is_dir() => Err("it is a folder".into()),
-            Ok(_) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let text = read_bounded(path);
         match text {
             Ok(text) => self.text(&path.display().to_string(), &text),
             Err(why) => self.problems.push(Problem {

@@ -196,6 +196,10 @@ fn drop_ins_add_entries_and_replace_those_of_the_same_name() {
 fn a_named_file_must_be_there() {
     let errors = load(&Inputs { file: Some("/nowhere/portico.toml".into()), ..Default::default() }).unwrap_err();
     assert!(errors.problems[0].message.contains("/nowhere/portico.toml cannot be read"), "{errors:?}");
+    for (wrong, why) in [("/dev/zero", "more than 1048576 bytes"), ("/dev", "directory")] {
+        let errors = load(&Inputs { file: Some(wrong.into()), ..Default::default() }).unwrap_err();
+        assert!(errors.problems[0].message.contains(why), "{errors:?}");
+    }
 }
 
 /// Compares a generated page with the one that is checked in; `UPDATE=1` writes it.
