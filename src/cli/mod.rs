@@ -1,6 +1,10 @@
 //! The command line: one file per subcommand. Parses, prints, and sets the exit code; the work is done elsewhere.
 
 pub mod check;
+pub mod devices;
+pub mod doctor;
+pub mod plan;
+mod print;
 pub mod run;
 pub mod schema;
 pub mod token;
@@ -58,6 +62,12 @@ pub enum Command {
     /// Reads what `portico run` would read: the file, conf.d beside it, the environment, the flags. Tells every problem with file,
     /// line, key and what is allowed. Nothing is started or changed.
     Check(check::Args),
+    /// Lists cameras with formats, sizes and rates, sound devices, encoders and decoders.
+    Devices(devices::Args),
+    /// Says what this machine can do, what is missing, and which package has it.
+    Doctor(doctor::Args),
+    /// Shows for each source and demand the chosen path, and why.
+    Plan(plan::Args),
     /// Signs a token that lets its holder into rooms.
     ///
     /// The token is a JWT signed with the secret that the configuration (access.token_secret_file) or --secret-file names. It is
@@ -99,6 +109,9 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::main(args, start),
         Command::Check(args) => check::main(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Plan(args) => plan::main(&args),
         Command::Token(args) => token::main(&args),
         Command::Schema(args) => schema::main(&args),
     }
