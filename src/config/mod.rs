@@ -17,7 +17,7 @@ mod validate;
 
 pub use describe::{example, reference};
 pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
-pub use problem::{ConfigErrors, Place, Problem, Source, report};
+pub use problem::{ConfigErrors, Place, Problem, Source, mask_secrets, report};
 pub use shape::{Key, Kind, Shape, TextForm, Word, schema};
 
 use serde::{Deserialize, Serialize};
@@ -125,4 +125,4 @@ fn auto_source(cameras_present: bool) -> SourceConfig {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
