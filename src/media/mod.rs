@@ -9,13 +9,17 @@ pub mod config;
 mod demand;
 pub mod device;
 pub mod element;
+mod h264;
 mod pipeline;
 pub mod plan;
+mod slot;
 mod sources;
 mod tap;
+#[cfg(test)]
+mod tests;
 
-pub use config::{MediaSourceConfig, SourceConfig, SourceKind, SourcesConfig};
-pub use sources::{Media, MediaError};
+pub use config::{MediaSourceConfig, RtspUrl, SourceConfig, SourceKind, SourcesConfig};
+pub use sources::{Media, MediaError, look};
 
 use std::sync::Arc;
 
