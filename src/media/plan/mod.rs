@@ -118,9 +118,9 @@ pub type Presences<'a> = &'a dyn Fn(&str, &[String], &[PathBuf]) -> Presence;
 
 /// The paths for one viewer: at most one per kind.
 ///
-/// `running` are the encoders at work for the source, best asked anew for each viewer. Among equally cheap paths the board's order
-/// of encoders decides: browsers differ in what they list first, and one encoder shall serve them all. Where nothing is encoded,
-/// the viewer's order does. A picture that is wanted and cannot be given refuses the viewer;
+/// `running` are the encoders at work for the source, best asked anew for each viewer. Among equally cheap paths the board's
+/// order of encoders decides: browsers differ in what they list first, and one encoder shall serve them all. Where nothing is
+/// encoded, the viewer's order does. A picture that is wanted and cannot be given refuses the viewer;
 /// missing sound does not, as long as there is a picture (see [`plan_kind`] for its reason).
 pub fn plan(
     source: &SourceOffer,
