@@ -38,6 +38,10 @@ use super::{PeerFigures, PeerSpec, Receive, ReceivedTrack, SendTrack};
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
 /// least every 5 s on average), and answers Portico's checks every 2 s.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// From the end of DTLS here to the first packet of media. The far end ends DTLS when it has our last flight, and several
+/// stacks install its keys only after they read everything that came with it: what overtakes that is lost, and the first
+/// packet of all is the key picture's.
+const START_DELAY: Duration = Duration::from_millis(20);
 /// Checks kept to be told again to a rebuilt engine; a far end has a few pairs under test.
 const KEPT_CHECKS: usize = 16;
 /// Late remote candidates kept.
@@ -50,6 +54,8 @@ const TIMER_FLOOR: Duration = Duration::from_millis(1);
 pub(super) enum News {
     /// ICE and DTLS are up.
     Up,
+    /// Media may leave.
+    Ready,
     /// First packet of a kind.
     Flowing(MediaKind),
     /// It is over.
@@ -105,7 +111,12 @@ pub(super) struct Connection {
     up: bool,
     over: bool,
     connect_by: Instant,
+    /// When media may leave; `None` before it is up and once it did.
+    start_at: Option<Instant>,
+    started: bool,
     heard: Instant,
+    /// What the engine told between two drains.
+    events: VecDeque<RTCPeerConnectionEvent>,
     timer: Option<Instant>,
 }
 
@@ -167,7 +178,10 @@ impl Connection {
             up: false,
             over: false,
             connect_by: now + spec.connect_limit,
+            start_at: None,
+            started: false,
             heard: now,
+            events: VecDeque::new(),
             timer: Some(now),
             send: spec.send,
             blueprint,
@@ -189,9 +203,9 @@ impl Connection {
         &self.blueprint.ufrag
     }
 
-    /// Whether ICE and DTLS came up.
-    pub(super) fn is_up(&self) -> bool {
-        self.up
+    /// Whether media may leave.
+    pub(super) fn is_ready(&self) -> bool {
+        self.started
     }
 
     /// Layers to be attached for it, with the number of the track.
@@ -357,7 +371,11 @@ impl Connection {
         if let Err(error) = self.engine.handle_read(TaggedBytesMut { now, transport, message }) {
             tracing::trace!(peer = %self.peer, %error, "datagram refused");
         }
-        self.collect(now);
+        if !self.up {
+            // the engine installs SRTP keys with its events: media that comes in the same batch needs them
+            self.events.extend(std::iter::from_fn(|| self.engine.poll_event()));
+        }
+        self.collect();
     }
 
     /// The far end knows no GCM: a new engine for AES_CM, with the same credentials and certificate, is told the checks
@@ -395,7 +413,7 @@ impl Connection {
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + SILENCE_LIMIT } else { self.connect_by };
-        self.timer.map_or(own, |timer| timer.min(own))
+        [self.timer, self.start_at].into_iter().flatten().fold(own, Instant::min)
     }
 
     /// Sends a frame of one of its layers.
@@ -476,7 +494,7 @@ impl Connection {
     }
 
     /// Takes media out of the engine.
-    fn collect(&mut self, now: Instant) {
+    fn collect(&mut self) {
         while let Some(message) = self.engine.poll_read() {
             if let RTCMessage::RtpPacket(_, packet) = message.message {
                 self.receive(packet, true);
@@ -484,7 +502,6 @@ impl Connection {
         }
         let strays = std::mem::take(&mut self.watch.lock().strays);
         strays.into_iter().for_each(|packet| self.receive(packet, false));
-        let _ = now;
     }
 
     fn receive(&mut self, packet: rtc::rtp::Packet, bound: bool) {
@@ -527,14 +544,14 @@ impl Connection {
                 out.push(self.peer, local, to, &datagram.message);
             }
             let mut again = false;
-            while let Some(event) = self.engine.poll_event() {
+            while let Some(event) = self.events.pop_front().or_else(|| self.engine.poll_event()) {
                 again |= self.event(now, event, news);
             }
             if !again {
                 break;
             }
         }
-        self.collect(now);
+        self.collect();
         for sending in &mut self.sendings {
             if !sending.flowing && sending.rewriter.figures().sent > 0 {
                 sending.flowing = true;
@@ -552,6 +569,7 @@ impl Connection {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected) if !self.up => {
                 self.up = true;
                 self.heard = now;
+                self.start_at = Some(now + START_DELAY);
                 self.checks = VecDeque::new();
                 self.figures.connected = true;
                 tracing::debug!(peer = %self.peer, profile = ?self.blueprint.profile, "connected");
@@ -607,6 +625,9 @@ impl Connection {
             self.end(EndReason::Lost, news);
         } else if !self.up && now >= self.connect_by {
             self.end(EndReason::NeverConnected, news);
+        } else if self.start_at.is_some_and(|at| at <= now) {
+            (self.start_at, self.started) = (None, true);
+            news.push(News::Ready);
         }
     }
 
