@@ -23,7 +23,7 @@ use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
 use crate::room::EndReason;
 use crate::vocab::{Candidate, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
 
-use super::demux::{Wire, classify};
+use super::demux::{self, Wire, classify};
 use super::engine::{self, Blueprint, Built, Identity, OutTrack};
 use super::feedback::Watch;
 use super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
@@ -342,7 +342,13 @@ impl Connection {
         self.heard = now;
         let gated = self.blueprint.profile == Profile::Gcm && !self.up;
         match classify(datagram) {
-            Wire::Stun if gated => {
+            // the rebuilt engine takes a nomination only for a pair it has checked itself, and the far end nominated the old
+            // one: after each answer to its checks it is told the nomination again
+            Wire::Stun if !self.waiting.is_empty() => {
+                self.feed(now, local, from, datagram);
+                self.repeat_checks(now);
+            }
+            Wire::Stun if gated && demux::local_ufrag(datagram).is_some() => {
                 if self.checks.len() == KEPT_CHECKS {
                     self.checks.pop_front();
                 }
@@ -388,9 +394,13 @@ impl Connection {
         }
         tracing::debug!(peer = %self.peer, "far end knows no GCM, using AES_CM");
         self.waiting = datagrams.into_iter().map(|datagram| (local, from, datagram)).collect();
-        for (local, from, check) in std::mem::take(&mut self.checks) {
-            self.feed(now, local, from, &check);
-        }
+        self.repeat_checks(now);
+    }
+
+    fn repeat_checks(&mut self, now: Instant) {
+        let checks = std::mem::take(&mut self.checks);
+        checks.iter().for_each(|(local, from, check)| self.feed(now, *local, *from, check));
+        self.checks = checks;
     }
 
     fn rebuild(&mut self, now: Instant) -> Result<(), rtc::shared::error::Error> {

@@ -1,5 +1,6 @@
 //! The driver against real far ends over UDP on loopback.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
-use super::outgoing::{OutgoingConfig, OutgoingPlayer, OutgoingPublisher, PlayedPacket, SrtpChoice};
+use super::outgoing::{OutgoingConfig, OutgoingPlayer, OutgoingPublisher, PlayedPacket, SenderClock, SrtpChoice};
 use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
@@ -252,7 +253,9 @@ async fn what_a_publisher_sends_is_played_by_another() {
     for n in 0..3 {
         assert_eq!(number(&next(&mut player).await), n, "the publisher's cached key frame");
     }
-    timeout(PATIENCE, async { while publisher.figures().key_requests == 0 {} }).await.expect("the viewer's join asks for a key frame");
+    timeout(PATIENCE, async { while publisher.figures().key_requests == 0 {} })
+        .await
+        .expect("the viewer's join asks for a key frame");
     for n in 1..30 {
         publisher.send_all(MediaKind::Video, &frame(video, n, n == 1).packets).await.unwrap();
         let sound = MediaPacket { sequence: n, timestamp: u32::from(n) * 960, marker: false, payload: vec![n as u8; 40].into() };
@@ -292,9 +295,6 @@ async fn a_far_end_answers_our_offer() {
     attached(&layer).await;
     layer.write(frame(&layer, 0, true));
     assert_eq!(number(&next(&mut player).await), 0);
-    gateway.shards.send(PeerCommand::Close { peer });
-    // the far end hears the goodbye at once
-    timeout(PATIENCE, async { while player.next_packet().await.is_some() {} }).await.ok();
     gateway.shards.stop();
 }
 
@@ -378,7 +378,8 @@ async fn a_bad_later_offer_is_rejected_and_media_goes_on() {
     next(&mut player).await;
     for sdp in [Sdp::offer("garbage"), Sdp::answer("garbage")] {
         gateway.shards.send(PeerCommand::Describe { peer, sdp });
-        let rejected = gateway.until(|event| if let PeerEvent::Rejected { reason, .. } = event { Some(reason) } else { None }).await;
+        let rejected =
+            gateway.until(|event| if let PeerEvent::Rejected { reason, .. } = event { Some(reason) } else { None }).await;
         assert_eq!(rejected, EndReason::BadDescription);
     }
     layer.write(frame(&layer, 9, true));
@@ -401,7 +402,7 @@ async fn every_far_end_gets_the_best_srtp_it_knows() {
         let (mut player, peer) = gateway.play(&[Arc::clone(&layer)], &config).await;
         assert_eq!(number(&next(&mut player).await), 0);
         assert_eq!(gateway.figures(peer).await.srtp_profile, Some(profile));
-        eprintln!("{srtp:?}: first packet after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "not only after a second ClientHello");
     }
     gateway.shards.stop();
 }
@@ -436,4 +437,108 @@ async fn stopping_says_goodbye_in_time() {
     let began = Instant::now();
     gateway.shards.stop();
     assert!(began.elapsed() < Duration::from_millis(600));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_packets_are_sent_again() {
+    let mut gateway = Gateway::start();
+    let layer = video_layer(&Requests::default());
+    let config = OutgoingConfig { lose_every: NonZeroU32::new(10), ..OutgoingConfig::default() };
+    let (mut player, peer) = gateway.play(&[Arc::clone(&layer)], &config).await;
+    attached(&layer).await;
+    let mut missing: std::collections::BTreeSet<u16> = (0..300).collect();
+    let mut frames = (0..200).map(|n| frame(&layer, n, n == 0));
+    let everything = async {
+        // written on while something is missing, because a receiver notices a loss by what comes after it
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        while !missing.is_empty() {
+            tokio::select! {
+                _ = pace.tick() => if let Some(frame) = frames.next() { layer.write(frame) },
+                packet = player.next_packet() => { missing.remove(&number(&packet.expect("player lives"))); }
+            }
+        }
+    };
+    let done = timeout(PATIENCE, everything).await;
+    assert!(done.is_ok(), "missing: {missing:?}");
+    assert!(gateway.figures(peer).await.retransmitted >= 25);
+    gateway.shards.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lossy_publisher_is_asked_to_send_again() {
+    let mut gateway = Gateway::start();
+    let config = OutgoingConfig { lose_every: NonZeroU32::new(10), ..OutgoingConfig::default() };
+    let (mut publisher, offer) = OutgoingPublisher::offer(&config, "cam").await.unwrap();
+    let receive = Some(Receive { video: vec![Codec::H264], audio: false });
+    let peer = gateway.open(PeerSpec { receive, ..spec(Some(offer), &[]) });
+    let track = gateway.until(|event| if let PeerEvent::Tracks { mut tracks, .. } = event { tracks.pop() } else { None }).await;
+    let answer = gateway.description(peer).await;
+    publisher.accept(&answer).await.unwrap();
+    publisher.connected(PATIENCE).await.unwrap();
+    gateway.up(peer).await;
+    let sink = Arc::new(Sequences::default());
+    track.layer.attach(crate::forward::SinkId(9), sink.clone());
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    for n in 0..110 {
+        pace.tick().await;
+        publisher.send_all(MediaKind::Video, &frame(&track.layer, n, n == 0).packets).await.unwrap();
+    }
+    let complete = async {
+        while sink.0.lock().unwrap().range(..1300).count() < 300 {
+            tokio::task::yield_now().await
+        }
+    };
+    timeout(PATIENCE, complete).await.expect("every packet once");
+    assert!(gateway.figures(peer).await.packets_received >= 300);
+    gateway.shards.stop();
+}
+
+/// Sequence numbers written to a layer.
+#[derive(Default)]
+struct Sequences(std::sync::Mutex<std::collections::BTreeSet<u16>>);
+impl crate::forward::FrameSink for Sequences {
+    fn offer(&self, frame: &Arc<FramePackets>) -> crate::forward::Offered {
+        self.0.lock().unwrap().extend(frame.packets.iter().map(|packet| packet.sequence));
+        crate::forward::Offered::Taken
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sender_reports_put_sound_and_picture_on_one_clock() {
+    let mut gateway = Gateway::start();
+    let video = video_layer(&Requests::default());
+    let id = LayerId { track: TrackId::next(), index: 0 };
+    let audio = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Requests::default())));
+    let (mut player, _) = gateway.play(&[Arc::clone(&video), Arc::clone(&audio)], &OutgoingConfig::default()).await;
+    attached(&video).await;
+    attached(&audio).await;
+    let began = Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let mut last: [Option<PlayedPacket>; 2] = [None, None];
+    let both = async {
+        loop {
+            pace.tick().await;
+            let age = began.elapsed();
+            for (layer, clock) in [(&video, 90_000), (&audio, 48_000)] {
+                let n = age.as_millis() as u16;
+                let timestamp = (age.as_secs_f64() * f64::from(clock)) as u32;
+                let packet = MediaPacket { sequence: n, timestamp, marker: true, payload: vec![0x65; 50].into() };
+                layer.write(FramePackets { layer: layer.id(), key: true, packets: vec![packet], arrived: Instant::now() });
+                let packet = next(&mut player).await;
+                let at = usize::from(packet.kind == MediaKind::Audio);
+                last[at] = Some(packet);
+            }
+            if let [Some(picture), Some(sound)] = &last
+                && let (Some(of_picture), Some(of_sound)) = (player.clock(picture.ssrc), player.clock(sound.ssrc))
+            {
+                let wall = |clock: SenderClock, packet: &PlayedPacket, rate: f64| {
+                    clock.seconds + f64::from(packet.packet.timestamp.wrapping_sub(clock.timestamp) as i32) / rate
+                };
+                break wall(of_picture, picture, 90_000.0) - wall(of_sound, sound, 48_000.0);
+            }
+        }
+    };
+    let apart = timeout(PATIENCE, both).await.expect("reports within seconds");
+    assert!(apart.abs() < 0.045, "{apart} s apart");
+    gateway.shards.stop();
 }
