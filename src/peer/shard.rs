@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,8 @@ pub struct Shards {
     mailbox: Mailbox,
     addresses: Vec<SocketAddr>,
     thread: Option<std::thread::JoinHandle<()>>,
-    stopped: std_mpsc::Receiver<()>,
+    /// Behind a lock only so that the handle can be shared between tasks.
+    stopped: Mutex<std_mpsc::Receiver<()>>,
 }
 
 impl Shards {
@@ -107,7 +108,7 @@ impl Shards {
             let _ = done.send(());
         };
         let thread = std::thread::Builder::new().name("media-0".into()).spawn(run).map_err(ShardsError::Thread)?;
-        Ok(Self { mailbox, addresses, thread: Some(thread), stopped })
+        Ok(Self { mailbox, addresses, thread: Some(thread), stopped: Mutex::new(stopped) })
     }
 
     /// The addresses offered as candidates, with the port really bound.
@@ -130,7 +131,7 @@ impl Shards {
     /// Closes every peer (DTLS close_notify sent) and joins the threads; takes at most 500 ms.
     pub fn stop(mut self) {
         self.mailbox.send(Order::Stop);
-        let stopped = self.stopped.recv_timeout(Self::STOP_LIMIT);
+        let stopped = self.stopped.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(Self::STOP_LIMIT);
         if let Some(thread) = self.thread.take()
             && stopped != Err(std_mpsc::RecvTimeoutError::Timeout)
             && thread.join().is_err()
