@@ -150,7 +150,7 @@ fn a_players_offer_gets_the_payload_that_fits_the_track_exactly() {
     assert_eq!(agreed(&plan, "1"), Some((Some(0), false, 108, Some(109))));
     assert!(!plan.dtls_client);
     let (.., feedback) = plan.media().nth(1).unwrap();
-    assert_eq!(feedback.feedback, ["transport-cc", "ccm fir", "nack", "nack pli"]);
+    assert_eq!(feedback.feedback, ["ccm fir", "nack", "nack pli"]);
     // a main profile stream takes the main profile's number
     let main = TrackFormat { codec: Codec::H264, fmtp: "packetization-mode=1;profile-level-id=4d0028".into() };
     let plan = plan_answer(&description, &[main], None, None).unwrap();
@@ -253,7 +253,7 @@ fn the_public_answer_has_every_section_in_its_place() {
         a=candidate:1 2 udp 1 127.0.0.1 1 typ host\r\na=sendonly\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n";
     let answer = public_answer(engine, &description, &plan, Origin { session: 5, version: 2 });
     let expected = "v=0\r\no=- 5 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 1 2\r\na=msid-semantic: WMS *\r\n\
-        a=fingerprint:sha-256 AA\r\nm=audio 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=inactive\r\n\
+        a=ice-options:trickle\r\na=fingerprint:sha-256 AA\r\nm=audio 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=inactive\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 108\r\na=mid:1\r\na=sendonly\r\na=candidate:1 1 udp 1 127.0.0.1 1 typ host\r\n\
         a=end-of-candidates\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n";
     assert_eq!(answer, expected);

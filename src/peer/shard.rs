@@ -11,8 +11,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -459,6 +459,9 @@ impl Shard {
         let Some(slot) = self.peers.get_mut(&peer).filter(|slot| slot.connection.is_ready()) else { return };
         let wanted: Vec<(usize, Arc<Layer>)> =
             slot.connection.layers().map(|(index, layer)| (index, Arc::clone(layer))).collect();
+        // a track the far end does not take any more
+        self.detach(peer, |layer, index| wanted.iter().any(|(of, its)| *of == index && key_of(its) == layer));
+        let Some(slot) = self.peers.get_mut(&peer) else { return };
         let mut missed = Vec::new();
         for (index, layer) in wanted {
             let attached = self.rings.entry(key_of(&layer)).or_insert_with(|| {
@@ -495,8 +498,13 @@ impl Shard {
         slot.connection.close(&mut self.out);
         self.timers.remove(&(slot.due, peer));
         self.demux.remove(peer);
-        self.rings.retain(|_, attached| {
-            attached.viewers.retain(|(viewer, _)| *viewer != peer);
+        self.detach(peer, |_, _| false);
+    }
+
+    /// Takes a peer's tracks off their layers, but for those to keep. A layer without viewers forgets this shard.
+    fn detach(&mut self, peer: PeerId, keep: impl Fn(LayerKey, usize) -> bool) {
+        self.rings.retain(|layer, attached| {
+            attached.viewers.retain(|(viewer, index)| *viewer != peer || keep(*layer, *index));
             if attached.viewers.is_empty() {
                 attached.layer.detach(SINK);
                 attached.ring.close();

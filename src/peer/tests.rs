@@ -1,5 +1,6 @@
 //! The driver against real far ends over UDP on loopback.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,8 +58,12 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
+        Self::at(vec![[127, 0, 0, 1].into()])
+    }
+
+    fn at(addresses: Vec<IpAddr>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config = ShardConfig { port: 0, addresses: vec![[127, 0, 0, 1].into()], shards: 1 };
+        let config = ShardConfig { port: 0, addresses, shards: 1 };
         Self { shards: Shards::start(config, sender).unwrap(), events }
     }
 
@@ -541,4 +546,56 @@ async fn sender_reports_put_sound_and_picture_on_one_clock() {
     let apart = timeout(PATIENCE, both).await.expect("reports within seconds");
     assert!(apart.abs() < 0.045, "{apart} s apart");
     gateway.shards.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_declares_no_ssrc_is_heard() {
+    let mut gateway = Gateway::start();
+    let (mut publisher, offer) = OutgoingPublisher::offer(&OutgoingConfig::default(), "cam").await.unwrap();
+    let undeclared: String = offer.text.split_inclusive('\n').filter(|line| !line.starts_with("a=ssrc")).collect();
+    let receive = Some(Receive { video: vec![Codec::H264], audio: true });
+    let peer = gateway.open(PeerSpec { receive, ..spec(Some(Sdp::offer(undeclared)), &[]) });
+    let answer = gateway.description(peer).await;
+    publisher.accept(&answer).await.unwrap();
+    publisher.connected(PATIENCE).await.unwrap();
+    gateway.up(peer).await;
+    let any = video_layer(&Requests::default());
+    publisher.send_all(MediaKind::Video, &frame(&any, 0, true).packets).await.unwrap();
+    let kind = gateway.until(|event| if let PeerEvent::Flowing { kind, .. } = event { Some(kind) } else { None }).await;
+    assert_eq!(kind, MediaKind::Video);
+    gateway.shards.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wildcard_sockets_answer_from_the_address_that_was_asked() {
+    // an address of nobody (RFC 5737) keeps the sockets off plain loopback
+    let nobody = IpAddr::from([192, 0, 2, 1]);
+    for local in [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
+        if std::net::UdpSocket::bind((local, 0)).is_err() {
+            eprintln!("no {local} on this machine");
+            continue;
+        }
+        for addresses in [vec![local], vec![local, nobody]] {
+            let mut gateway = Gateway::at(addresses);
+            let layer = video_layer(&Requests::default());
+            layer.write(frame(&layer, 0, true));
+            let config = OutgoingConfig { bind: vec![(local, 0).into()], ..OutgoingConfig::default() };
+            let (mut player, peer) = gateway.play(&[layer], &config).await;
+            assert_eq!(number(&next(&mut player).await), 0);
+            assert_eq!(gateway.figures(peer).await.remote.map(|remote| remote.ip()), Some(local));
+            gateway.shards.stop();
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (sender, _events) = mpsc::unbounded_channel();
+    let config = ShardConfig { port, addresses: vec![[127, 0, 0, 1].into()], shards: 1 };
+    let error = Shards::start(config, sender).unwrap_err();
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    let (sender, _events) = mpsc::unbounded_channel();
+    assert!(matches!(Shards::start(ShardConfig { port: 0, addresses: vec![], shards: 1 }, sender), Err(ShardsError::NoAddress)));
 }
