@@ -15,7 +15,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
-use super::{ApiError, Caller, Limits, Origins, Parts};
+use super::{ApiError, Caller, Limits, Metrics, Origins, Parts};
 
 /// Carries the request's id in both directions of the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +34,7 @@ pub(super) struct Edge {
     origins: Origins,
     rate: Rate,
     request_time: Duration,
+    meters: Metrics,
 }
 
 impl Edge {
@@ -43,6 +44,7 @@ impl Edge {
             origins: parts.origins.clone(),
             rate: Rate::new(&parts.limits),
             request_time: parts.limits.request_time,
+            meters: parts.meters.clone(),
         }
     }
 
@@ -114,6 +116,7 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, value);
     }
+    edge.meters.answered(response.status());
     let status = response.status().as_u16();
     match status {
         500.. => tracing::warn!(%remote, %method, path, status, request_id, "request failed"),

@@ -22,6 +22,7 @@ mod health;
 mod hub_door;
 mod ingest;
 mod inventory;
+mod metrics;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod origin;
@@ -42,8 +43,14 @@ pub use error::ApiError;
 pub use health::{Readiness, ReadinessItem};
 pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};
+pub use metrics::Metrics;
 pub use origin::Origins;
 pub use serve::serve;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
 
 use crate::signalling::whip::IceServer;
 
@@ -65,6 +72,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Writes the metrics in OpenMetrics text form.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What the HTTP side counts; the same value goes to [`serve`].
+    pub meters: Metrics,
     /// What the gateway still waits for.
     pub readiness: Readiness,
     /// Cancelled when the gateway stops: WHIP and WHEP sessions leave and event streams end.

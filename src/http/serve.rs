@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::Limits;
 use super::edge::limit_key;
+use super::{Limits, Metrics};
 
 /// Requests under way when the gateway stops may finish in this time.
 const GOODBYE: Duration = Duration::from_millis(1500);
@@ -37,6 +37,7 @@ pub async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
     limits: Limits,
+    meters: Metrics,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -44,7 +45,7 @@ pub async fn serve(
         router,
         tls: tls.map(TlsAcceptor::from),
         handshake_time: limits.handshake_time,
-        counts: Arc::new(Counts::new(&limits)),
+        counts: Arc::new(Counts::new(&limits, meters)),
         shutdown: shutdown.clone(),
     });
     let cut = CancellationToken::new();
@@ -139,6 +140,7 @@ struct Counts {
     most: usize,
     most_per_address: usize,
     living: Mutex<Living>,
+    meters: Metrics,
 }
 
 #[derive(Default)]
@@ -148,34 +150,47 @@ struct Living {
 }
 
 impl Counts {
-    fn new(limits: &Limits) -> Self {
-        Self { most: limits.max_connections, most_per_address: limits.max_connections_per_address, living: Mutex::default() }
+    fn new(limits: &Limits, meters: Metrics) -> Self {
+        Self {
+            most: limits.max_connections,
+            most_per_address: limits.max_connections_per_address,
+            living: Mutex::default(),
+            meters,
+        }
     }
 
     /// Takes a place; `None` when there is none. Loopback is not limited, and not counted.
     fn admit(self: &Arc<Self>, remote: IpAddr) -> Option<Ticket> {
         if remote.to_canonical().is_loopback() {
-            return Some(Ticket(None));
+            self.meters.connected();
+            return Some(Ticket { counts: self.clone(), key: None });
         }
         let key = limit_key(remote);
         let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
         let here = living.per_address.get(&key).copied().unwrap_or(0);
         if living.all >= self.most || here >= self.most_per_address {
+            self.meters.connection_refused();
             return None;
         }
         living.all += 1;
         living.per_address.insert(key, here + 1);
-        Some(Ticket(Some((self.clone(), key))))
+        self.meters.connected();
+        Some(Ticket { counts: self.clone(), key: Some(key) })
     }
 }
 
 /// A connection's place; dropping it frees the place.
-struct Ticket(Option<(Arc<Counts>, IpAddr)>);
+struct Ticket {
+    counts: Arc<Counts>,
+    /// What it is counted by; `None` for loopback.
+    key: Option<IpAddr>,
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some((counts, key)) = self.0.take() else { return };
-        let mut living = counts.living.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counts.meters.disconnected();
+        let Some(key) = self.key else { return };
+        let mut living = self.counts.living.lock().unwrap_or_else(PoisonError::into_inner);
         living.all = living.all.saturating_sub(1);
         match living.per_address.get_mut(&key) {
             Some(here) if *here > 1 => *here -= 1,
@@ -227,7 +242,7 @@ mod tests {
     #[test]
     fn addresses_are_counted_apart_and_loopback_not_at_all() {
         let limits = Limits { max_connections: 3, max_connections_per_address: 2, ..Limits::default() };
-        let counts = Arc::new(Counts::new(&limits));
+        let counts = Arc::new(Counts::new(&limits, Metrics::default()));
         let admit = |address: &str| counts.admit(address.parse().unwrap());
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "the address has two");
