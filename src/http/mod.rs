@@ -14,7 +14,7 @@
 
 pub mod access;
 pub mod api;
-mod config;
+pub mod config;
 mod edge;
 mod error;
 mod events;
@@ -22,7 +22,6 @@ mod health;
 mod hub_door;
 mod ingest;
 mod inventory;
-mod metrics;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod origin;
@@ -31,19 +30,21 @@ mod serve;
 mod tribe;
 mod ui;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use access::{AccessCheck, AccessDenied, Caller, SignError, TokenOrder, TokenSigner};
-pub use config::Limits;
+pub use access::{AccessCheck, AccessDenied, Caller, NoSecret, TokenSigner};
+pub use config::{HttpConfig, HttpLimits};
 pub use error::ApiError;
 pub use health::{Readiness, ReadinessItem};
 pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};
-pub use metrics::Metrics;
 pub use origin::Origins;
 pub use serve::serve;
 
@@ -52,7 +53,13 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
+use crate::ops::metrics::Metrics;
 use crate::signalling::whip::IceServer;
+
+/// Event streams (`/api/v1/events`) open at a time. Each is a connection and, at worst, 256 events of 200 bytes behind.
+const MAX_EVENT_STREAMS: usize = 64;
+/// A request must be answered in this time; a WHEP player waits for a camera to open meanwhile.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// What the router is built from.
 pub struct Parts {
@@ -60,20 +67,22 @@ pub struct Parts {
     pub hub: Arc<dyn HubDoor>,
     /// Turns a token, or its absence, into rights.
     pub access: Arc<dyn AccessCheck>,
-    /// Signs tokens; `None` when no secret is configured, and `POST /api/v1/tokens` answers 409 then.
-    pub signer: Option<Arc<dyn TokenSigner>>,
+    /// Signs tokens.
+    pub signer: Arc<dyn TokenSigner>,
     /// Sources, plans and peers as the API shows them.
     pub inventory: Arc<dyn Inventory>,
     /// Servers told to WHIP and WHEP clients.
     pub ice_servers: Vec<IceServer>,
     /// Origins and host names that browsers may come from, besides the gateway's own.
     pub origins: Origins,
+    /// Reverse proxies that are believed when they say whom a request comes from.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Sizes, rates and counts.
-    pub limits: Limits,
-    /// Writes the metrics in OpenMetrics text form.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// What the HTTP side counts; the same value goes to [`serve`].
-    pub meters: Metrics,
+    pub limits: HttpLimits,
+    /// Places for signalling sessions (`limits.sessions`); a websocket takes one too.
+    pub sessions: Arc<Semaphore>,
+    /// Counts requests and sessions, and answers `/metrics`.
+    pub metrics: Arc<Metrics>,
     /// What the gateway still waits for.
     pub readiness: Readiness,
     /// Cancelled when the gateway stops: WHIP and WHEP sessions leave and event streams end.
@@ -86,7 +95,7 @@ pub struct Parts {
 pub(crate) struct Shared {
     parts: Parts,
     resources: resource::Resources,
-    streams: Arc<tokio::sync::Semaphore>,
+    streams: Arc<Semaphore>,
     events: Arc<events::EventLog>,
 }
 
@@ -101,8 +110,8 @@ pub fn router(parts: Parts, extra: Router) -> Router {
     parts.tasks.spawn(events.clone().run(parts.hub.reports(), parts.shutdown.clone()));
     let shared: App = Arc::new(Shared {
         events,
-        resources: resource::Resources::new(parts.limits.max_http_sessions),
-        streams: Arc::new(tokio::sync::Semaphore::new(parts.limits.max_event_streams)),
+        resources: resource::Resources::new(parts.sessions.clone()),
+        streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
         parts,
     });
     Router::new()

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{ApiError, Metrics};
+use super::ApiError;
 use crate::hub::HubSession;
+use crate::ops::metrics::Metrics;
 use crate::room::{Command, Joining, Notice, StreamChoice};
 use crate::signalling::whip::{EntityTag, Exchange, Fragment, Patch, Role, cut};
 use crate::vocab::{PeerId, RequestId, RoomId, Sdp, StreamName};
@@ -30,7 +31,7 @@ const WAITING_PATCHES: usize = 8;
 /// All living sessions.
 pub(super) struct Resources {
     table: Arc<Table>,
-    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 type Table = Mutex<HashMap<Uuid, Arc<Resource>>>;
@@ -83,8 +84,8 @@ pub(super) struct Opened {
 }
 
 impl Resources {
-    pub(super) fn new(most: usize) -> Self {
-        Self { table: Arc::default(), room: Arc::new(Semaphore::new(most)) }
+    pub(super) fn new(places: Arc<Semaphore>) -> Self {
+        Self { table: Arc::default(), places }
     }
 
     /// The session, if it lives.
@@ -99,8 +100,8 @@ impl Resources {
 
     /// Opens a session in a task of its own, so that a client which goes away meanwhile leaves nothing behind.
     pub(super) async fn open(&self, app: &super::App, opening: Opening) -> Result<Opened, ApiError> {
-        let full = || ApiError::unavailable("too_many_sessions", "too many WHIP and WHEP sessions", 10);
-        let permit = self.room.clone().try_acquire_owned().map_err(|_| full())?;
+        let full = || ApiError::unavailable("too_many_sessions", "too many signalling sessions", 10);
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| full())?;
         let session = app.parts.hub.open_session().await?;
         let exchange = Exchange::new(opening.role, opening.offer.clone(), EntityTag::from_bits(rand::random()))?;
         let (patches, orders) = mpsc::channel(WAITING_PATCHES); // full: the PATCH waits in its request
@@ -118,7 +119,7 @@ impl Resources {
         let task = Task { session, exchange, orders, stop, peer: PeerId::next(), over: false };
         let entry = Entry { table: self.table.clone(), id, resource, _permit: permit };
         let (reply, opened) = oneshot::channel();
-        app.parts.tasks.spawn(run(task, opening, entry, app.parts.meters.clone(), reply));
+        app.parts.tasks.spawn(run(task, opening, entry, app.parts.metrics.clone(), reply));
         opened.await.unwrap_or_else(|_| Err(ApiError::unavailable("stopping", "the gateway is stopping", 5)))
     }
 }
@@ -173,7 +174,13 @@ struct Task {
     over: bool,
 }
 
-async fn run(mut task: Task, opening: Opening, entry: Entry, meters: Metrics, reply: oneshot::Sender<Result<Opened, ApiError>>) {
+async fn run(
+    mut task: Task,
+    opening: Opening,
+    entry: Entry,
+    metrics: Arc<Metrics>,
+    reply: oneshot::Sender<Result<Opened, ApiError>>,
+) {
     let (role, room) = (opening.role, opening.joining.room.clone());
     let deadline = Instant::now() + OPEN_LIMIT;
     let stop = task.stop.clone();
@@ -186,18 +193,19 @@ async fn run(mut task: Task, opening: Opening, entry: Entry, meters: Metrics, re
             lock(&entry.table).insert(entry.id, entry.resource.clone());
             let opened = Opened { id: entry.id, tag: task.exchange.tag().clone(), answer };
             if reply.send(Ok(opened)).is_ok() {
-                meters.session_opened(role);
+                metrics.session_opened(role.segment());
                 tracing::info!(%room, dialect = role.segment(), session = %task.session.id, peer = %task.peer, "session opened");
                 tokio::select! {
                     () = task.serve() => {}
                     () = stop.cancelled() => {}
                 }
-                meters.session_ended(role);
+                metrics.session_closed(role.segment());
                 tracing::info!(%room, dialect = role.segment(), session = %task.session.id, "session ended");
             }
             task.leave().await;
         }
         Err(refusal) => {
+            metrics.session_refused(refusal.code());
             task.leave().await;
             let _ = reply.send(Err(refusal)); // the client may be gone
         }

@@ -19,13 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::HttpLimits;
 use super::edge::limit_key;
-use super::{Limits, Metrics};
 
 /// Requests under way when the gateway stops may finish in this time.
 const GOODBYE: Duration = Duration::from_millis(1500);
 /// A failing `accept` (no file descriptors left) is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections taken besides one for each signalling session: pages, scripts, metrics. Loopback is not counted.
+const SHORT_CONNECTIONS: usize = 1024;
 /// Read buffer of one connection: the largest request head taken. 16 KiB holds a long token and a browser's headers.
 const HEAD_BYTES: usize = 16 << 10;
 
@@ -36,8 +38,7 @@ pub async fn serve(
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
-    limits: Limits,
-    meters: Metrics,
+    limits: HttpLimits,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -45,7 +46,7 @@ pub async fn serve(
         router,
         tls: tls.map(TlsAcceptor::from),
         handshake_time: limits.handshake_time,
-        counts: Arc::new(Counts::new(&limits, meters)),
+        counts: Arc::new(Counts::new(&limits)),
         shutdown: shutdown.clone(),
     });
     let cut = CancellationToken::new();
@@ -140,7 +141,6 @@ struct Counts {
     most: usize,
     most_per_address: usize,
     living: Mutex<Living>,
-    meters: Metrics,
 }
 
 #[derive(Default)]
@@ -150,31 +150,24 @@ struct Living {
 }
 
 impl Counts {
-    fn new(limits: &Limits, meters: Metrics) -> Self {
-        Self {
-            most: limits.max_connections,
-            most_per_address: limits.max_connections_per_address,
-            living: Mutex::default(),
-            meters,
-        }
+    fn new(limits: &HttpLimits) -> Self {
+        let most = limits.sessions.saturating_add(SHORT_CONNECTIONS);
+        Self { most, most_per_address: limits.connections_per_address, living: Mutex::default() }
     }
 
     /// Takes a place; `None` when there is none. Loopback is not limited, and not counted.
     fn admit(self: &Arc<Self>, remote: IpAddr) -> Option<Ticket> {
         if remote.to_canonical().is_loopback() {
-            self.meters.connected();
             return Some(Ticket { counts: self.clone(), key: None });
         }
         let key = limit_key(remote);
         let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
         let here = living.per_address.get(&key).copied().unwrap_or(0);
         if living.all >= self.most || here >= self.most_per_address {
-            self.meters.connection_refused();
             return None;
         }
         living.all += 1;
         living.per_address.insert(key, here + 1);
-        self.meters.connected();
         Some(Ticket { counts: self.clone(), key: Some(key) })
     }
 }
@@ -188,7 +181,6 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.counts.meters.disconnected();
         let Some(key) = self.key else { return };
         let mut living = self.counts.living.lock().unwrap_or_else(PoisonError::into_inner);
         living.all = living.all.saturating_sub(1);
@@ -241,8 +233,8 @@ mod tests {
 
     #[test]
     fn addresses_are_counted_apart_and_loopback_not_at_all() {
-        let limits = Limits { max_connections: 3, max_connections_per_address: 2, ..Limits::default() };
-        let counts = Arc::new(Counts::new(&limits, Metrics::default()));
+        let limits = HttpLimits { connections_per_address: 2, ..HttpLimits::default() };
+        let counts = Arc::new(Counts { most: 3, ..Counts::new(&limits) });
         let admit = |address: &str| counts.admit(address.parse().unwrap());
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "the address has two");
