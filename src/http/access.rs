@@ -9,10 +9,9 @@ use axum::http::request::Parts as Head;
 use axum::http::{StatusCode, header};
 
 use super::ApiError;
-use crate::ops::access::{Access, TokenRequest};
-use crate::vocab::{Grant, Right, RoomId};
+use crate::vocab::{Grant, Right, Rights, RoomId, RoomPattern};
 
-/// Turns a token, or its absence, into rights. [`ops::access::Access`](crate::ops::access::Access) does.
+/// Turns a token, or its absence, into rights. `ops::access` implements it.
 pub trait AccessCheck: Send + Sync {
     /// What the caller may do at that time. Without a token: what anonymous callers from there may do, or a refusal.
     fn grant(&self, remote: IpAddr, token: Option<&str>, now: SystemTime) -> Result<Grant, AccessDenied>;
@@ -26,27 +25,31 @@ pub struct AccessDenied {
     pub reason: String,
 }
 
-/// Signs tokens. [`ops::access::Access`](crate::ops::access::Access) does.
+/// Signs tokens. `ops::access` implements it.
 pub trait TokenSigner: Send + Sync {
-    /// A token that gives what is asked for.
-    fn sign(&self, request: &TokenRequest, now: SystemTime) -> Result<String, NoSecret>;
+    /// A token that gives what is ordered.
+    fn sign(&self, order: &TokenOrder, now: SystemTime) -> Result<String, SignError>;
 }
 
-/// There is no secret to sign with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no token secret is configured: set access.token_secret_file")]
-pub struct NoSecret;
-
-impl AccessCheck for Access {
-    fn grant(&self, remote: IpAddr, token: Option<&str>, now: SystemTime) -> Result<Grant, AccessDenied> {
-        Access::grant(self, remote, token, now).map_err(|error| AccessDenied { reason: error.to_string() })
-    }
+/// What a token is to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenOrder {
+    /// Who it is for; for logs and as the member's user id.
+    pub subject: String,
+    /// The rooms.
+    pub rooms: RoomPattern,
+    /// The rights.
+    pub rights: Rights,
+    /// When it ends.
+    pub expires: SystemTime,
 }
 
-impl TokenSigner for Access {
-    fn sign(&self, request: &TokenRequest, now: SystemTime) -> Result<String, NoSecret> {
-        Access::sign(self, request, now).ok_or(NoSecret)
-    }
+/// A token could not be signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token cannot be signed: {reason}")]
+pub struct SignError {
+    /// Why.
+    pub reason: String,
 }
 
 /// Who sent a request. The edge puts one into every request; handlers take it as an extractor, websocket handlers too.

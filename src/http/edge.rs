@@ -15,7 +15,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
-use super::{ApiError, Caller, HttpLimits, Origins, Parts, REQUEST_TIME};
+use super::{ApiError, Caller, Limits, Origins, Parts};
 use crate::ops::metrics::Metrics;
 
 /// Carries the request's id in both directions of the log.
@@ -28,14 +28,13 @@ const EXPOSE_HEADERS: &str = "Location, ETag, Link, Accept-Patch, Accept-Post, R
 const PREFLIGHT_AGE: &str = "600";
 /// Addresses remembered by the rate limiter before those at rest are forgotten. 4096 cost about 300 kB.
 const REMEMBERED_ADDRESSES: usize = 4096;
-/// So many seconds' worth of requests may come at once.
-const BURST: u32 = 4;
 
 /// The checks' state.
 pub(super) struct Edge {
     access: Arc<dyn AccessCheck>,
     origins: Origins,
     rate: Rate,
+    request_time: Duration,
     trusted_proxies: Vec<IpAddr>,
     metrics: Arc<Metrics>,
 }
@@ -46,8 +45,9 @@ impl Edge {
             access: parts.access.clone(),
             origins: parts.origins.clone(),
             rate: Rate::new(&parts.limits),
+            request_time: parts.limits.request_time,
             trusted_proxies: parts.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
-            metrics: parts.metrics.clone(),
+            metrics: parts.figures.clone(),
         }
     }
 
@@ -98,7 +98,7 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
         Ok(shown_to) => {
             let caller = Caller::new(remote, &head, edge.access.clone());
             head.extensions.insert(caller);
-            let answer = tokio::time::timeout(REQUEST_TIME, next.run(Request::from_parts(head, body))).await;
+            let answer = tokio::time::timeout(edge.request_time, next.run(Request::from_parts(head, body))).await;
             let response = answer.unwrap_or_else(|_| {
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").finish(&request_id)
             });
@@ -189,10 +189,9 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(limits: &HttpLimits) -> Self {
+    fn new(limits: &Limits) -> Self {
         let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        let burst = limits.requests_per_second.saturating_mul(BURST);
-        let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(burst));
+        let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.request_burst));
         Self { limiter: RateLimiter::new(quota, HashMapStateStore::default(), DefaultClock::default()) }
     }
 

@@ -11,8 +11,10 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::{ApiError, App, Caller};
-use crate::ops::metrics::CONTENT_TYPE;
 use crate::vocab::Right;
+
+/// What OpenMetrics calls itself.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the gateway waits for before it can serve. Cheap to clone; every clone is the same.
 #[derive(Clone, Debug, Default)]
@@ -75,5 +77,5 @@ async fn readyz(State(app): State<App>) -> Response {
 /// Needs the control right; callers from loopback have it unless config says otherwise.
 async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     caller.require_anywhere(Right::Control)?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], app.parts.metrics.encode()).into_response())
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], (app.parts.metrics)().await).into_response())
 }

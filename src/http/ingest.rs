@@ -86,7 +86,7 @@ async fn open(role: Role, State(app): State<App>, caller: Caller, place: Place, 
     let grant = caller.require(&place.room, right_of(role))?;
     let (head, body) = request.into_parts();
     require_type(&head.headers, SDP_TYPE, ACCEPT_POST)?;
-    let offer = read_text(&head.headers, body, app.parts.limits.sdp_bytes.min(MAX_SDP)).await?;
+    let offer = read_text(&head.headers, body, MAX_SDP).await?;
     crate::signalling::whip::check(role, &offer)?;
 
     let dialect = if role == Role::Ingest { DialectName::Whip } else { DialectName::Whep };

@@ -32,15 +32,14 @@ mod ui;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::Semaphore;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use access::{AccessCheck, AccessDenied, Caller, NoSecret, TokenSigner};
-pub use config::{HttpConfig, HttpLimits};
+pub use access::{AccessCheck, AccessDenied, Caller, SignError, TokenOrder, TokenSigner};
+pub use config::{HttpConfig, Limits};
 pub use error::ApiError;
 pub use health::{Readiness, ReadinessItem};
 pub use hub_door::HubDoor;
@@ -48,18 +47,13 @@ pub use inventory::{Inventory, PlanOutcome, PlanRow};
 pub use origin::Origins;
 pub use serve::serve;
 
+use crate::ops::metrics::Metrics;
+use crate::signalling::whip::IceServer;
+
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod tests;
-
-use crate::ops::metrics::Metrics;
-use crate::signalling::whip::IceServer;
-
-/// Event streams (`/api/v1/events`) open at a time. Each is a connection and, at worst, 256 events of 200 bytes behind.
-const MAX_EVENT_STREAMS: usize = 64;
-/// A request must be answered in this time; a WHEP player waits for a camera to open meanwhile.
-const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// What the router is built from.
 pub struct Parts {
@@ -67,8 +61,8 @@ pub struct Parts {
     pub hub: Arc<dyn HubDoor>,
     /// Turns a token, or its absence, into rights.
     pub access: Arc<dyn AccessCheck>,
-    /// Signs tokens.
-    pub signer: Arc<dyn TokenSigner>,
+    /// Signs tokens; `None` when no secret is configured, and `POST /api/v1/tokens` answers 409 then.
+    pub signer: Option<Arc<dyn TokenSigner>>,
     /// Sources, plans and peers as the API shows them.
     pub inventory: Arc<dyn Inventory>,
     /// Servers told to WHIP and WHEP clients.
@@ -78,11 +72,11 @@ pub struct Parts {
     /// Reverse proxies that are believed when they say whom a request comes from.
     pub trusted_proxies: Vec<IpAddr>,
     /// Sizes, rates and counts.
-    pub limits: HttpLimits,
-    /// Places for signalling sessions (`limits.sessions`); a websocket takes one too.
-    pub sessions: Arc<Semaphore>,
-    /// Counts requests and sessions, and answers `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+    /// Counts requests, WHIP and WHEP sessions and refusals.
+    pub figures: Arc<Metrics>,
+    /// Writes the metrics in OpenMetrics text form.
+    pub metrics: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
     /// What the gateway still waits for.
     pub readiness: Readiness,
     /// Cancelled when the gateway stops: WHIP and WHEP sessions leave and event streams end.
@@ -95,7 +89,7 @@ pub struct Parts {
 pub(crate) struct Shared {
     parts: Parts,
     resources: resource::Resources,
-    streams: Arc<Semaphore>,
+    streams: Arc<tokio::sync::Semaphore>,
     events: Arc<events::EventLog>,
 }
 
@@ -110,8 +104,8 @@ pub fn router(parts: Parts, extra: Router) -> Router {
     parts.tasks.spawn(events.clone().run(parts.hub.reports(), parts.shutdown.clone()));
     let shared: App = Arc::new(Shared {
         events,
-        resources: resource::Resources::new(parts.sessions.clone()),
-        streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+        resources: resource::Resources::new(parts.limits.max_http_sessions),
+        streams: Arc::new(tokio::sync::Semaphore::new(parts.limits.max_event_streams)),
         parts,
     });
     Router::new()

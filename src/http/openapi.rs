@@ -15,7 +15,7 @@ use super::{api, error, events};
         api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, sources::sources, sources::plan,
         sources::peers, tokens::sign, events::events
     ),
-    components(schemas(error::ErrorBody, views::TokenWish)),
+    components(schemas(error::ErrorBody, views::TokenRequest)),
     modifiers(&Bearer),
     security(("bearer" = []), ()),
     tags(

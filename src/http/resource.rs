@@ -84,8 +84,8 @@ pub(super) struct Opened {
 }
 
 impl Resources {
-    pub(super) fn new(places: Arc<Semaphore>) -> Self {
-        Self { table: Arc::default(), places }
+    pub(super) fn new(most: usize) -> Self {
+        Self { table: Arc::default(), places: Arc::new(Semaphore::new(most)) }
     }
 
     /// The session, if it lives.
@@ -100,7 +100,7 @@ impl Resources {
 
     /// Opens a session in a task of its own, so that a client which goes away meanwhile leaves nothing behind.
     pub(super) async fn open(&self, app: &super::App, opening: Opening) -> Result<Opened, ApiError> {
-        let full = || ApiError::unavailable("too_many_sessions", "too many signalling sessions", 10);
+        let full = || ApiError::unavailable("too_many_sessions", "too many WHIP and WHEP sessions", 10);
         let permit = self.places.clone().try_acquire_owned().map_err(|_| full())?;
         let session = app.parts.hub.open_session().await?;
         let exchange = Exchange::new(opening.role, opening.offer.clone(), EntityTag::from_bits(rand::random()))?;
@@ -119,7 +119,7 @@ impl Resources {
         let task = Task { session, exchange, orders, stop, peer: PeerId::next(), over: false };
         let entry = Entry { table: self.table.clone(), id, resource, _permit: permit };
         let (reply, opened) = oneshot::channel();
-        app.parts.tasks.spawn(run(task, opening, entry, app.parts.metrics.clone(), reply));
+        app.parts.tasks.spawn(run(task, opening, entry, app.parts.figures.clone(), reply));
         opened.await.unwrap_or_else(|_| Err(ApiError::unavailable("stopping", "the gateway is stopping", 5)))
     }
 }

@@ -19,15 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::HttpLimits;
+use super::Limits;
 use super::edge::limit_key;
 
 /// Requests under way when the gateway stops may finish in this time.
 const GOODBYE: Duration = Duration::from_millis(1500);
 /// A failing `accept` (no file descriptors left) is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections taken besides one for each signalling session: pages, scripts, metrics. Loopback is not counted.
-const SHORT_CONNECTIONS: usize = 1024;
 /// Read buffer of one connection: the largest request head taken. 16 KiB holds a long token and a browser's headers.
 const HEAD_BYTES: usize = 16 << 10;
 
@@ -38,7 +36,7 @@ pub async fn serve(
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
-    limits: HttpLimits,
+    limits: Limits,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -150,15 +148,14 @@ struct Living {
 }
 
 impl Counts {
-    fn new(limits: &HttpLimits) -> Self {
-        let most = limits.sessions.saturating_add(SHORT_CONNECTIONS);
-        Self { most, most_per_address: limits.connections_per_address, living: Mutex::default() }
+    fn new(limits: &Limits) -> Self {
+        Self { most: limits.max_connections, most_per_address: limits.max_connections_per_address, living: Mutex::default() }
     }
 
     /// Takes a place; `None` when there is none. Loopback is not limited, and not counted.
     fn admit(self: &Arc<Self>, remote: IpAddr) -> Option<Ticket> {
         if remote.to_canonical().is_loopback() {
-            return Some(Ticket { counts: self.clone(), key: None });
+            return Some(Ticket(None));
         }
         let key = limit_key(remote);
         let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,21 +165,17 @@ impl Counts {
         }
         living.all += 1;
         living.per_address.insert(key, here + 1);
-        Some(Ticket { counts: self.clone(), key: Some(key) })
+        Some(Ticket(Some((self.clone(), key))))
     }
 }
 
 /// A connection's place; dropping it frees the place.
-struct Ticket {
-    counts: Arc<Counts>,
-    /// What it is counted by; `None` for loopback.
-    key: Option<IpAddr>,
-}
+struct Ticket(Option<(Arc<Counts>, IpAddr)>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        let mut living = self.counts.living.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((counts, key)) = self.0.take() else { return };
+        let mut living = counts.living.lock().unwrap_or_else(PoisonError::into_inner);
         living.all = living.all.saturating_sub(1);
         match living.per_address.get_mut(&key) {
             Some(here) if *here > 1 => *here -= 1,
@@ -233,8 +226,8 @@ mod tests {
 
     #[test]
     fn addresses_are_counted_apart_and_loopback_not_at_all() {
-        let limits = HttpLimits { connections_per_address: 2, ..HttpLimits::default() };
-        let counts = Arc::new(Counts { most: 3, ..Counts::new(&limits) });
+        let limits = Limits { max_connections: 3, max_connections_per_address: 2, ..Limits::default() };
+        let counts = Arc::new(Counts::new(&limits));
         let admit = |address: &str| counts.admit(address.parse().unwrap());
         let (first, second) = (admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_none(), "the address has two");

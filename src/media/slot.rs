@@ -171,7 +171,11 @@ impl Slot {
             source: self.config.name.to_string(),
             state: self.demand.state(),
             viewers: self.demand.viewers(),
-            encoders: self.fed.values().filter(|fed| fed.up && fed.choice.encoder.is_some()).count(),
+            encoders: self
+                .fed
+                .values()
+                .filter(|fed| fed.up && fed.choice.encoder.is_some() && fed.choice.codec.kind() == MediaKind::Video)
+                .count(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
             error: self.error.as_ref().map(ToString::to_string),
         }

@@ -7,10 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::views::{Token, TokenRight, TokenWish};
+use super::views::{Token, TokenRequest, TokenRight};
 use crate::http::ingest::read_body;
-use crate::http::{ApiError, App, Caller, NoSecret};
-use crate::ops::access::TokenRequest;
+use crate::http::{ApiError, App, Caller, TokenOrder};
 use crate::vocab::{Grant, Right, Rights, RoomId, RoomPattern};
 
 /// Largest request body, in bytes.
@@ -20,7 +19,7 @@ const MAX_LIFE: u64 = 31_536_000;
 
 /// Signs a token. Needs the control right, and gives no more than the caller has: rooms, rights and time.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/api/v1/tokens", tag = "gateway", request_body = TokenWish,
+    post, path = "/api/v1/tokens", tag = "gateway", request_body = TokenRequest,
     responses((status = 201, body = Token, description = "The token"),
               (status = 400, body = crate::http::error::ErrorBody, description = "The request is malformed"),
               (status = 403, body = crate::http::error::ErrorBody, description = "It would give more than the caller has"),
@@ -30,26 +29,28 @@ pub(in crate::http) async fn sign(State(app): State<App>, caller: Caller, reques
     let grant = caller.require_anywhere(Right::Control)?;
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, MAX_BODY).await?;
-    let wanted: TokenWish =
+    let wanted: TokenRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_request("malformed", error.to_string()))?;
     let now = SystemTime::now();
     let order = order(&grant, wanted, now)?;
-    let no_secret = |error: NoSecret| ApiError::new(StatusCode::CONFLICT, "no_secret", error.to_string());
-    let token = app.parts.signer.sign(&order, now).map_err(no_secret)?;
+    let missing = "no token secret is configured: set access.token_secret_file";
+    let signer = app.parts.signer.as_ref().ok_or_else(|| ApiError::new(StatusCode::CONFLICT, "no_secret", missing))?;
+    let token = signer.sign(&order, now).map_err(|error| {
+        tracing::warn!(%error, "token not signed");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be signed")
+    })?;
     tracing::info!(subject = %order.subject, rooms = %order.rooms.0, by = %grant.subject, "token signed");
-    let expires =
-        order.expires.and_then(|end| jiff::Timestamp::try_from(end).ok()).map(|end| end.to_string()).unwrap_or_default();
+    let expires = jiff::Timestamp::try_from(order.expires).map(|at| at.to_string()).unwrap_or_default();
     let answer = (StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(Token { token, expires }));
     Ok(answer.into_response())
 }
 
 /// Checks the wish against what the caller has.
-fn order(grant: &Grant, wanted: TokenWish, now: SystemTime) -> Result<TokenRequest, ApiError> {
+fn order(grant: &Grant, wanted: TokenRequest, now: SystemTime) -> Result<TokenOrder, ApiError> {
     let malformed = |message: &str| ApiError::bad_request("malformed", message);
     let characters = |text: &str| text.chars().count();
-    let name = |text: &str| characters(text) <= 128 && !text.chars().any(char::is_control);
-    if !name(&wanted.subject) || !wanted.user_id.as_deref().is_none_or(name) {
-        return Err(malformed("subject and user_id have at most 128 characters, none of them a control character"));
+    if characters(&wanted.subject) > 128 || wanted.subject.chars().any(char::is_control) {
+        return Err(malformed("subject has at most 128 characters, none of them a control character"));
     }
     // a line break would stand between two patterns
     if !(1..=256).contains(&characters(&wanted.rooms)) || wanted.rooms.chars().any(char::is_control) {
@@ -71,8 +72,7 @@ fn order(grant: &Grant, wanted: TokenWish, now: SystemTime) -> Result<TokenReque
     }
     let expires = now + Duration::from_secs(wanted.expires_in);
     let expires = grant.expires.map_or(expires, |own| own.min(expires));
-    let (rooms, expires) = (RoomPattern(wanted.rooms), Some(expires));
-    Ok(TokenRequest { rooms, rights, expires, subject: wanted.subject, user_id: wanted.user_id })
+    Ok(TokenOrder { subject: wanted.subject, rooms: RoomPattern(wanted.rooms), rights, expires })
 }
 
 fn right_of(right: TokenRight) -> Right {
@@ -95,8 +95,8 @@ fn covers(own: &RoomPattern, wanted: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn wish(rooms: &str, rights: &[TokenRight]) -> TokenWish {
-        TokenWish { user_id: None, subject: "cam".into(), rooms: rooms.into(), rights: rights.to_vec(), expires_in: 3600 }
+    fn wish(rooms: &str, rights: &[TokenRight]) -> TokenRequest {
+        TokenRequest { subject: "cam".into(), rooms: rooms.into(), rights: rights.to_vec(), expires_in: 3600 }
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             ..Grant::all("boss")
         };
         let given = order(&own, wish("house-1", &[TokenRight::Subscribe]), now).unwrap();
-        assert_eq!(given.expires, Some(now + Duration::from_secs(60)));
+        assert_eq!(given.expires, now + Duration::from_secs(60));
         assert!(order(&own, wish("house-*", &[TokenRight::Subscribe]), now).is_ok());
         for (rooms, right) in
             [("*", TokenRight::Subscribe), ("house-*x*", TokenRight::Subscribe), ("house-1", TokenRight::Publish)]
@@ -127,9 +127,9 @@ mod tests {
             wish("", &[TokenRight::Publish]),
             wish("*", &[]),
             wish("a\n*", &[TokenRight::Publish]),
-            TokenWish { expires_in: 0, ..wish("*", &[TokenRight::Publish]) },
-            TokenWish { expires_in: MAX_LIFE + 1, ..wish("*", &[TokenRight::Publish]) },
-            TokenWish { subject: "x".repeat(129), ..wish("*", &[TokenRight::Publish]) },
+            TokenRequest { expires_in: 0, ..wish("*", &[TokenRight::Publish]) },
+            TokenRequest { expires_in: MAX_LIFE + 1, ..wish("*", &[TokenRight::Publish]) },
+            TokenRequest { subject: "x".repeat(129), ..wish("*", &[TokenRight::Publish]) },
         ] {
             assert_eq!(order(&all, odd, now).unwrap_err().code(), "malformed");
         }

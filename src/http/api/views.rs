@@ -188,13 +188,10 @@ view! {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct TokenWish {
+pub struct TokenRequest {
     /// Who it is for; for logs and as the member's user id. At most 128 characters, default empty.
     #[serde(default)]
     pub subject: String,
-    /// The user's id in the tribe dialect; without it the token is no tribe bearer. At most 128 characters.
-    #[serde(default)]
-    pub user_id: Option<String>,
     /// Room names with `*` for any run of characters. 1 to 256 characters.
     pub rooms: String,
     /// `publish`, `subscribe`, `control`, `bridge`.

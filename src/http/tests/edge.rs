@@ -65,7 +65,7 @@ async fn loopback_is_only_trusted_under_names_that_cannot_be_rebound() {
 
 #[tokio::test]
 async fn requests_of_one_address_are_limited_but_not_those_of_loopback() {
-    let rig = Rig::with(|parts| parts.limits.requests_per_second = 1);
+    let rig = Rig::with(|parts| (parts.limits.requests_per_second, parts.limits.request_burst) = (1, 4));
     let version = || ask(Method::GET, "/api/v1/version", &[], "");
     for _ in 0..4 {
         assert_eq!(rig.send_from("192.0.2.1", version()).await.status, StatusCode::OK);

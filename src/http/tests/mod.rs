@@ -24,7 +24,6 @@ use super::*;
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Path, Refusal};
-use crate::ops::access::TokenRequest;
 use crate::peer::PeerFigures;
 use crate::vocab::{Codec, Grant, MemberId, PeerId, Right, Rights, RoomId, RoomPattern};
 
@@ -62,11 +61,8 @@ impl AccessCheck for FakeAccess {
 struct FakeSigner;
 
 impl TokenSigner for FakeSigner {
-    fn sign(&self, request: &TokenRequest, _: SystemTime) -> Result<String, NoSecret> {
-        match request.subject.as_str() {
-            "nobody" => Err(NoSecret),
-            subject => Ok(format!("signed for {subject} in {}", request.rooms.0)),
-        }
+    fn sign(&self, order: &TokenOrder, _: SystemTime) -> Result<String, SignError> {
+        Ok(format!("signed for {} in {}", order.subject, order.rooms.0))
     }
 }
 
@@ -119,14 +115,14 @@ impl Rig {
         let mut parts = Parts {
             hub: Arc::new(hub.clone()),
             access: Arc::new(FakeAccess),
-            signer: Arc::new(FakeSigner),
+            signer: Some(Arc::new(FakeSigner)),
             inventory: Arc::new(FakeInventory),
             ice_servers: vec![IceServer::open("stun:stun.example.net:3478")],
             origins: Origins::parse(&["https://app.example"]).unwrap(),
             trusted_proxies: Vec::new(),
-            limits: HttpLimits::default(),
-            sessions: Arc::new(Semaphore::new(100)),
-            metrics: Arc::default(),
+            limits: Limits::default(),
+            figures: Arc::default(),
+            metrics: Arc::new(|| Box::pin(async { "portico_up 1\n# EOF\n".into() })),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),

@@ -331,7 +331,7 @@ async fn a_session_ends_with_its_peer_its_place_or_the_gateway() {
 
 #[tokio::test]
 async fn sessions_are_limited_in_number() {
-    let rig = Rig::with(|parts| parts.sessions = Arc::new(Semaphore::new(1)));
+    let rig = Rig::with(|parts| parts.limits.max_http_sessions = 1);
     let (path, _) = rig.publish().await;
     let reply = post(&rig, "/whip/studio", OFFER).await;
     reply.refused(503, "too_many_sessions");

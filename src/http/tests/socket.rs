@@ -13,7 +13,7 @@ struct Served {
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
-fn serve_with(rig: &Rig, tls: Option<Arc<rustls::ServerConfig>>, limits: HttpLimits) -> Served {
+fn serve_with(rig: &Rig, tls: Option<Arc<rustls::ServerConfig>>, limits: Limits) -> Served {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = rig.shutdown.clone();
@@ -33,7 +33,7 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: cl
 #[tokio::test]
 async fn plain_connections_are_served() {
     let rig = Rig::new();
-    let served = serve_with(&rig, None, HttpLimits::default());
+    let served = serve_with(&rig, None, Limits::default());
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let text = exchange(&mut stream, HEALTH).await;
     assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("ok\n"), "{text}");
@@ -53,7 +53,7 @@ async fn tls_connections_are_served() {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     let rig = Rig::new();
-    let limits = HttpLimits { handshake_time: Duration::from_millis(200), ..HttpLimits::default() };
+    let limits = Limits { handshake_time: Duration::from_millis(200), ..Limits::default() };
     let served = serve_with(&rig, Some(Arc::new(config)), limits);
 
     let mut roots = rustls::RootCertStore::empty();
@@ -80,7 +80,7 @@ async fn tls_connections_are_served() {
 #[tokio::test]
 async fn a_client_that_sends_no_request_is_cut() {
     let rig = Rig::new();
-    let limits = HttpLimits { handshake_time: Duration::from_millis(200), ..HttpLimits::default() };
+    let limits = Limits { handshake_time: Duration::from_millis(200), ..Limits::default() };
     let served = serve_with(&rig, None, limits);
     let mut silent = TcpStream::connect(served.address).await.unwrap();
     let mut slow = TcpStream::connect(served.address).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_client_that_sends_no_request_is_cut() {
 async fn stopping_ends_everything_within_two_seconds() {
     let rig = Rig::new();
     rig.hub.script.lock().unwrap().media = crate::http::fake::Does::Keeps;
-    let served = serve_with(&rig, None, HttpLimits::default());
+    let served = serve_with(&rig, None, Limits::default());
     // an idle connection, one whose request is never answered, and one that reads events
     let mut idle = TcpStream::connect(served.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -130,7 +130,7 @@ async fn a_connection_can_become_a_websocket() {
         })
     });
     let rig = Rig::with_extra(|_| {}, Router::new().route("/page", echo));
-    let served = serve_with(&rig, None, HttpLimits::default());
+    let served = serve_with(&rig, None, Limits::default());
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/page", served.address)).await.unwrap();
     socket.send(tokio_tungstenite::tungstenite::Message::text("hello")).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "127.0.0.1: hello");
