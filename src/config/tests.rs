@@ -27,7 +27,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "out_of_range",
-        "[media]\nice_port = 70000\nshards = -1\n[rooms]\nmax_members = 0\n[http.limits]\nsdp_bytes = 1\nhandshake_time = \"soon\"\n",
+        "[media]\nice_port = 70000\nshards = -1\n[rooms]\nmax_members = 0\n[http.limits]\nrequest_burst = 0\nhandshake_time = \"soon\"\n",
     ),
     ("topology_mcu", "[[room]]\nname = \"a\"\ntopology = \"mcu\"\n[[room]]\nname = \"b\"\ntopology = \"sfuu\"\n"),
     (
@@ -136,7 +136,7 @@ fn the_environment_is_read_as_each_key_wants_it() {
         ("PORTICO_ACCESS__ANONYMOUS", "subscribe, publish"),
         ("PORTICO_HTTP__TRUSTED_PROXIES", "[\"10.0.0.1\"]"),
         ("PORTICO_ROOMS__AD_HOC", "false"),
-        ("PORTICO_HTTP__LIMITS__SESSIONS", "7"),
+        ("PORTICO_HTTP__LIMITS__MAX_HTTP_SESSIONS", "7"),
         ("PORTICO_HTTP__LIMITS__HANDSHAKE_TIME", "3s"),
     ]);
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn the_environment_is_read_as_each_key_wants_it() {
     assert_eq!(config.access.anonymous, [Right::Subscribe, Right::Publish]);
     assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
     assert!(!config.rooms.ad_hoc);
-    assert_eq!((config.http.limits.sessions, config.http.limits.handshake_time.as_secs()), (7, 3));
+    assert_eq!((config.http.limits.max_http_sessions, config.http.limits.handshake_time.as_secs()), (7, 3));
 
     let environment = vars(&[("PORTICO_HTTP__LISTNE", "x"), ("PORTICO_MEDIA__ICE_PORT", "many")]);
     let flags = Flags { listen: Some("0.0.0.0:1".parse().unwrap()), ..Default::default() };
