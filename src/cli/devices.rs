@@ -9,7 +9,7 @@ use super::print;
 use crate::media::device::{self, Camera, CameraMode, PixelFormat, Scan, SoundDevice};
 use crate::media::element::{self, CodecElement};
 
-/// Arguments of `portico devices`.
+/// Show cameras, sound devices, and installed encoders and decoders.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = "\
 Examples:
@@ -76,10 +76,11 @@ fn report(devices: &Devices) -> String {
 fn cameras(scan: &Scan) -> String {
     let mut out = String::from("Cameras\n");
     for camera in &scan.cameras {
-        out += &camera_text(camera);
+        out += &camera_text(camera, scan.selector(camera));
     }
-    for closed in &scan.closed {
-        let _ = writeln!(out, "\n  {} cannot be asked: {}", closed.node.display(), closed.why);
+    for same_reason in scan.closed.chunk_by(|a, b| a.why == b.why) {
+        let nodes: Vec<_> = same_reason.iter().map(|closed| closed.node.display().to_string()).collect();
+        let _ = writeln!(out, "\n  {} cannot be asked: {}", nodes.join(", "), same_reason[0].why);
     }
     if scan.cameras.is_empty() && scan.closed.is_empty() {
         out += "\n  None found. Check that the camera is plugged in (`lsusb`) and that /dev/video* exists; in a container, that the\n  \
@@ -90,13 +91,9 @@ fn cameras(scan: &Scan) -> String {
     out
 }
 
-fn camera_text(camera: &Camera) -> String {
+fn camera_text(camera: &Camera, selector: Option<String>) -> String {
     let mut out = format!("\n  {}\n", camera.name);
-    let device = match (&camera.stable, &camera.serial) {
-        (Some(stable), _) => stable.display().to_string(),
-        (None, Some(serial)) => format!("serial:{serial}"),
-        (None, None) => format!("name:{}", camera.name),
-    };
+    let device = selector.unwrap_or_else(|| "none that stays: another camera has this name, and udev made no link".into());
     let _ = writeln!(out, "    device  {device}");
     let _ = write!(out, "    now     {}, driver {}, bus {}", camera.node.display(), camera.driver, camera.bus);
     if let Some(serial) = &camera.serial {
@@ -108,19 +105,45 @@ fn camera_text(camera: &Camera) -> String {
         return out;
     }
     let mut table = print::table(&["Format", "Size", "Frames per second"]);
-    let mut last = None;
-    for mode in &camera.modes {
-        let format = if last == Some(&mode.pixel) { String::new() } else { pixel(&mode.pixel) };
-        table.add_row([format, format!("{}x{}", mode.width, mode.height), rates(mode)]);
-        last = Some(&mode.pixel);
+    for (formats, sizes) in grouped(&camera.modes) {
+        let mut formats = formats.chunks(FORMATS_A_LINE);
+        let mut sizes = sizes.into_iter();
+        loop {
+            let (names, size) = (formats.next(), sizes.next());
+            if names.is_none() && size.is_none() {
+                break;
+            }
+            let (size, rates) = size.unwrap_or_default();
+            table.add_row([names.unwrap_or_default().join(", "), size, rates]);
+        }
     }
     let _ = writeln!(out, "{table}");
     out
 }
 
+/// Formats side by side in one line, so that a table fits 80 columns.
+const FORMATS_A_LINE: usize = 4;
+
+/// Sizes and rates, as text.
+type Sizes = Vec<(String, String)>;
+
+/// Formats that have the same sizes and rates share one group; many cameras offer a dozen of them.
+fn grouped(modes: &[CameraMode]) -> Vec<(Vec<String>, Sizes)> {
+    let mut groups: Vec<(Vec<String>, Sizes)> = Vec::new();
+    for one_format in modes.chunk_by(|a, b| a.pixel == b.pixel) {
+        let sizes: Sizes = one_format.iter().map(|mode| (format!("{}x{}", mode.width, mode.height), rates(mode))).collect();
+        let name = pixel(&one_format[0].pixel);
+        match groups.iter_mut().find(|(_, have)| *have == sizes) {
+            Some((names, _)) => names.push(name),
+            None => groups.push((vec![name], sizes)),
+        }
+    }
+    groups
+}
+
 fn pixel(format: &PixelFormat) -> String {
     match format {
-        PixelFormat::Raw(fourcc) => format!("raw {fourcc}"),
+        PixelFormat::Raw(fourcc) => fourcc.clone(),
         PixelFormat::Mjpeg => "mjpeg".into(),
         PixelFormat::H264 => "h264".into(),
         PixelFormat::Other(fourcc) => format!("{fourcc} (not used)"),
@@ -188,18 +211,29 @@ mod tests {
     #[test]
     fn camera_shows_the_name_to_write_and_its_modes() {
         let text = cameras(&Scan { cameras: vec![camera()], closed: vec![] });
-        for part in ["device  /dev/v4l/by-id/usb-ACME", "serial 123", "raw YUYV", "640x480", "30, 29.97", "mjpeg"] {
+        for part in ["device  /dev/v4l/by-id/usb-ACME", "serial 123", "YUYV", "640x480", "30, 29.97", "mjpeg"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert_eq!(text.matches("YUYV").count(), 1);
     }
 
     #[test]
+    fn formats_with_the_same_sizes_share_a_group() {
+        let mut modes = camera().modes;
+        let same = modes[..2].iter().map(|mode| CameraMode { pixel: PixelFormat::Raw("NV12".into()), ..mode.clone() });
+        modes.extend(same.collect::<Vec<_>>());
+        let names: Vec<_> = grouped(&modes).into_iter().map(|(names, _)| names.join(" ")).collect();
+        assert_eq!(names, ["YUYV NV12", "mjpeg"]);
+    }
+
+    #[test]
     fn camera_without_a_link_is_named_by_serial_or_name() {
-        let mut other = Camera { stable: None, ..camera() };
-        assert!(camera_text(&other).contains("device  serial:123"));
-        other.serial = None;
-        assert!(camera_text(&other).contains("device  name:ACME Cam"));
+        let device = |camera: Camera| cameras(&Scan { cameras: vec![camera], closed: vec![] });
+        let serial = Camera { stable: None, ..camera() };
+        assert!(device(serial.clone()).contains("device  serial:123"));
+        assert!(device(Camera { serial: None, ..serial.clone() }).contains("device  name:ACME Cam"));
+        let twins = cameras(&Scan { cameras: vec![serial.clone(), serial], closed: vec![] });
+        assert!(twins.contains("device  none that stays"), "{twins}");
     }
 
     #[test]
@@ -210,9 +244,12 @@ mod tests {
 
     #[test]
     fn closed_node_is_shown_with_its_reason() {
-        let closed = vec![ClosedNode { node: "/dev/video0".into(), why: "permission denied: add …".into() }];
-        let text = cameras(&Scan { cameras: vec![], closed });
-        assert!(text.contains("/dev/video0 cannot be asked: permission denied") && !text.contains("lsusb"), "{text}");
+        let closed = |node: &str| ClosedNode { node: node.into(), why: "permission denied: add …".into() };
+        let text = cameras(&Scan { cameras: vec![], closed: vec![closed("/dev/video0"), closed("/dev/video1")] });
+        assert!(
+            text.contains("/dev/video0, /dev/video1 cannot be asked: permission denied") && !text.contains("lsusb"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::media::board::{Board, Identity, Origin, chain};
 use crate::media::device::{self, ClosedNode};
 use crate::media::element::{self, Presence};
 
-/// Arguments of `portico doctor`.
+/// Tell what this board is, what Portico can use on it, and what is missing.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = "\
 Examples:
@@ -79,6 +79,9 @@ struct Row {
     what: String,
     element: String,
     hardware: bool,
+    /// Properties that this way of using the element needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requires: Vec<String>,
     #[serde(flatten)]
     presence: Presence,
     /// Where a vendor's element comes from.
@@ -160,36 +163,29 @@ fn examine(board: &Board, identity: Identity) -> Report {
 
 fn rows(board: &Board) -> Vec<Row> {
     let mut rows = Vec::new();
-    let mut add = |role, what: String, element: &str, hardware, presence| {
+    let mut add = |role, what: String, element: &str, hardware, requires: &[String], presence| {
         let vendor = board.vendor.get(element).cloned();
-        rows.push(Row { role, what, element: element.to_owned(), hardware, presence, vendor });
+        rows.push(Row { role, what, element: element.to_owned(), hardware, requires: requires.to_vec(), presence, vendor });
     };
     for entry in &board.encoders {
-        add(Role::Encoder, entry.codec.to_string(), &entry.element, entry.hardware, entry.presence());
+        add(Role::Encoder, entry.codec.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
     }
     for entry in &board.decoders {
-        add(Role::Decoder, entry.input.to_string(), &entry.element, entry.hardware, entry.presence());
+        add(Role::Decoder, entry.input.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
     }
     let own = board.encoders.iter().filter_map(|entry| entry.convert.as_ref());
     let converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
     for element in converters {
-        add(Role::Convert, "size and format".into(), element, false, element::presence(element));
+        add(Role::Convert, "size and format".into(), element, false, &[], element::presence(element));
     }
+    // These open a camera or sound card when they start: whether they are installed says enough, devices are looked at apart.
     for entry in &board.csi {
-        add(Role::Csi, "CSI camera".into(), &entry.element, true, registered(&entry.element));
+        add(Role::Csi, "CSI camera".into(), &entry.element, true, &[], element::registered(&entry.element));
     }
     for (element, what) in COMMON {
-        add(Role::Common, what.into(), element, false, registered(element));
+        add(Role::Common, what.into(), element, false, &[], element::registered(element));
     }
     rows
-}
-
-/// For elements that open a device when they start: whether they are installed says enough, devices are looked at apart.
-fn registered(element: &str) -> Presence {
-    match element::is_registered(element) {
-        true => Presence::Ready,
-        false => Presence::Missing { package: element::package_of(element) },
-    }
 }
 
 fn verdict(rows: &[Row]) -> Verdict {
@@ -212,7 +208,7 @@ fn verdict(rows: &[Row]) -> Verdict {
 
 fn text(report: &Report) -> String {
     let mut out = String::new();
-    let model = report.identity.model.as_deref().unwrap_or("does not say");
+    let model = report.identity.model.as_deref().unwrap_or("unknown");
     let _ = writeln!(out, "Machine    {model}");
     if !report.identity.compatible.is_empty() {
         let _ = writeln!(out, "           {}", report.identity.compatible.join(", "));
@@ -223,10 +219,11 @@ fn text(report: &Report) -> String {
     };
     let _ = writeln!(out, "Board      {}: {} ({origin})", report.board, report.board_description);
     let _ = writeln!(out, "Kernel     {}", report.kernel);
-    let _ = writeln!(out, "GStreamer  {}", report.gstreamer.as_deref().unwrap_or("cannot start"));
+    let _ = writeln!(out, "Media      {}", report.gstreamer.as_deref().unwrap_or("GStreamer cannot start"));
     let _ = writeln!(out, "Cameras    {} (`portico devices` lists them)", report.cameras);
-    for closed in &report.closed {
-        let _ = writeln!(out, "           {}: {}", closed.node.display(), closed.why);
+    for same_reason in report.closed.chunk_by(|a, b| a.why == b.why) {
+        let nodes: Vec<_> = same_reason.iter().map(|closed| closed.node.display().to_string()).collect();
+        let _ = writeln!(out, "           {}: {}", nodes.join(", "), same_reason[0].why);
     }
     let titles = [
         (Role::Encoder, "Encoders, in order of preference"),
@@ -262,7 +259,15 @@ fn text(report: &Report) -> String {
 fn element_table(rows: &[&Row]) -> comfy_table::Table {
     let mut table = print::table(&["For", "Element", "By", "State"]);
     for row in rows {
-        let by = if row.hardware { "hardware" } else { "software" };
+        let by = match (row.role, row.hardware) {
+            (Role::Convert | Role::Csi | Role::Common, _) => "-",
+            (_, true) => "hardware",
+            (_, false) => "software",
+        };
+        let name = match row.requires.is_empty() {
+            true => row.element.clone(),
+            false => format!("{} ({})", row.element, row.requires.join(", ")),
+        };
         let state = match &row.presence {
             // CSI and common elements are only looked up.
             Presence::Ready if matches!(row.role, Role::Csi | Role::Common) => print::verdict("installed", Some(true)),
@@ -274,7 +279,7 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
             }
             Presence::NotReady { why } => print::verdict(&format!("not ready: {why}"), Some(false)),
         };
-        table.add_row(vec![row.what.as_str().into(), row.element.as_str().into(), by.into(), state]);
+        table.add_row(vec![row.what.as_str().into(), name.into(), by.into(), state]);
     }
     table
 }
@@ -284,7 +289,7 @@ mod tests {
     use super::*;
 
     fn row(role: Role, what: &str, element: &str, presence: Presence) -> Row {
-        Row { role, what: what.into(), element: element.into(), hardware: false, presence, vendor: None }
+        Row { role, what: what.into(), element: element.into(), hardware: false, requires: vec![], presence, vendor: None }
     }
 
     fn missing(element: &str) -> Presence {

@@ -8,7 +8,7 @@ use super::print;
 use crate::media::plan::{Choice, Path, Refusal};
 use crate::vocab::{Codec, RoomId};
 
-/// Arguments of `portico plan`.
+/// Show how each source would reach a viewer, and why.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = "\
 Examples:

@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, LineStyle, Table, TableStyle};
+
+/// One line below the heading and nothing else: easy to read, to copy and to `grep`.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Writes text and a line end.
 pub(super) fn text(text: &str) {
@@ -18,7 +21,7 @@ pub(super) fn json(value: &impl serde::Serialize) {
 /// An empty table with a heading; as wide as the terminal, colours only on a terminal.
 pub(super) fn table(heading: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
     table
 }
 

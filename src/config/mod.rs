@@ -1,4 +1,24 @@
 //! The configuration: one struct composed of those that live beside the code they configure.
+//!
+//! Later layers win: built-in values, the file, `conf.d/*.toml` beside it, `PORTICO_SECTION__KEY`, flags. Reading reports every
+//! problem, not only the first:
+//!
+//! ```text
+//! texts ─► tree (values with places) ─► check against the schema ─► merge ─► serde ─► validate ─► Config, warnings
+//! ```
+
+mod check;
+mod describe;
+mod load;
+mod problem;
+mod shape;
+mod tree;
+mod validate;
+
+pub use describe::{example, reference};
+pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
+pub use problem::{ConfigErrors, Place, Problem, Source, report};
+pub use shape::{Key, Kind, Shape, TextForm, Word, schema};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +55,9 @@ pub struct Config {
     /// or the test picture where there is none.
     pub source: Vec<SourceConfig>,
 }
+
+/// Lists whose entries have names: a later layer replaces the entry of the same name and appends others.
+const MERGED_BY_NAME: [&str; 2] = ["room", "source"];
 
 /// The rooms and sources that really run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,3 +123,6 @@ fn auto_source(cameras_present: bool) -> SourceConfig {
         audio_device: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

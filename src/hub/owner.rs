@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -28,6 +28,9 @@ const OUTBOX: usize = 1024;
 const REPORTS: usize = 1024;
 /// A member's peer must be connected within this time of its description.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often the ends of tokens are compared with the wall clock.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
 
 /// What the hub drives. The two ports never block.
 pub struct HubParts {
@@ -160,6 +163,9 @@ impl Owner {
         mut media_events: mpsc::UnboundedReceiver<MediaEvent>,
         sources: Vec<SourceUpdate>,
     ) {
+        self.rooms.set_wall_clock(Instant::now(), SystemTime::now());
+        // a clock that was set (a board without a battery gets the time from the network) moves the ends of tokens
+        let mut clock_check = tokio::time::interval(CLOCK_CHECK);
         for source in sources {
             self.rooms.handle_source(Instant::now(), source);
         }
@@ -181,6 +187,7 @@ impl Owner {
                 Some(event) = peer_events.recv() => self.handle_peer(event),
                 Some(event) = media_events.recv() => self.handle_media(event),
                 Some(demanded) = self.demands.next(), if !self.demands.is_empty() => self.handle_demanded(demanded),
+                _ = clock_check.tick() => self.rooms.set_wall_clock(Instant::now(), SystemTime::now()),
                 () = sleep_until(timeout.into()) => self.rooms.handle_timeout(Instant::now()),
             }
             self.carry_out();

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocab::{Bitrate, SourceName};
 
+mod table;
+mod url;
+
+pub use url::{RtspUrl, RtspUrlError};
+
 /// Habits of all sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -38,7 +43,9 @@ impl Default for SourcesConfig {
 }
 
 /// One source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+///
+/// Read through a flat table that knows every key of every type, so that a misspelt key, or one of another type, is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct SourceConfig {
     /// Its name, unique. 1 to 64 characters.
     pub name: SourceName,
@@ -156,7 +163,7 @@ pub struct FileConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RtspConfig {
     /// `rtsp://…` or `rtsps://…`; user and password may be part of it.
-    pub url: String,
+    pub url: RtspUrl,
     /// `tcp` or `udp`. Default `tcp`.
     #[serde(default)]
     pub transport: RtspTransport,

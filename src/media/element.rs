@@ -58,7 +58,7 @@ pub fn candidate(element: &str, requires: &[String], nodes: &[PathBuf]) -> Prese
         return Presence::NotReady { why: format!("GStreamer cannot start: {error}") };
     }
     let Some(factory) = gst::ElementFactory::find(element) else {
-        return Presence::Missing { package: package_of(element) };
+        return absent(element);
     };
     let (tell, told) = mpsc::sync_channel(1);
     let requires = requires.to_vec();
@@ -78,9 +78,31 @@ pub fn candidate(element: &str, requires: &[String], nodes: &[PathBuf]) -> Prese
     }
 }
 
-/// Whether an element is registered, without touching it.
-pub fn is_registered(element: &str) -> bool {
-    gst::init().is_ok() && gst::ElementFactory::find(element).is_some()
+/// As [`presence`], but an element that is registered counts as ready: nothing is started, no device opened.
+pub fn registered(element: &str) -> Presence {
+    if let Err(error) = gst::init() {
+        return Presence::NotReady { why: format!("GStreamer cannot start: {error}") };
+    }
+    match gst::ElementFactory::find(element) {
+        Some(_) => Presence::Ready,
+        None => absent(element),
+    }
+}
+
+/// Why an element is not registered: a package is missing only where installing it would help.
+fn absent(element: &str) -> Presence {
+    let (major, minor, ..) = gst::version();
+    if let Some((_, since)) = SINCE.iter().find(|(name, _)| *name == element)
+        && (major, minor) < *since
+    {
+        return Presence::NotReady { why: format!("it needs GStreamer {}.{}, here is {major}.{minor}", since.0, since.1) };
+    }
+    match DEVICE_PLUGINS.iter().find(|(_, elements)| elements.contains(&element)) {
+        Some((plugin, _)) if gst::Registry::get().find_plugin(plugin).is_some() => {
+            Presence::NotReady { why: "no device of this machine offers it".into() }
+        }
+        _ => Presence::Missing { package: package_of(element) },
+    }
 }
 
 /// GStreamer's version, for example `GStreamer 1.22.0`; `None` when it cannot start.
@@ -180,6 +202,24 @@ fn is_stub(node: &Path) -> bool {
 pub fn package_of(element: &str) -> Option<&'static str> {
     PACKAGES.iter().find(|(_, elements)| elements.contains(&element)).map(|(package, _)| *package)
 }
+
+/// Elements newer than the oldest GStreamer that Portico runs on (1.20), with the version that brought them.
+const SINCE: &[(&str, (u32, u32))] = &[
+    ("qsvh264dec", (1, 22)),
+    ("qsvh264enc", (1, 22)),
+    ("vah264enc", (1, 22)),
+    ("vah264lpenc", (1, 22)),
+    ("videoconvertscale", (1, 22)),
+];
+
+/// Plugins that register elements only for the devices they find.
+const DEVICE_PLUGINS: &[(&str, &[&str])] = &[
+    ("nvcodec", &["nvh264dec", "nvh264enc"]),
+    ("qsv", &["qsvh264dec", "qsvh264enc"]),
+    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vapostproc"]),
+    ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec"]),
+    ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2jpegdec", "v4l2jpegenc"]),
+];
 
 /// Every element that Portico or a board file names, by Debian package (bookworm).
 const PACKAGES: &[(&str, &[&str])] = &[
@@ -328,6 +368,18 @@ mod tests {
         match presence("v4l2src") {
             Presence::NotReady { why } => assert!(why.contains("/dev/video"), "{why}"),
             other => assert!(other.is_ready() && Path::new("/dev/video0").exists(), "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn absent_device_is_not_called_a_missing_package() {
+        // With plugins-good, and with or without a device of that kind.
+        match presence("v4l2h264enc") {
+            Presence::NotReady { why } => assert!(why.contains("no device"), "{why}"),
+            other => assert!(other.is_ready(), "{other:?}"),
+        }
+        for element in DEVICE_PLUGINS.iter().flat_map(|(_, elements)| *elements).chain(SINCE.iter().map(|(name, _)| name)) {
+            assert!(package_of(element).is_some(), "{element}");
         }
     }
 

@@ -5,9 +5,22 @@
 //! here but through [`forward::Layer`](crate::forward::Layer): a publishing peer writes layers, a playing peer has its shard
 //! attached to them.
 
+mod codecs;
 pub mod config;
+mod connection;
+mod demux;
+mod engine;
+mod feedback;
+mod keyframe;
 pub mod negotiate;
+pub mod outgoing;
+mod receiving;
+mod ring;
+mod sdp;
 mod shard;
+mod socket;
+mod srtp;
+mod stats;
 
 pub use config::MediaConfig;
 pub use shard::{ShardConfig, Shards, ShardsError};
@@ -184,3 +197,6 @@ pub struct PeerFigures {
     /// The SRTP profile in use, once connected.
     pub srtp_profile: Option<&'static str>,
 }
+
+#[cfg(test)]
+mod tests;

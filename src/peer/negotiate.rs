@@ -1,6 +1,14 @@
-//! PURE. What an SDP says: offered codecs and directions, before any engine sees it.
+//! PURE. What an SDP says, what Portico takes of it, and the texts that say so.
+//!
+//! The engine never sees a far end's description: it is read into plain data, a [`Plan`] picks what is used of it, and the
+//! engine gets a plain text that holds just that ([`engine_text`]). What goes out is the engine's own text, completed with
+//! the sections that are refused ([`public_answer`], [`public_offer`]).
 
-use crate::vocab::{MediaKind, TrackFormat};
+use crate::vocab::{Codec, MediaKind, TrackFormat};
+
+use super::Receive;
+use super::codecs;
+use super::sdp::{Description, Section, SectionKind, Setup, Transport};
 
 /// What an offer proposes, as far as planning needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +51,538 @@ pub enum SdpError {
     },
 }
 
-/// Reads an offer or answer. At most 64 KiB and 64 sections; never panics on any bytes.
-pub fn summarise(_sdp: &str) -> Result<OfferSummary, SdpError> {
-    unimplemented!("skeleton")
+/// Reads an offer or answer. At most 64 KiB and 64 sections; never panics on any bytes. Sections that carry neither audio
+/// nor video, or that their sender rejects, are left out.
+pub fn summarise(sdp: &str) -> Result<OfferSummary, SdpError> {
+    let description = Description::parse(sdp)?;
+    checked_transport(&description)?;
+    let sections =
+        description.sections.iter().filter(|section| !section.is_rejected()).filter_map(|section| match section.kind {
+            SectionKind::Media(kind) => Some(SectionSummary {
+                mid: section.mid.clone().unwrap_or_default(),
+                kind,
+                sends: section.sends,
+                receives: section.receives,
+                formats: section
+                    .payloads
+                    .iter()
+                    .filter_map(|payload| payload.format())
+                    .filter(|f| f.codec.kind() == kind)
+                    .collect(),
+            }),
+            _ => None,
+        });
+    Ok(OfferSummary { sections: sections.collect() })
 }
+
+/// Why a description leads to no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PlanError {
+    /// It cannot be read or lacks something.
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    /// Nothing in it can be sent or received.
+    #[error("no codec in common")]
+    NoCommonCodec,
+}
+
+/// A payload type both sides know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) pt: u8,
+    pub(super) rtx: Option<u8>,
+    pub(super) format: TrackFormat,
+    pub(super) feedback: Vec<String>,
+}
+
+/// What Portico does with a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Nothing: refused, with port 0.
+    Refuse,
+    /// Carries the data channels.
+    Data,
+    /// Carries a track, or two in opposite directions.
+    Media {
+        kind: MediaKind,
+        /// Index into the peer's tracks to send.
+        send: Option<usize>,
+        receive: bool,
+        agreed: Agreed,
+    },
+}
+
+/// What is used of a description, section by section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// `(mid, use)`; a section without a mid gets one for the engine alone.
+    pub(super) sections: Vec<(String, Use)>,
+    /// Whether Portico is the DTLS client.
+    pub(super) dtls_client: bool,
+}
+
+impl Plan {
+    /// The media sections in use: `(mid, kind, send, receive, agreed)`.
+    pub(super) fn media(&self) -> impl Iterator<Item = (&str, MediaKind, Option<usize>, bool, &Agreed)> {
+        self.sections.iter().filter_map(|(mid, used)| match used {
+            Use::Media { kind, send, receive, agreed } => Some((mid.as_str(), *kind, *send, *receive, agreed)),
+            _ => None,
+        })
+    }
+
+    fn use_of(&self, mid: &str) -> Option<&Use> {
+        self.sections.iter().find(|(known, _)| known == mid).map(|(_, used)| used)
+    }
+
+    fn is_used(&self) -> bool {
+        self.media().any(|(_, _, send, receive, _)| send.is_some() || receive)
+    }
+}
+
+/// Says what of an offer is used. `sends` are the formats of the tracks to send, at most one per kind; `before` is the plan
+/// of the last round, whose choices are kept where they still hold.
+pub(super) fn plan_answer(
+    offer: &Description,
+    sends: &[TrackFormat],
+    receive: Option<&Receive>,
+    before: Option<&Plan>,
+) -> Result<Plan, PlanError> {
+    checked_transport(offer)?;
+    let bundle = bundle_of(offer);
+    let mut sent = vec![false; sends.len()];
+    let mut received: Vec<MediaKind> = Vec::new();
+    let mut plan = Plan { sections: Vec::with_capacity(offer.sections.len()), dtls_client: false };
+    for (index, section) in offer.sections.iter().enumerate() {
+        let mid = mid_of(section, index);
+        let used = if section.is_rejected() || !bundle.contains(&index) {
+            Use::Refuse
+        } else {
+            let old = before.and_then(|plan| plan.use_of(&mid));
+            match section.kind {
+                SectionKind::Data => Use::Data,
+                SectionKind::Media(kind) => plan_section(section, kind, sends, &mut sent, receive, &mut received, old),
+                SectionKind::Other => Use::Refuse,
+            }
+        };
+        plan.sections.push((mid, used));
+    }
+    if !plan.is_used() {
+        return Err(PlanError::NoCommonCodec);
+    }
+    plan.dtls_client = used_transport(offer, &plan)?.setup == Some(Setup::Passive);
+    Ok(plan)
+}
+
+fn plan_section(
+    section: &Section,
+    kind: MediaKind,
+    sends: &[TrackFormat],
+    sent: &mut [bool],
+    receive: Option<&Receive>,
+    received: &mut Vec<MediaKind>,
+    old: Option<&Use>,
+) -> Use {
+    // an inactive section that was in use stays a section of the connection
+    if let Some(Use::Media { agreed, .. }) = old
+        && !section.sends
+        && !section.receives
+    {
+        return Use::Media { kind, send: None, receive: false, agreed: agreed.clone() };
+    }
+    let mut send = None;
+    let mut agreed: Option<Agreed> = None;
+    if section.receives
+        && let Some(index) = (0..sends.len()).find(|index| !sent[*index] && sends[*index].codec.kind() == kind)
+        && let Some((_, pt)) = section
+            .payloads
+            .iter()
+            .filter_map(|payload| Some((codecs::fit(&sends[index], &payload.format()?)?, payload.pt)))
+            .min_by_key(|(fit, _)| *fit)
+    {
+        agreed = agree(section, kind, pt);
+        send = agreed.as_ref().map(|_| index);
+    }
+    let wanted = |codec: Codec| match (receive, kind) {
+        (Some(receive), MediaKind::Video) => receive.video.iter().position(|wanted| *wanted == codec),
+        (Some(receive), MediaKind::Audio) => (receive.audio && codec == Codec::Opus).then_some(0),
+        (None, _) => None,
+    };
+    let mut receives = false;
+    if section.sends && !received.contains(&kind) {
+        match &agreed {
+            // one payload serves both directions
+            Some(agreed) => receives = wanted(agreed.format.codec).is_some(),
+            None => {
+                let kept = match old {
+                    Some(Use::Media { agreed: old, .. }) => {
+                        section.payload(old.pt).and_then(|payload| payload.format()).filter(|f| *f == old.format).map(|_| old.pt)
+                    }
+                    _ => None,
+                };
+                let best = || {
+                    section
+                        .payloads
+                        .iter()
+                        .enumerate()
+                        .filter_map(|(order, payload)| {
+                            let format = payload.format().filter(|format| format.codec.kind() == kind)?;
+                            Some(((wanted(format.codec)?, codecs::playability(&format), order), payload.pt))
+                        })
+                        .min()
+                        .map(|(_, pt)| pt)
+                };
+                agreed = kept.or_else(best).and_then(|pt| agree(section, kind, pt));
+                receives = agreed.is_some();
+            }
+        }
+    }
+    match agreed {
+        Some(agreed) if send.is_some() || receives => {
+            if let Some(index) = send {
+                sent[index] = true;
+            }
+            if receives {
+                received.push(kind);
+            }
+            Use::Media { kind, send, receive: receives, agreed }
+        }
+        _ => Use::Refuse,
+    }
+}
+
+fn agree(section: &Section, kind: MediaKind, pt: u8) -> Option<Agreed> {
+    let payload = section.payload(pt)?;
+    let ours = codecs::feedback(kind);
+    Some(Agreed {
+        pt,
+        rtx: section.rtx_of(pt).filter(|_| kind == MediaKind::Video),
+        format: payload.format()?,
+        feedback: payload.feedback.iter().filter(|value| ours.contains(&value.as_str())).cloned().collect(),
+    })
+}
+
+/// Says what the far end took of Portico's offer, which is described by its plan.
+pub(super) fn plan_from_answer(answer: &Description, offered: &Plan) -> Result<Plan, PlanError> {
+    checked_transport(answer)?;
+    if answer.sections.len() != offered.sections.len() {
+        return Err(SdpError::Malformed("it does not answer section by section".into()).into());
+    }
+    let mut plan = offered.clone();
+    for ((mid, used), section) in plan.sections.iter_mut().zip(&answer.sections) {
+        if section.mid.as_ref().is_some_and(|theirs| theirs != mid) {
+            return Err(SdpError::Malformed("it answers a section that was not offered".into()).into());
+        }
+        if let Use::Media { send, agreed, .. } = used {
+            let taken = !section.is_rejected()
+                && section.receives
+                && section
+                    .payload(agreed.pt)
+                    .and_then(|payload| payload.format())
+                    .is_some_and(|f| f.codec == agreed.format.codec);
+            if !taken {
+                *send = None;
+            }
+            agreed.rtx = agreed.rtx.filter(|rtx| section.payload(*rtx).is_some());
+            let theirs = section.payload(agreed.pt).map(|payload| payload.feedback.as_slice()).unwrap_or_default();
+            agreed.feedback.retain(|value| theirs.contains(value));
+        }
+    }
+    if !plan.is_used() {
+        return Err(PlanError::NoCommonCodec);
+    }
+    plan.dtls_client = used_transport(answer, &plan)?.setup == Some(Setup::Passive);
+    Ok(plan)
+}
+
+/// The text of a far end's description that the engine is given: the sections in use and nothing else.
+pub(super) fn engine_text(description: &Description, plan: &Plan) -> Result<String, SdpError> {
+    let transport = used_transport(description, plan)?;
+    let (ufrag, pwd, fingerprint) = (
+        transport.ufrag.ok_or(SdpError::Missing("ice-ufrag"))?,
+        transport.pwd.ok_or(SdpError::Missing("ice-pwd"))?,
+        transport.fingerprint.ok_or(SdpError::Missing("fingerprint"))?,
+    );
+    let setup = match transport.setup.unwrap_or_default() {
+        Setup::ActPass => "actpass",
+        Setup::Active => "active",
+        Setup::Passive => "passive",
+    };
+    let mids: Vec<&str> = plan.sections.iter().filter(|(_, used)| *used != Use::Refuse).map(|(mid, _)| mid.as_str()).collect();
+    let mut text = Lines::default();
+    text.line("v=0").line("o=- 1 1 IN IP4 0.0.0.0").line("s=-").line("t=0 0");
+    text.line(format!("a=group:BUNDLE {}", mids.join(" "))).line("a=msid-semantic: WMS *");
+    if description.ice_lite {
+        text.line("a=ice-lite");
+    }
+    for ((mid, used), section) in plan.sections.iter().zip(&description.sections) {
+        match used {
+            Use::Refuse => continue,
+            Use::Data => {
+                text.line("m=application 9 UDP/DTLS/SCTP webrtc-datachannel");
+            }
+            Use::Media { kind, agreed, .. } => {
+                let rtx = agreed.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
+                text.line(format!("m={kind} 9 UDP/TLS/RTP/SAVPF {}{rtx}", agreed.pt));
+            }
+        }
+        text.line("c=IN IP4 0.0.0.0")
+            .line(format!("a=mid:{mid}"))
+            .line(format!("a=ice-ufrag:{ufrag}"))
+            .line(format!("a=ice-pwd:{pwd}"));
+        text.line(format!("a=fingerprint:{fingerprint}")).line(format!("a=setup:{setup}")).line("a=ice-options:trickle");
+        match used {
+            Use::Media { kind, send, receive, agreed } => {
+                media_lines(&mut text, section, mid, *kind, send.is_some(), *receive, agreed)
+            }
+            _ => {
+                text.line(format!("a=sctp-port:{}", section.sctp_port.unwrap_or(5000))).line("a=max-message-size:262144");
+            }
+        }
+        for candidate in &section.candidates {
+            text.line(format!("a={candidate}"));
+        }
+    }
+    Ok(text.0)
+}
+
+/// Lines of a media section in the far end's words, seen from the far end: what Portico sends, it receives.
+fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, send: bool, receive: bool, agreed: &Agreed) {
+    text.line("a=rtcp-mux").line("a=rtcp-rsize");
+    text.line(match (receive, send) {
+        (true, true) => "a=sendrecv",
+        (true, false) => "a=sendonly",
+        (false, true) => "a=recvonly",
+        (false, false) => "a=inactive",
+    });
+    let codec = agreed.format.codec;
+    let channels = if codec == Codec::Opus { "/2" } else { "" };
+    text.line(format!("a=rtpmap:{} {}/{}{channels}", agreed.pt, codec.name(), codec.clock_rate()));
+    if !agreed.format.fmtp.is_empty() {
+        text.line(format!("a=fmtp:{} {}", agreed.pt, agreed.format.fmtp));
+    }
+    for value in &agreed.feedback {
+        text.line(format!("a=rtcp-fb:{} {value}", agreed.pt));
+    }
+    if let Some(rtx) = agreed.rtx {
+        text.line(format!("a=rtpmap:{rtx} rtx/{}", codec.clock_rate())).line(format!("a=fmtp:{rtx} apt={}", agreed.pt));
+    }
+    for (id, uri) in section.extensions.iter().filter(|_| receive) {
+        if EXTENSIONS.contains(&uri.as_str()) {
+            text.line(format!("a=extmap:{id} {uri}"));
+        }
+    }
+    if receive {
+        // the engine makes a track only where stream and track are named
+        text.line(format!("a=msid:far-{mid} far-{mid}-{kind}"));
+        match section.rids.first() {
+            // of several encodings Portico takes the first, which is the one its sender names best
+            Some(rid) => {
+                text.line(format!("a=rid:{rid} send")).line(format!("a=simulcast:send {rid}"));
+            }
+            None => {
+                // an SSRC that is not declared is found by its payload type; the engine insists on one
+                let primary = primary_ssrc(section).unwrap_or(UNDECLARED_SSRC);
+                let repair = section
+                    .repairs
+                    .iter()
+                    .find(|(of, _)| *of == primary)
+                    .map(|(_, repair)| *repair)
+                    .filter(|_| agreed.rtx.is_some());
+                if let Some(repair) = repair {
+                    text.line(format!("a=ssrc-group:FID {primary} {repair}"));
+                }
+                text.line(format!("a=ssrc:{primary} cname:far"));
+                if let Some(repair) = repair {
+                    text.line(format!("a=ssrc:{repair} cname:far"));
+                }
+            }
+        }
+    }
+}
+
+/// Header extensions of incoming media that the engine reads.
+pub(super) const EXTENSIONS: [&str; 3] = [
+    "urn:ietf:params:rtp-hdrext:sdes:mid",
+    "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+];
+
+/// Stands for an SSRC the far end did not declare.
+const UNDECLARED_SSRC: u32 = 1;
+
+/// The SSRC of a section's media, retransmission left out.
+pub(super) fn primary_ssrc(section: &Section) -> Option<u32> {
+    if !section.rids.is_empty() {
+        return None;
+    }
+    section.ssrcs.iter().find(|ssrc| !section.repairs.iter().any(|(_, repair)| repair == *ssrc)).copied()
+}
+
+/// Portico's answer as the far end gets it: the engine's, with every offered section in its place.
+pub(super) fn public_answer(engine_answer: &str, offer: &Description, plan: &Plan, origin: Origin) -> String {
+    let own = Text::split(engine_answer);
+    let mut text = own.session(origin, offer.bundle.as_ref().map(|_| plan));
+    let mut first = true;
+    for (((mid, used), section), index) in plan.sections.iter().zip(&offer.sections).zip(0..) {
+        let answered = (*used != Use::Refuse).then(|| own.section(mid)).flatten();
+        match answered {
+            Some(lines) => {
+                section_lines(&mut text, lines, first, mid_of(section, index) == *mid && section.mid.is_some());
+                first = false;
+            }
+            None => {
+                // payload type 0 needs no rtpmap: several stacks look formats up even where the section is refused
+                let formats = match section.kind {
+                    SectionKind::Media(_) => "0".to_owned(),
+                    _ => section.formats.join(" "),
+                };
+                text.line(format!("m={} 0 {} {formats}", section.media, section.proto)).line("c=IN IP4 0.0.0.0");
+                if let Some(mid) = &section.mid {
+                    text.line(format!("a=mid:{mid}"));
+                }
+                text.line("a=inactive");
+            }
+        }
+    }
+    text.0
+}
+
+/// Portico's offer as the far end gets it.
+pub(super) fn public_offer(engine_offer: &str, plan: &Plan, origin: Origin) -> String {
+    let own = Text::split(engine_offer);
+    let mut text = own.session(origin, Some(plan));
+    for (index, (mid, _)) in plan.sections.iter().enumerate() {
+        if let Some(lines) = own.section(mid) {
+            section_lines(&mut text, lines, index == 0, true);
+        }
+    }
+    text.0
+}
+
+/// The `o=` line: one session id for the connection, one version per description (RFC 8829 §5.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) session: u64,
+    pub(super) version: u64,
+}
+
+fn section_lines(text: &mut Lines, lines: &[&str], first: bool, with_mid: bool) {
+    let gathered = |line: &str| line.starts_with("a=candidate:") || line == "a=end-of-candidates";
+    for line in lines.iter().filter(|line| !gathered(line) && (with_mid || !line.starts_with("a=mid:"))) {
+        text.line(line);
+    }
+    if first {
+        // candidates of component 1 only: RTCP is multiplexed
+        for line in lines.iter().filter(|line| line.starts_with("a=candidate:") && line.split(' ').nth(1) == Some("1")) {
+            text.line(line);
+        }
+        text.line("a=end-of-candidates");
+    }
+}
+
+/// An engine's text cut into its sections.
+struct Text<'a> {
+    session: Vec<&'a str>,
+    sections: Vec<Vec<&'a str>>,
+}
+
+impl<'a> Text<'a> {
+    fn split(text: &'a str) -> Self {
+        let mut parts = Self { session: Vec::new(), sections: Vec::new() };
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if line.starts_with("m=") {
+                parts.sections.push(Vec::new());
+            }
+            parts.sections.last_mut().unwrap_or(&mut parts.session).push(line);
+        }
+        parts
+    }
+
+    fn section(&self, mid: &str) -> Option<&[&'a str]> {
+        let named = |lines: &&Vec<&str>| lines.iter().any(|line| line.strip_prefix("a=mid:") == Some(mid));
+        self.sections.iter().find(named).map(Vec::as_slice)
+    }
+
+    /// The session part; with a plan also the group of what it uses.
+    fn session(&self, origin: Origin, grouped: Option<&Plan>) -> Lines {
+        let mut text = Lines::default();
+        text.line("v=0").line(format!("o=- {} {} IN IP4 0.0.0.0", origin.session, origin.version)).line("s=-").line("t=0 0");
+        if let Some(plan) = grouped {
+            let mids: Vec<&str> =
+                plan.sections.iter().filter(|(_, used)| *used != Use::Refuse).map(|(mid, _)| mid.as_str()).collect();
+            text.line(format!("a=group:BUNDLE {}", mids.join(" ")));
+        }
+        text.line("a=msid-semantic: WMS *");
+        for line in self.session.iter().filter(|line| line.starts_with("a=fingerprint:")) {
+            text.line(line);
+        }
+        text
+    }
+}
+
+/// CRLF-terminated lines.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, line: impl AsRef<str>) -> &mut Self {
+        self.0.push_str(line.as_ref());
+        self.0.push_str("\r\n");
+        self
+    }
+}
+
+/// Sections that share one transport with the first usable one: the BUNDLE group, or that section alone.
+fn bundle_of(description: &Description) -> Vec<usize> {
+    let usable = |section: &Section| !section.is_rejected() && section.kind != SectionKind::Other;
+    match &description.bundle {
+        Some(mids) => (0..description.sections.len())
+            .filter(|index| description.sections[*index].mid.as_ref().is_some_and(|mid| mids.contains(mid)))
+            .collect(),
+        None => description.sections.iter().position(usable).into_iter().collect(),
+    }
+}
+
+fn mid_of(section: &Section, index: usize) -> String {
+    section.mid.clone().unwrap_or_else(|| format!("s{index}"))
+}
+
+/// ICE and DTLS parameters of the first section in use.
+fn used_transport(description: &Description, plan: &Plan) -> Result<Transport, SdpError> {
+    let used = plan
+        .sections
+        .iter()
+        .zip(&description.sections)
+        .find(|((_, used), section)| *used != Use::Refuse && !section.is_rejected());
+    let (_, section) = used.ok_or(SdpError::Missing("usable section"))?;
+    Ok(description.transport_of(section))
+}
+
+/// Checks that there is a section and that each live one has what ICE and DTLS need.
+fn checked_transport(description: &Description) -> Result<(), SdpError> {
+    if description.sections.is_empty() {
+        return Err(SdpError::Missing("media section"));
+    }
+    let mut mids: Vec<&str> = description.sections.iter().filter_map(|section| section.mid.as_deref()).collect();
+    mids.sort_unstable();
+    if mids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(SdpError::Malformed("two sections have the same mid".into()));
+    }
+    let live = description.sections.iter().filter(|section| !section.is_rejected() && !section.bundle_only);
+    for transport in live.map(|section| description.transport_of(section)) {
+        if transport.ufrag.is_none() {
+            return Err(SdpError::Missing("ice-ufrag"));
+        }
+        if transport.pwd.is_none() {
+            return Err(SdpError::Missing("ice-pwd"));
+        }
+        if transport.fingerprint.is_none() {
+            return Err(SdpError::Missing("fingerprint"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "negotiate_tests.rs"]
+mod tests;

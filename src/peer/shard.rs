@@ -1,7 +1,31 @@
-//! Our driver over `rtc` (skeleton).
-use super::{PeerCommand, PeerEvent};
+//! Our driver over the engine: one thread, its sockets, many peers, a timer.
+//!
+//! ```text
+//! hub ─► orders ─┐                       ┌─► events ─► hub
+//! layers ─► rings ┼─► wake ─► turn: orders, datagrams, rings, timers ─► one batch out
+//! sockets ────────┘                       └─► layers of publishers
+//! ```
+//!
+//! The thread sleeps in `poll` until a socket is readable, the event is raised or a timer is due. Nothing in a turn blocks;
+//! a full kernel buffer costs at most 2 ms, then datagrams are dropped and their viewers skip to the next key frame.
+
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
+
+use super::connection::{Connection, Described, News};
+use super::demux::Demux;
+use super::engine::Identity;
+use super::ring::{Ring, Waker};
+use super::socket::{self, Inbox, Outbox, Port};
+use super::{PeerCommand, PeerEvent};
+use crate::forward::{KeyframeRequest, Layer, SinkId};
+use crate::vocab::{PeerId, TrackId};
 
 /// What a set of shards needs.
 #[derive(Clone, Debug)]
@@ -10,7 +34,7 @@ pub struct ShardConfig {
     pub port: u16,
     /// Candidate addresses; also what the sockets are bound to when all are loopback.
     pub addresses: Vec<IpAddr>,
-    /// Threads.
+    /// Threads. This driver runs one, whatever is asked for: a thread forwards more than a board's uplink carries.
     pub shards: usize,
 }
 
@@ -26,27 +50,464 @@ pub enum ShardsError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no address to offer.
+    #[error("no address to offer as a candidate")]
+    NoAddress,
+    /// The certificate could not be made.
+    #[error("cannot make a DTLS certificate")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No thread or no event descriptor.
+    #[error("cannot start a media thread")]
+    Thread(#[source] std::io::Error),
 }
 
-/// The running shards.
+/// The running shards. Dropping it stops them too, without waiting.
 #[derive(Debug)]
-pub struct Shards {}
+pub struct Shards {
+    mailbox: Mailbox,
+    addresses: Vec<SocketAddr>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    stopped: std_mpsc::Receiver<()>,
+}
 
 impl Shards {
+    /// Longest time [`Self::stop`] waits for the goodbyes.
+    const STOP_LIMIT: Duration = Duration::from_millis(500);
+
     /// Binds the port and starts the threads. Events come in order per peer.
-    pub fn start(_config: ShardConfig, _events: mpsc::UnboundedSender<PeerEvent>) -> Result<Self, ShardsError> {
-        unimplemented!("skeleton")
+    pub fn start(config: ShardConfig, events: mpsc::UnboundedSender<PeerEvent>) -> Result<Self, ShardsError> {
+        if config.shards > 1 {
+            tracing::info!(asked = config.shards, "one media thread serves all peers");
+        }
+        let (ports, addresses) = socket::bind(&config.addresses, config.port)?;
+        let identity = Identity::generate(&addresses).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
+        let waker = Arc::new(Waker::new().map_err(ShardsError::Thread)?);
+        // orders are a few per peer and key-frame requests at most two a second per layer: bounded by who sends them
+        let (orders, inbox) = std_mpsc::channel();
+        let mailbox = Mailbox { orders, waker: Arc::clone(&waker) };
+        let shard = Shard {
+            ports,
+            identity,
+            mailbox: mailbox.clone(),
+            waker,
+            orders: inbox,
+            events,
+            peers: HashMap::new(),
+            timers: BTreeSet::new(),
+            demux: Demux::default(),
+            rings: HashMap::new(),
+            touched: Vec::new(),
+            out: Outbox::default(),
+            unknown: 0,
+        };
+        let (done, stopped) = std_mpsc::sync_channel(1);
+        let run = move || {
+            shard.run();
+            // nobody listens when the handle was dropped
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("media-0".into()).spawn(run).map_err(ShardsError::Thread)?;
+        Ok(Self { mailbox, addresses, thread: Some(thread), stopped })
     }
+
     /// The addresses offered as candidates, with the port really bound.
     pub fn addresses(&self) -> &[SocketAddr] {
-        unimplemented!("skeleton")
+        &self.addresses
     }
+
     /// Hands an order to the shard that owns the peer. Never blocks.
-    pub fn send(&self, _command: PeerCommand) {
-        unimplemented!("skeleton")
+    pub fn send(&self, command: PeerCommand) {
+        self.mailbox.send(Order::Command(command));
     }
+
+    /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
+    pub fn demux_entries(&self) -> usize {
+        let (reply, answer) = std_mpsc::sync_channel(1);
+        self.mailbox.send(Order::CountEntries(reply));
+        answer.recv_timeout(Self::STOP_LIMIT).unwrap_or(usize::MAX)
+    }
+
     /// Closes every peer (DTLS close_notify sent) and joins the threads; takes at most 500 ms.
-    pub fn stop(self) {
-        unimplemented!("skeleton")
+    pub fn stop(mut self) {
+        self.mailbox.send(Order::Stop);
+        let stopped = self.stopped.recv_timeout(Self::STOP_LIMIT);
+        if let Some(thread) = self.thread.take()
+            && stopped != Err(std_mpsc::RecvTimeoutError::Timeout)
+            && thread.join().is_err()
+        {
+            tracing::error!("media thread panicked");
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.mailbox.send(Order::Stop);
+    }
+}
+
+/// What reaches a shard from other threads and from itself.
+enum Order {
+    Command(PeerCommand),
+    Keyframe { peer: PeerId, track: TrackId },
+    CountEntries(std_mpsc::SyncSender<usize>),
+    Stop,
+}
+
+/// The way to a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox {
+    orders: std_mpsc::Sender<Order>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    fn send(&self, order: Order) {
+        // a shard that has stopped has no peers either
+        if self.orders.send(order).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Asks a publisher for key frames by way of its shard.
+    pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
+        PublisherRequest { mailbox: self.clone(), peer, track }
+    }
+}
+
+struct PublisherRequest {
+    mailbox: Mailbox,
+    peer: PeerId,
+    track: TrackId,
+}
+
+impl KeyframeRequest for PublisherRequest {
+    fn request(&self) {
+        self.mailbox.send(Order::Keyframe { peer: self.peer, track: self.track });
+    }
+}
+
+/// A peer and the timer it waits for.
+struct Slot {
+    connection: Connection,
+    due: Instant,
+}
+
+/// A layer with viewers on this shard.
+struct Attached {
+    layer: Arc<Layer>,
+    ring: Arc<Ring>,
+    viewers: Vec<(PeerId, usize)>,
+}
+
+/// Layers are told apart by where they are: an id may come again with another layer.
+type LayerKey = usize;
+
+fn key_of(layer: &Arc<Layer>) -> LayerKey {
+    Arc::as_ptr(layer).addr()
+}
+
+struct Shard {
+    ports: Vec<Port>,
+    identity: Identity,
+    mailbox: Mailbox,
+    waker: Arc<Waker>,
+    orders: std_mpsc::Receiver<Order>,
+    events: mpsc::UnboundedSender<PeerEvent>,
+    peers: HashMap<PeerId, Slot>,
+    timers: BTreeSet<(Instant, PeerId)>,
+    demux: Demux,
+    rings: HashMap<LayerKey, Attached>,
+    /// Peers whose engines have something to give.
+    touched: Vec<PeerId>,
+    out: Outbox,
+    /// Datagrams of nobody, for a log line a second at most.
+    unknown: u64,
+}
+
+/// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
+const READS_PER_TURN: usize = 16;
+/// This shard among a layer's sinks.
+const SINK: SinkId = SinkId(0);
+
+impl Shard {
+    fn run(mut self) {
+        let mut inbox = Inbox::new();
+        let mut said = Instant::now();
+        loop {
+            let now = Instant::now();
+            if !self.take_orders(now) {
+                break;
+            }
+            let more = self.take_datagrams(now, &mut inbox);
+            self.settle(now);
+            // what publishers wrote in this turn leaves in this turn
+            self.take_frames(now);
+            self.run_timers(now);
+            self.settle(now);
+            self.flush(now);
+            if self.unknown > 0 && now.duration_since(said) >= Duration::from_secs(1) {
+                tracing::debug!(datagrams = std::mem::take(&mut self.unknown), "datagrams of unknown peers dropped");
+                said = now;
+            }
+            if !more {
+                self.sleep();
+            }
+        }
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.remove(peer));
+        self.out.flush(&self.ports);
+    }
+
+    /// Waits for a datagram, a wake-up or the next timer.
+    fn sleep(&mut self) {
+        self.waker.about_to_sleep();
+        let pending = self.rings.values().any(|attached| !attached.ring.is_empty());
+        let timer = self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        let limit = if pending { Some(Duration::ZERO) } else { timer };
+        // rounded up: a wait that ends just before the timer would spin
+        let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
+        let mut fds: Vec<PollFd<'_>> = self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)).collect();
+        fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));
+        // an interrupted wait is a short one
+        let _ = poll(&mut fds, limit.as_ref());
+        self.waker.woke();
+    }
+
+    /// Carries out waiting orders; false to stop.
+    fn take_orders(&mut self, now: Instant) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Command(command)) => self.command(now, command),
+                Ok(Order::Keyframe { peer, track }) => {
+                    if let Some(slot) = self.peers.get_mut(&peer) {
+                        slot.connection.request_key(now, track);
+                        self.touched.push(peer);
+                    }
+                }
+                Ok(Order::CountEntries(reply)) => {
+                    let entries = self.demux.entries() + self.timers.len() + self.rings.len() + self.peers.len();
+                    // the asker may have given up
+                    let _ = reply.try_send(entries);
+                }
+                Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return false,
+                Err(std_mpsc::TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: PeerCommand) {
+        match command {
+            PeerCommand::Open(spec) => {
+                let peer = spec.peer;
+                if self.peers.contains_key(&peer) {
+                    tracing::error!(%peer, "peer opened twice");
+                    return;
+                }
+                match Connection::open(now, *spec, &self.identity, &self.mailbox) {
+                    Ok((connection, sdp, tracks)) => {
+                        self.demux.insert(peer, connection.ufrag());
+                        let due = connection.next_timeout();
+                        self.timers.insert((due, peer));
+                        self.peers.insert(peer, Slot { connection, due });
+                        self.touched.push(peer);
+                        if !tracks.is_empty() {
+                            self.tell(PeerEvent::Tracks { peer, tracks });
+                        }
+                        self.tell(PeerEvent::Description { peer, sdp });
+                    }
+                    Err(reason) => self.tell(PeerEvent::Down { peer, reason }),
+                }
+            }
+            PeerCommand::Describe { peer, sdp } => {
+                let Some(slot) = self.peers.get_mut(&peer) else { return };
+                let described = slot.connection.describe(now, &sdp, &self.mailbox);
+                self.demux.insert(peer, slot.connection.ufrag());
+                self.touched.push(peer);
+                match described {
+                    Described::Taken => {}
+                    Described::Answer { sdp, tracks } => {
+                        if let Some(tracks) = tracks {
+                            self.tell(PeerEvent::Tracks { peer, tracks });
+                        }
+                        self.tell(PeerEvent::Description { peer, sdp });
+                        self.attach(now, peer);
+                    }
+                    Described::Rejected(reason) => self.tell(PeerEvent::Rejected { peer, reason }),
+                    Described::Down(reason) => {
+                        self.remove(peer);
+                        self.tell(PeerEvent::Down { peer, reason });
+                    }
+                }
+            }
+            PeerCommand::AddCandidate { peer, candidate } => {
+                if let Some(slot) = self.peers.get_mut(&peer) {
+                    slot.connection.add_candidate(&candidate);
+                    self.touched.push(peer);
+                }
+            }
+            PeerCommand::Close { peer } => self.remove(peer),
+            PeerCommand::Figures { peer, reply } => {
+                let figures = match peer {
+                    Some(peer) => self.peers.get_mut(&peer).map(|slot| slot.connection.figures()).into_iter().collect(),
+                    None => self.peers.values_mut().map(|slot| slot.connection.figures()).collect(),
+                };
+                // the asker may have given up
+                let _ = reply.send(figures);
+            }
+        }
+    }
+
+    /// Reads what the sockets have, up to a limit. Returns whether there may be more.
+    fn take_datagrams(&mut self, now: Instant, inbox: &mut Inbox) -> bool {
+        let mut more = false;
+        let Self { ports, peers, demux, touched, unknown, .. } = self;
+        for port in ports {
+            more |= (0..READS_PER_TURN).all(|_| {
+                inbox.read(port, |local, from, datagram| {
+                    let Some(peer) = demux.route(from, datagram) else {
+                        *unknown += 1;
+                        return;
+                    };
+                    if let Some(slot) = peers.get_mut(&peer) {
+                        slot.connection.datagram(now, local, from, datagram);
+                        if touched.last() != Some(&peer) {
+                            touched.push(peer);
+                        }
+                    }
+                })
+            });
+        }
+        more
+    }
+
+    /// Gives the frames of every layer to its viewers.
+    fn take_frames(&mut self, now: Instant) {
+        let Self { rings, peers, touched, .. } = self;
+        for attached in rings.values() {
+            let taken = attached.ring.take();
+            for (peer, index) in &attached.viewers {
+                let Some(slot) = peers.get_mut(peer) else { continue };
+                if taken.frames.is_empty() && !taken.overrun {
+                    continue;
+                }
+                taken.frames.iter().for_each(|frame| slot.connection.send_frame(now, *index, frame));
+                if taken.overrun {
+                    slot.connection.skip_to_key(now, *index);
+                }
+                touched.push(*peer);
+            }
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some((due, peer)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, peer));
+            if let Some(slot) = self.peers.get_mut(&peer) {
+                slot.connection.timeout(now);
+                self.touched.push(peer);
+            }
+        }
+    }
+
+    /// Takes everything out of the engines that were touched and acts on what happened.
+    fn settle(&mut self, now: Instant) {
+        let mut news = Vec::new();
+        while !self.touched.is_empty() {
+            let mut touched = std::mem::take(&mut self.touched);
+            touched.sort_unstable();
+            touched.dedup();
+            for peer in touched {
+                let Some(slot) = self.peers.get_mut(&peer) else { continue };
+                slot.connection.drain(now, &mut self.out, &mut news);
+                let due = slot.connection.next_timeout();
+                if due != slot.due || !self.timers.contains(&(due, peer)) {
+                    self.timers.remove(&(slot.due, peer));
+                    self.timers.insert((due, peer));
+                    slot.due = due;
+                }
+                if self.out.is_large() {
+                    self.out.flush(&self.ports);
+                }
+                for news in news.drain(..) {
+                    match news {
+                        News::Up => {
+                            self.tell(PeerEvent::Up { peer });
+                            self.attach(now, peer);
+                        }
+                        News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
+                        News::Down(reason) => {
+                            self.remove(peer);
+                            self.tell(PeerEvent::Down { peer, reason });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.out.flush(&self.ports);
+        for peer in std::mem::take(&mut self.out.starved) {
+            if let Some(slot) = self.peers.get_mut(&peer) {
+                slot.connection.tracks_sent().for_each(|index| slot.connection.skip_to_key(now, index));
+            }
+        }
+    }
+
+    /// Attaches a connected peer to the layers it plays, and sends it what joiners get first.
+    fn attach(&mut self, now: Instant, peer: PeerId) {
+        let Some(slot) = self.peers.get_mut(&peer).filter(|slot| slot.connection.is_up()) else { return };
+        let wanted: Vec<(usize, Arc<Layer>)> =
+            slot.connection.layers().map(|(index, layer)| (index, Arc::clone(layer))).collect();
+        let mut missed = Vec::new();
+        for (index, layer) in wanted {
+            let attached = self.rings.entry(key_of(&layer)).or_insert_with(|| {
+                let ring = Arc::new(Ring::new(Arc::clone(&self.waker)));
+                layer.attach(SINK, ring.clone());
+                Attached { layer: Arc::clone(&layer), ring, viewers: Vec::new() }
+            });
+            if attached.viewers.contains(&(peer, index)) {
+                continue;
+            }
+            // frames in the ring are for those who are there already; the newcomer has them from the cache
+            let taken = attached.ring.take();
+            for (viewer, its) in &attached.viewers {
+                missed.push((*viewer, *its, taken.frames.clone(), taken.overrun));
+            }
+            attached.viewers.push((peer, index));
+            slot.connection.start_layer(now, index);
+            self.touched.push(peer);
+        }
+        for (viewer, index, frames, overrun) in missed {
+            if let Some(slot) = self.peers.get_mut(&viewer) {
+                frames.iter().for_each(|frame| slot.connection.send_frame(now, index, frame));
+                if overrun {
+                    slot.connection.skip_to_key(now, index);
+                }
+                self.touched.push(viewer);
+            }
+        }
+    }
+
+    /// Ends a peer with a goodbye and forgets everything about it.
+    fn remove(&mut self, peer: PeerId) {
+        let Some(mut slot) = self.peers.remove(&peer) else { return };
+        slot.connection.close(&mut self.out);
+        self.timers.remove(&(slot.due, peer));
+        self.demux.remove(peer);
+        self.rings.retain(|_, attached| {
+            attached.viewers.retain(|(viewer, _)| *viewer != peer);
+            if attached.viewers.is_empty() {
+                attached.layer.detach(SINK);
+                attached.ring.close();
+            }
+            !attached.viewers.is_empty()
+        });
+    }
+
+    fn tell(&self, event: PeerEvent) {
+        // the hub is gone only when the process ends
+        let _ = self.events.send(event);
     }
 }

@@ -88,7 +88,7 @@ impl DialectName {
     /// Whether a lost member of this dialect keeps its place for a while. HTTP sessions have no connection to lose: their
     /// resource is deleted or their peer goes down.
     pub(super) fn keeps_places(self) -> bool {
-        matches!(self, Self::Tribe | Self::Page)
+        matches!(self, Self::Tribe)
     }
 }
 

@@ -164,22 +164,59 @@ fn a_full_ring_is_counted_and_one_that_is_gone_is_detached() {
     assert_eq!((layer.figures().sinks, large.sequences().len()), (0, 3));
 }
 
+#[test]
+fn a_frame_written_between_attaching_and_reading_the_cache_is_sent_once() {
+    for (refresh, key, expected) in [
+        (Refresh::ReplayGroup, false, [Verdict::Send, Verdict::Send, Verdict::Old, Verdict::Send].as_slice()),
+        (Refresh::OnRequest, true, &[Verdict::Send, Verdict::Old, Verdict::Send]),
+    ] {
+        let (layer, _) = layer(refresh);
+        let now = Instant::now();
+        layer.write(frame(true, 0, 1, 10, now));
+        let ring = Ring::of(9);
+        layer.attach(SinkId(0), ring.clone());
+        layer.write(frame(key, 1, 2, 10, now));
+        let cached = layer.cached();
+        layer.write(frame(false, 2, 3, 10, now));
+        let mut rewriter = Rewriter::new(90_000, true, 0, 0);
+        let mut verdicts = Vec::new();
+        let mut give = |rewriter: &mut Rewriter, frame: &FramePackets| {
+            verdicts.push(rewriter.admit(now, frame));
+            rewriter.rewrite(frame.packets[0].sequence, frame.packets[0].timestamp);
+        };
+        cached.iter().for_each(|frame| give(&mut rewriter, frame));
+        if refresh == Refresh::OnRequest {
+            rewriter.cache_sent();
+        }
+        ring.frames.lock().unwrap().iter().for_each(|frame| give(&mut rewriter, frame));
+        assert_eq!(verdicts, expected);
+    }
+}
+
 /// Joins again and again while another thread writes; every joiner must see an unbroken row from a key frame to the end.
 #[test]
 fn a_joiner_misses_nothing_and_sends_nothing_twice() {
-    const FRAMES: u16 = 20_000;
+    const FRAMES: u16 = 60_000;
     const GROUP: u16 = 100;
     let (layer, _) = layer(Refresh::ReplayGroup);
     let start = Instant::now();
-    let write = |n: u16| layer.write(frame(n.is_multiple_of(GROUP), u32::from(n) * 3_000, n, 0, start));
+    let write = |n: u16| {
+        layer.write(frame(n.is_multiple_of(GROUP), u32::from(n) * 3_000, n, 0, start));
+        if n.is_multiple_of(8) {
+            thread::yield_now();
+        }
+    };
     let done = AtomicBool::new(false);
     let join = |shard: usize| {
         let mut joined = Vec::new();
-        while !done.load(Ordering::Relaxed) && joined.len() < 200 {
+        while !done.load(Ordering::Relaxed) {
             let ring = Ring::of(usize::MAX);
             layer.attach(SinkId(shard), ring.clone());
             let cached = layer.cached();
-            thread::yield_now();
+            let seen = ring.sequences().len();
+            while ring.sequences().len() < seen + 20 && !done.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
             layer.detach(SinkId(shard));
             joined.push((ring, cached));
         }

@@ -217,6 +217,17 @@ fn sender_reports_wait_for_live_packets() {
     assert_eq!(viewer.rewriter.viewer_time(FRAME), Some((u32::MAX - 10).wrapping_add(FRAME)));
 }
 
+#[test]
+fn a_late_packet_has_its_number_wherever_the_window_stands() {
+    let mut viewer = Viewer::video();
+    viewer.key(0, &[0]);
+    for n in 1..1_000 {
+        viewer.delta(u32::from(n), &[n]);
+    }
+    assert_eq!(viewer.delta(1_001, &[1_002]).1, [(1_002, 1_001)]);
+    assert_eq!(viewer.delta(1_000, &[1_000, 1_001]).1, [(1_000, 1_000), (1_001, 1_000)]);
+}
+
 mod properties {
     use std::collections::HashMap;
 

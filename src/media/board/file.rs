@@ -199,3 +199,29 @@ fn parse(path: &Path, text: &str) -> Result<BoardFile, BoardError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GENERIC_TEXT: &str = include_str!("../../../pipelines/boards/generic.toml");
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_board_or_an_error_at_a_place(text in "\\PC{0,200}") {
+            if let Err(BoardError::Parse { line, column, .. }) = parse(Path::new("x.toml"), &text) {
+                prop_assert!(line >= 1 && column >= 1);
+            }
+        }
+
+        #[test]
+        fn a_spoilt_file_is_told_within_its_lines(at in 0..GENERIC_TEXT.len(), junk in "[\\[\\]\"={}\n\u{e9}a1 ]{0,4}") {
+            let text: String = GENERIC_TEXT.chars().take(at).chain(junk.chars()).collect();
+            if let Err(BoardError::Parse { line, .. }) = parse(Path::new("x.toml"), &text) {
+                prop_assert!(line <= text.matches('\n').count() + 1);
+            }
+        }
+    }
+}

@@ -170,6 +170,24 @@ fn candidates_say_how_bit_rate_and_key_frames_go() {
     assert_eq!(kbps.value(crate::vocab::Bitrate::from_bps(1_500_000)), 1500);
 }
 
+fn set(element: &gstreamer::Element, name: &str, value: &str) {
+    use gstreamer::prelude::*;
+    let known = element.factory().unwrap().name();
+    let spec = element.find_property(name).unwrap_or_else(|| panic!("{known} has no property {name}"));
+    let value = gstreamer::glib::Value::deserialize_with_pspec(value, &spec)
+        .unwrap_or_else(|_| panic!("{known} {name} takes no {value}"));
+    element.set_property_from_value(name, &value);
+}
+
+#[test]
+fn software_decoders_take_their_properties() {
+    gstreamer::init().unwrap();
+    for entry in Board::generic().decoders {
+        let element = gstreamer::ElementFactory::make(&entry.element).build().unwrap();
+        entry.properties.iter().for_each(|(name, value)| set(&element, name, value));
+    }
+}
+
 /// What a trial of an encoder gave: which frames were key frames.
 fn trial(entry: &EncoderCandidate) -> Vec<bool> {
     use gstreamer as gst;
@@ -190,10 +208,7 @@ fn trial(entry: &EncoderCandidate) -> Vec<bool> {
     let encoder = pipeline.by_name("encoder").unwrap();
     let bitrate = [(&entry.bitrate.property, &entry.bitrate.value(crate::vocab::Bitrate::from_bps(300_000)).to_string())];
     for (name, value) in entry.properties.iter().chain(bitrate) {
-        let spec = encoder.find_property(name).unwrap_or_else(|| panic!("{} has no property {name}", entry.element));
-        let value = gst::glib::Value::deserialize_with_pspec(value, &spec)
-            .unwrap_or_else(|_| panic!("{} {name} takes no {value}", entry.element));
-        encoder.set_property_from_value(name, &value);
+        set(&encoder, name, value);
     }
     let sink = pipeline.by_name("sink").unwrap().downcast::<AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
@@ -211,7 +226,13 @@ fn trial(entry: &EncoderCandidate) -> Vec<bool> {
 
 #[test]
 fn software_encoders_encode_at_once_and_make_key_frames_only_on_demand() {
-    for entry in Board::generic().encoders {
+    let mut software: Vec<EncoderCandidate> = Vec::new();
+    for entry in Board::all(nowhere()).unwrap().into_iter().flat_map(|board| board.encoders) {
+        if !entry.hardware && !software.contains(&entry) {
+            software.push(entry);
+        }
+    }
+    for entry in software {
         let keys = trial(&entry);
         assert!(keys.len() >= 30, "{}: {} frames", entry.element, keys.len());
         if entry.codec == Codec::Opus {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::query::Card;
+
 /// The `/dev/videoN` nodes, by number.
 pub(super) fn nodes(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root.join("dev")).into_iter().flatten().flatten();
@@ -42,6 +44,21 @@ pub(super) fn serial(root: &Path, node: &Path) -> Option<String> {
     let bytes = std::fs::read(usb.join("serial")).ok()?;
     let serial = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!serial.is_empty()).then_some(serial)
+}
+
+/// Name and driver of a node as `/sys` has them, for a card that cannot be asked. Bytes that are no UTF-8 are replaced.
+pub(super) fn card(root: &Path, node: &Path) -> Card {
+    let class = root.join("sys/class/video4linux").join(node.file_name().unwrap_or_default());
+    let name = std::fs::read(class.join("name")).unwrap_or_default();
+    let last = |link: &str| {
+        let target = std::fs::canonicalize(class.join(link)).ok()?;
+        Some(target.file_name()?.to_string_lossy().into_owned())
+    };
+    Card {
+        name: String::from_utf8_lossy(&name).trim().to_owned(),
+        bus: last("device").unwrap_or_default(),
+        driver: last("device/driver").unwrap_or_default(),
+    }
 }
 
 fn below(root: &Path, absolute: &Path) -> PathBuf {

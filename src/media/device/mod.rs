@@ -89,15 +89,18 @@ pub fn scan() -> Scan {
     let mut scan = Scan::default();
     for node in links::nodes(root) {
         match query::ask(&node) {
-            Ok(Some(answer)) => scan.cameras.push(Camera {
-                stable: links::stable(root, &node),
-                serial: links::serial(root, &node),
-                name: answer.name,
-                bus: answer.bus,
-                driver: answer.driver,
-                modes: answer.modes,
-                node,
-            }),
+            Ok(Some(answer)) => {
+                let card = answer.card.unwrap_or_else(|| links::card(root, &node));
+                scan.cameras.push(Camera {
+                    stable: links::stable(root, &node),
+                    serial: links::serial(root, &node),
+                    name: card.name,
+                    bus: card.bus,
+                    driver: card.driver,
+                    modes: answer.modes,
+                    node,
+                });
+            }
             Ok(None) => {}
             Err(why) => scan.closed.push(ClosedNode { node, why }),
         }
@@ -213,8 +216,10 @@ fn choose(device: &str, scan: &Scan, root: &Path) -> Result<Camera, FindError> {
 fn numbered(device: &str, scan: &Scan) -> FindError {
     let node = if device.starts_with('/') { PathBuf::from(device) } else { PathBuf::from(format!("/dev/video{device}")) };
     let advice = match scan.cameras.iter().find(|camera| camera.node == node) {
-        Some(Camera { stable: Some(stable), .. }) => format!("write `{}`", stable.display()),
-        Some(camera) => format!("write `name:{}`", camera.name),
+        Some(camera) => match scan.selector(camera) {
+            Some(selector) => format!("write `{selector}`"),
+            None => "and another camera has the same name; with udev, each has a link below /dev/v4l/by-path".into(),
+        },
         None => format!("and no camera is there now; {}", scan.have()),
     };
     FindError::Numbered { device: device.to_owned(), advice }
@@ -227,13 +232,26 @@ impl ClosedNode {
 }
 
 impl Scan {
+    /// What to write in a configuration to mean this camera: its link, serial number or name. `None` where another camera has
+    /// the same name and nothing else tells them apart.
+    pub fn selector(&self, camera: &Camera) -> Option<String> {
+        let alone = |same: &dyn Fn(&Camera) -> bool| self.cameras.iter().filter(|other| same(other)).count() == 1;
+        let has_name = |other: &Camera| other.name.to_lowercase().contains(&camera.name.to_lowercase());
+        match (&camera.stable, &camera.serial) {
+            (Some(stable), _) => Some(stable.display().to_string()),
+            (None, Some(serial)) if alone(&|other| other.serial == camera.serial) => Some(format!("serial:{serial}")),
+            _ if alone(&has_name) => Some(format!("name:{}", camera.name)),
+            _ => None,
+        }
+    }
+
     fn have(&self) -> String {
         if self.cameras.is_empty() {
             return "this machine has no camera now".into();
         }
         let name = |camera: &Camera| match &camera.stable {
             Some(stable) => format!("{} ({})", stable.display(), camera.name),
-            None => format!("name:{}", camera.name),
+            None => self.selector(camera).unwrap_or_else(|| camera.name.clone()),
         };
         format!("there is {}", self.cameras.iter().map(name).collect::<Vec<_>>().join(", "))
     }

@@ -82,9 +82,12 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The format behind four characters. `compressed` is the driver's own flag.
+/// The format behind four characters. `compressed` is the driver's own flag. Bit 31 marks a big-endian variant
+/// (`v4l2_fourcc_be`, videodev2.h), written as `Y16-BE`.
 pub(super) fn pixel(fourcc: [u8; 4], compressed: bool) -> PixelFormat {
-    let text = String::from_utf8_lossy(&fourcc).trim_end().to_owned();
+    let [first, second, third, fourth] = fourcc;
+    let plain = String::from_utf8_lossy(&[first, second, third, fourth & 0x7f]).trim_end().to_owned();
+    let text = if fourth & 0x80 == 0 { plain } else { format!("{plain}-BE") };
     match &fourcc {
         b"MJPG" | b"JPEG" => PixelFormat::Mjpeg,
         b"H264" => PixelFormat::H264,

@@ -1,6 +1,7 @@
 //! Asks one node's driver, through the `v4l` crate. Opening a node for questions does not start a camera.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use v4l::capability::Flags;
@@ -18,29 +19,37 @@ const MOST_MODES: usize = 512;
 
 /// What a capture node says.
 pub(super) struct Answer {
-    pub name: String,
-    pub bus: String,
-    pub driver: String,
+    /// `None` when it cannot be read, see [`ask`].
+    pub card: Option<Card>,
     pub modes: Vec<CameraMode>,
 }
 
-/// `None` for a node that captures no pictures (codec, metadata, output). Fails with a sentence for people.
-pub(super) fn ask(node: &Path) -> Result<Option<Answer>, String> {
-    // `v4l` 0.14 panics on a card or format name that is no UTF-8 (a USB device writes its own name, and the kernel cuts it at
-    // 31 bytes, maybe inside a character). Such a camera is reported, and hurts nothing else.
-    match std::panic::catch_unwind(|| ask_driver(node)) {
-        Ok(answer) => answer.map_err(|error| reason(&error)),
-        Err(_) => Err("its name is not valid UTF-8".into()),
-    }
+/// Who a node is.
+pub(super) struct Card {
+    pub name: String,
+    pub bus: String,
+    pub driver: String,
 }
 
-fn ask_driver(node: &Path) -> io::Result<Option<Answer>> {
-    let device = Device::with_path(node)?;
-    let capabilities = device.query_caps()?;
-    if !captures(capabilities.capabilities) {
-        return Ok(None);
+/// `None` for a node that captures no pictures (codec, metadata, output). Fails with a sentence for people.
+///
+/// `v4l` 0.14 panics on a card name that is no UTF-8, and an honest camera can have one: the kernel cuts names at 31 bytes, maybe
+/// inside a character. Such a node is a camera if it lists formats for single-planar capture, which codecs and metadata nodes
+/// do not.
+pub(super) fn ask(node: &Path) -> Result<Option<Answer>, String> {
+    let device = Device::with_path(node).map_err(|error| reason(&error))?;
+    match std::panic::catch_unwind(AssertUnwindSafe(|| device.query_caps())) {
+        Ok(Ok(caps)) if captures(caps.capabilities) => {
+            let card = Card { name: caps.card, bus: caps.bus, driver: caps.driver };
+            Ok(Some(Answer { card: Some(card), modes: read_modes(&device) }))
+        }
+        Ok(Ok(_)) => Ok(None),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => {
+            let modes = read_modes(&device);
+            Ok((!modes.is_empty()).then_some(Answer { card: None, modes }))
+        }
     }
-    Ok(Some(Answer { name: capabilities.card, bus: capabilities.bus, driver: capabilities.driver, modes: read_modes(&device) }))
 }
 
 /// Whether a node with these `device_caps` is a camera.

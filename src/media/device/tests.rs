@@ -73,6 +73,14 @@ fn serial_is_of_the_usb_device_above() {
 }
 
 #[test]
+fn card_with_a_broken_name_is_named_by_sys() {
+    let root = tree();
+    std::fs::write(root.path().join("sys/class/video4linux/video2/name"), b"Kamera \xe6\x91\n").unwrap();
+    let card = links::card(root.path(), Path::new("/dev/video2"));
+    assert_eq!((card.name.as_str(), card.bus.as_str(), card.driver.as_str()), ("Kamera \u{fffd}", "1-1:1.0", ""));
+}
+
+#[test]
 fn every_form_finds_its_camera() {
     let (root, scan) = (tree(), two_cameras());
     let node = |device: &str| choose(device, &scan, root.path()).unwrap().node;
@@ -95,6 +103,18 @@ fn number_is_refused_with_the_name_to_write() {
     assert!(error.contains("no camera is there now") && error.contains(BY_ID), "{error}");
     assert!(matches!(check_form("/dev/video0"), Err(FindError::Numbered { .. })));
     assert!(check_form(BY_ID).is_ok() && check_form("any").is_ok());
+}
+
+#[test]
+fn twins_without_a_link_have_no_name_that_stays() {
+    let twin = |node: &str| camera(node, None, "ACME Cam", None);
+    let mut scan = Scan { cameras: vec![twin("/dev/video0"), twin("/dev/video2")], closed: vec![] };
+    assert_eq!(scan.selector(&scan.cameras[0]), None);
+    assert!(choose("2", &scan, tree().path()).unwrap_err().to_string().contains("by-path"));
+    scan.cameras[1].serial = Some("7".into());
+    assert_eq!(scan.selector(&scan.cameras[1]).as_deref(), Some("serial:7"));
+    scan.cameras.pop();
+    assert_eq!(scan.selector(&scan.cameras[0]).as_deref(), Some("name:ACME Cam"));
 }
 
 #[test]
@@ -157,6 +177,7 @@ fn formats_are_told_apart() {
     assert_eq!(pixel(*b"BGR3", false), PixelFormat::Raw("BGR3".into()));
     assert_eq!(pixel(*b"RGB3", false), PixelFormat::Raw("RGB3".into()));
     assert_eq!(pixel(*b"Y16 ", false), PixelFormat::Raw("Y16".into()));
+    assert_eq!(pixel(*b"Y16\xa0", false), PixelFormat::Raw("Y16-BE".into()));
     assert_eq!(pixel(*b"MJPG", true), PixelFormat::Mjpeg);
     assert_eq!(pixel(*b"H264", true), PixelFormat::H264);
     assert_eq!(pixel(*b"HEVC", true), PixelFormat::Other("HEVC".into()));
@@ -188,4 +209,28 @@ proptest! {
     fn any_four_bytes_are_a_format(fourcc in any::<[u8; 4]>(), compressed in any::<bool>()) {
         let _ = pixel(fourcc, compressed);
     }
+}
+
+/// Runs in the test VM, where udev made the links of a virtual camera.
+#[test]
+#[ignore = "needs the vivid camera and udev of the test VM"]
+fn vivid_camera_is_found_by_every_name_with_its_modes() {
+    // Two instances of vivid share one path, so udev links only one of them: take that one.
+    let all = cameras();
+    let camera = all.iter().find(|camera| camera.stable.is_some()).expect("udev made a link");
+    assert_eq!((camera.driver.as_str(), camera.name.as_str(), &camera.serial), ("vivid", "vivid", &None));
+    let stable = camera.stable.clone().expect("chosen for it");
+    assert!(stable.starts_with("/dev/v4l/by-path"), "{stable:?}");
+    assert_eq!(find(stable.to_str().unwrap()), Ok(camera.clone()));
+    assert_eq!(find("name:VIVID").as_ref(), Ok(&all[0]));
+    assert_eq!(find("any").as_ref(), Ok(&all[0]));
+    assert!(matches!(find("serial:1"), Err(FindError::NotFound { .. })));
+    let refused = find(camera.node.to_str().unwrap()).unwrap_err().to_string();
+    assert!(refused.contains(stable.to_str().unwrap()), "{refused}");
+
+    let hd = |mode: &&CameraMode| (mode.width, mode.height) == (1280, 720) && mode.pixel == PixelFormat::Raw("YUYV".into());
+    let mode = camera.modes.iter().find(hd).expect("vivid's webcam has 720p");
+    assert!(mode.framerates.contains(&(30, 1)) && mode.framerates[0] == (60, 1), "{:?}", mode.framerates);
+    // The other nodes of the machine (its second instance has outputs, vicodec has codecs) are no cameras.
+    assert!(all.iter().all(|camera| camera.driver == "vivid"));
 }

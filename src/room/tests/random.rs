@@ -380,7 +380,7 @@ impl Walk {
                 }
             }
             Report::PeerUp { peer, .. } => assert!(self.open.contains_key(&peer)),
-            Report::MemberLost { .. } | Report::MemberResumed { .. } => {}
+            Report::MemberLost { .. } | Report::MemberResumed { .. } | Report::Remark { .. } => {}
         }
     }
 

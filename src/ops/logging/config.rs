@@ -1,8 +1,8 @@
-//! Logs through `tracing`: to the journal with fields when systemd started us, else to stderr.
+//! `[log]` of the configuration.
 
 use serde::{Deserialize, Serialize};
 
-/// `[log]` of the configuration.
+/// What is logged and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {

@@ -1,10 +1,10 @@
-//! Certificates: from files, watched and reloaded, or self-signed at first start.
+//! `[tls]` of the configuration.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// `[tls]` of the configuration.
+/// Certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {

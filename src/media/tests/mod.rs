@@ -1,0 +1,6 @@
+//! Sources with the real GStreamer. What needs no GStreamer is tested beside its code.
+
+mod files;
+mod live;
+
+mod support;

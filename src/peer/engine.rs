@@ -1,0 +1,250 @@
+//! Building the engine of one connection, and building the same one again with another SRTP profile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtc::crypto::{self, SignatureScheme};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc::interceptor::{
+    NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot, TwccReceiverBuilder,
+};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
+use rtc::peer_connection::configuration::RTCConfigurationBuilder;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCDtlsRole, RTCIceCandidate, RTCIceCandidateInit};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters,
+};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::shared::error::Error;
+
+use crate::vocab::MediaKind;
+
+use super::codecs;
+use super::feedback::Watch;
+use super::negotiate::{Agreed, EXTENSIONS, Plan};
+use super::srtp::Profile;
+
+/// Without an answer to connectivity checks for so long ICE counts as disconnected, which is only a state: silence is judged
+/// by the connection itself, which also hears media.
+const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+/// Far beyond the connection's own limits, because an agent that failed cannot come back by an ICE restart.
+const ICE_FAILED: Duration = Duration::from_secs(120);
+/// Between checks of a pair in use.
+const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// What all connections of a process share.
+#[derive(Clone)]
+pub(super) struct Identity {
+    /// The DTLS certificate: ECDSA P-256, made at start.
+    certificate: RTCCertificate,
+    /// Host candidates.
+    pub(super) addresses: Arc<[SocketAddr]>,
+}
+
+impl Identity {
+    pub(super) fn generate(addresses: &[SocketAddr]) -> Result<Self, Error> {
+        let provider = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
+        let params = CertificateParams::new(vec!["portico".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
+        let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
+        Ok(Self { certificate, addresses: addresses.into() })
+    }
+}
+
+/// A track that leaves.
+#[derive(Clone, Debug)]
+pub(super) struct OutTrack {
+    /// Index into the peer's tracks to send.
+    pub(super) index: usize,
+    pub(super) ssrc: u32,
+    pub(super) rtx_ssrc: u32,
+    pub(super) stream: String,
+    /// Whether its section also receives.
+    pub(super) both_ways: bool,
+    pub(super) agreed: Agreed,
+}
+
+/// Everything an engine is built from.
+#[derive(Clone)]
+pub(super) struct Blueprint {
+    pub(super) identity: Identity,
+    pub(super) ufrag: String,
+    pub(super) pwd: String,
+    pub(super) profile: Profile,
+    /// Portico is the DTLS client when it answers.
+    pub(super) dtls_client: bool,
+    pub(super) plan: Plan,
+    pub(super) tracks: Vec<OutTrack>,
+    /// The far end's offer, as [`engine_text`](super::negotiate::engine_text) wrote it; `None` when Portico offers.
+    pub(super) offer: Option<String>,
+    /// The far end's answer to Portico's offer, once there.
+    pub(super) answer: Option<String>,
+    /// Remote candidates that came later, without `candidate:`.
+    pub(super) candidates: Vec<String>,
+}
+
+/// A built engine and what it says.
+pub(super) struct Built {
+    pub(super) engine: RTCPeerConnection,
+    pub(super) watch: Watch,
+    /// Its answer or offer.
+    pub(super) local: String,
+}
+
+impl Blueprint {
+    /// Fresh ICE credentials (RFC 8445 §5.3: at least 24 and 128 bits).
+    pub(super) fn credentials() -> (String, String) {
+        use rand::Rng;
+        let mut random = rand::rng();
+        let mut text = |len: usize| (&mut random).sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect();
+        (text(8), text(32))
+    }
+
+    /// Builds the engine and brings it to where the blueprint stands.
+    pub(super) fn build(&self, now: Instant) -> Result<Built, Error> {
+        let (mut engine, watch) = self.bare(now)?;
+        for track in &self.tracks {
+            add_track(&mut engine, track)?;
+        }
+        for address in self.identity.addresses.iter() {
+            engine.add_local_candidate(host_candidate(*address)?)?;
+        }
+        engine.add_local_candidate(RTCIceCandidateInit::default())?;
+        let local = match &self.offer {
+            Some(offer) => answer(&mut engine, now, offer)?,
+            None => {
+                let offer = engine.create_offer(None)?;
+                let text = offer.sdp.clone();
+                engine.set_local_description(now, offer)?;
+                if let Some(answer) = &self.answer {
+                    accept(&mut engine, now, answer)?;
+                }
+                text
+            }
+        };
+        for candidate in &self.candidates {
+            // one the engine cannot read was refused by it before
+            let _ = add_candidate(&mut engine, candidate);
+        }
+        Ok(Built { engine, watch, local })
+    }
+
+    fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch), Error> {
+        let mut media = MediaEngine::default();
+        let mut known: Vec<(MediaKind, u8)> = Vec::new();
+        let (mut sends, mut receives) = (false, false);
+        for (_, kind, send, receive, agreed) in self.plan.media() {
+            (sends, receives) = (sends | send.is_some(), receives | receive);
+            for entry in codecs::engine_entries(&agreed.format, agreed.pt, agreed.rtx, &agreed.feedback) {
+                if !known.contains(&(kind, entry.payload_type)) {
+                    known.push((kind, entry.payload_type));
+                    media.register_codec(entry, codecs::engine_kind(kind))?;
+                }
+            }
+            if receive {
+                for uri in EXTENSIONS {
+                    let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+                    media.register_header_extension(extension, codecs::engine_kind(kind), None)?;
+                }
+            }
+        }
+        let watch = Watch::default();
+        let mut registry = Registry::new().with(Slot::Custom(500), watch.interceptor());
+        if sends {
+            registry = registry
+                .with(Slot::NackResponder, NackResponderBuilder::new().build())
+                .with(Slot::SenderReport, SenderReportBuilder::new().build());
+        }
+        if receives {
+            registry = registry
+                .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
+                .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
+                .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
+        }
+        let profiles = match self.profile {
+            Profile::Gcm => vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm],
+            Profile::Cm => vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+            Profile::Either => {
+                vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80]
+            }
+        };
+        let settings = SettingEngineBuilder::new()
+            .with_answering_dtls_role(if self.dtls_client { RTCDtlsRole::Client } else { RTCDtlsRole::Server })
+            .with_srtp_protection_profiles(profiles)
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(262_144))
+            .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+            .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
+            .with_ice_credentials(self.ufrag.clone(), self.pwd.clone())
+            .build();
+        let configuration = RTCConfigurationBuilder::new().with_certificates(vec![self.identity.certificate.clone()]).build();
+        let engine = RTCPeerConnectionBuilder::new()
+            .with_configuration(configuration)
+            .with_media_engine(media)
+            .with_setting_engine(settings)
+            .with_interceptor_registry(registry)
+            .build(now)?;
+        Ok((engine, watch))
+    }
+}
+
+/// Adds a track to send, before the description that negotiates it.
+pub(super) fn add_track(engine: &mut RTCPeerConnection, track: &OutTrack) -> Result<(), Error> {
+    let kind = track.agreed.format.codec.kind();
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(track.ssrc),
+            rtx: track.agreed.rtx.map(|_| RTCRtpRtxParameters { ssrc: track.rtx_ssrc }),
+            ..Default::default()
+        },
+        codec: codecs::engine_codec(&track.agreed.format, &track.agreed.feedback),
+        ..Default::default()
+    };
+    let id = format!("{}-{kind}", track.stream);
+    let media = MediaStreamTrack::new(track.stream.clone(), id.clone(), id, codecs::engine_kind(kind), vec![encoding]);
+    let direction = if track.both_ways { RTCRtpTransceiverDirection::Sendrecv } else { RTCRtpTransceiverDirection::Sendonly };
+    engine
+        .add_transceiver_from_track(media, Some(RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] }))?;
+    Ok(())
+}
+
+/// Answers an offer; after an error the offer is taken back.
+pub(super) fn answer(engine: &mut RTCPeerConnection, now: Instant, offer: &str) -> Result<String, Error> {
+    let attempt = |engine: &mut RTCPeerConnection| {
+        engine.set_remote_description(now, RTCSessionDescription::offer(offer.to_owned())?)?;
+        let answer = engine.create_answer(None)?;
+        let text = answer.sdp.clone();
+        engine.set_local_description(now, answer)?;
+        // candidates are in the text of the description that was set
+        Ok(engine.local_description().map(|description| description.sdp).unwrap_or(text))
+    };
+    attempt(engine)
+}
+
+/// Takes the answer to Portico's offer.
+pub(super) fn accept(engine: &mut RTCPeerConnection, now: Instant, answer: &str) -> Result<(), Error> {
+    engine.set_remote_description(now, RTCSessionDescription::answer(answer.to_owned())?)
+}
+
+/// Adds a remote candidate.
+pub(super) fn add_candidate(engine: &mut RTCPeerConnection, candidate: &str) -> Result<(), Error> {
+    engine.add_remote_candidate(RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() })
+}
+
+fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
+    let config = CandidateHostConfig {
+        base_config: CandidateConfig {
+            network: "udp".into(),
+            address: address.ip().to_string(),
+            port: address.port(),
+            component: 1,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    RTCIceCandidate::from(&config.new_candidate_host()?).to_json()
+}

@@ -1,0 +1,184 @@
+//! What passes between engine and network that the engine keeps to itself: key-frame requests, reports, retransmissions, and
+//! packets of streams nobody declared. An interceptor next to the network writes it down; the connection takes it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::sansio::Protocol;
+use rtc::shared::error::Error;
+
+/// Undeclared packets kept until the connection takes them, which it does after every datagram.
+const STRAYS: usize = 64;
+/// Key-frame requests kept; more in one turn say nothing new.
+const REQUESTS: usize = 32;
+
+/// What was seen since it was last taken, and sums since the beginning.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// SSRCs a key frame was asked for.
+    pub(super) key_requests: Vec<u32>,
+    /// RTP of streams that are not bound.
+    pub(super) strays: Vec<rtc::rtp::Packet>,
+    /// Packets sent again.
+    pub(super) retransmitted: u64,
+    /// `(ssrc, packets lost)` of the newest report about each of our streams.
+    pub(super) lost: Vec<(u32, u64)>,
+    /// Newest round trip, in milliseconds.
+    pub(super) rtt_ms: Option<f64>,
+    bound: HashSet<u32>,
+}
+
+impl Seen {
+    fn report(&mut self, report: &ReceptionReport) {
+        let known = self.lost.iter().position(|(ssrc, _)| *ssrc == report.ssrc);
+        // a peer has one stream per kind, and their retransmissions
+        if known.is_none() && self.lost.len() < 8 {
+            self.lost.push((report.ssrc, 0));
+        }
+        let at = known.unwrap_or(self.lost.len() - 1);
+        if self.lost[at].0 == report.ssrc {
+            // a signed number of 24 bits (RFC 3550 §6.4.1): duplicates make it negative
+            let lost = if report.total_lost & 0x80_0000 == 0 { report.total_lost } else { 0 };
+            self.lost[at].1 = u64::from(lost);
+        }
+        if report.last_sender_report != 0 {
+            self.rtt_ms = round_trip_ms(compact_ntp(SystemTime::now()), report.last_sender_report, report.delay).or(self.rtt_ms);
+        }
+    }
+}
+
+/// The middle 32 bits of an NTP time: seconds and 1/65536 s (RFC 3550 §4).
+fn compact_ntp(time: SystemTime) -> u32 {
+    const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = (since.as_secs() + NTP_TO_UNIX_SECONDS) as u32;
+    (seconds << 16) | ((u64::from(since.subsec_nanos()) << 16) / 1_000_000_000) as u32
+}
+
+/// RFC 3550 §6.4.1; `None` when clocks and rounding leave nothing sensible.
+fn round_trip_ms(now: u32, last_report: u32, delay: u32) -> Option<f64> {
+    let ticks = now.wrapping_sub(last_report).wrapping_sub(delay);
+    // up to a minute; a small negative is rounding
+    match ticks as i32 {
+        -64..0 => Some(0.0),
+        ticks @ 0..3_932_160 => Some(f64::from(ticks) * 1000.0 / 65536.0),
+        _ => None,
+    }
+}
+
+/// The connection's end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch(Arc<Mutex<Seen>>);
+
+impl Watch {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Seen> {
+        // no code that can panic runs under the lock
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine's end.
+    pub(super) fn interceptor(&self) -> impl Interceptor + use<> {
+        Watcher { seen: self.clone(), reads: VecDeque::new(), writes: VecDeque::new() }
+    }
+}
+
+struct Watcher {
+    seen: Watch,
+    reads: VecDeque<TaggedPacket>,
+    writes: VecDeque<TaggedPacket>,
+}
+
+impl Watcher {
+    fn note_incoming(&self, packet: &Packet) {
+        match packet {
+            Packet::Rtp(packet) => {
+                let mut seen = self.seen.lock();
+                if !seen.bound.contains(&packet.header.ssrc) && seen.strays.len() < STRAYS {
+                    seen.strays.push(packet.clone());
+                }
+            }
+            Packet::Rtcp(packets) => {
+                let mut seen = self.seen.lock();
+                for packet in packets {
+                    let packet = packet.as_any();
+                    let room = REQUESTS.saturating_sub(seen.key_requests.len());
+                    if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
+                        seen.key_requests.extend(Some(pli.media_ssrc).filter(|_| room > 0));
+                    } else if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
+                        seen.key_requests.extend(fir.fir.iter().map(|entry| entry.ssrc).take(room));
+                    } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
+                        report.reports.iter().for_each(|report| seen.report(report));
+                    } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+                        report.reports.iter().for_each(|report| seen.report(report));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Watcher {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        self.note_incoming(&packet.message.packet);
+        self.reads.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.reads.pop_front()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        if packet.message.has(&Attribute::Retransmission) {
+            self.seen.lock().retransmitted += 1;
+        }
+        self.writes.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.writes.pop_front()
+    }
+}
+
+impl Interceptor for Watcher {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+
+    fn bind_remote_stream(&mut self, info: &StreamInfo) {
+        let mut seen = self.seen.lock();
+        seen.bound.insert(info.ssrc);
+        seen.bound.extend(info.ssrc_rtx);
+    }
+
+    fn unbind_remote_stream(&mut self, info: &StreamInfo) {
+        self.seen.lock().bound.remove(&info.ssrc);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_are_what_remains_of_the_far_ends_delay() {
+        assert_eq!(round_trip_ms(0x0002_0000, 0x0000_0000, 0x0001_0000), Some(1000.0));
+        assert_eq!(round_trip_ms(10, 5, 6), Some(0.0));
+        assert_eq!(round_trip_ms(10, 5, 0x7fff_0000), None);
+        assert_eq!(round_trip_ms(0x0000_8000, 0xffff_8000, 0), Some(1000.0), "the compact clock wraps every 18 hours");
+    }
+}

@@ -1,0 +1,226 @@
+//! The UDP sockets of a shard: batches in, batches out, with the local address of every datagram.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::vocab::PeerId;
+
+use super::shard::ShardsError;
+
+/// Kernel buffers: a key frame of 200 kB to 50 viewers is 10 MB; the kernel's own limit (`net.core.wmem_max`) may be lower.
+const KERNEL_BUFFER: usize = 8 << 20;
+/// Datagrams (or trains of them) read with one call.
+const READS: usize = 8;
+/// Room for a train of datagrams.
+const READ_BYTES: usize = 65_536;
+/// Bytes that go out with one call at most (the largest UDP payload the kernel cuts).
+const TRAIN_BYTES: usize = 65_000;
+/// Bytes gathered before they are sent without waiting for the end of the turn.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// One bound socket.
+pub(super) struct Port {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    bound: SocketAddr,
+}
+
+impl Port {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // the wildcard serves both families; a loopback socket only its own
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        // smaller buffers are what the kernel allows: not an error
+        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let socket = UdpSocket::from(socket);
+        let state = UdpSocketState::new((&socket).into())?;
+        let bound = socket.local_addr()?;
+        Ok(Self { socket, state, bound })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn serves(&self, local: IpAddr) -> bool {
+        self.bound.ip().is_unspecified() || self.bound.ip() == local
+    }
+}
+
+/// Binds what the candidate addresses need: each address when all are loopback, else one wildcard socket. Returns the
+/// sockets and the candidates with the port really bound.
+pub(super) fn bind(addresses: &[IpAddr], port: u16) -> Result<(Vec<Port>, Vec<SocketAddr>), ShardsError> {
+    let mut wanted: Vec<IpAddr> = Vec::new();
+    addresses.iter().map(|address| address.to_canonical()).for_each(|address| {
+        if !wanted.contains(&address) {
+            wanted.push(address);
+        }
+    });
+    if wanted.is_empty() {
+        return Err(ShardsError::NoAddress);
+    }
+    let attempt = |ip: IpAddr, port: u16| {
+        let address = SocketAddr::new(ip, port);
+        Port::bind(address).map_err(|source| ShardsError::Bind { address, source })
+    };
+    let mut ports = Vec::new();
+    let mut port = port;
+    if wanted.iter().all(IpAddr::is_loopback) {
+        for ip in &wanted {
+            let bound = attempt(*ip, port)?;
+            port = bound.bound.port();
+            ports.push(bound);
+        }
+    } else {
+        let bound = match wanted.iter().any(IpAddr::is_ipv6) {
+            true => attempt(Ipv6Addr::UNSPECIFIED.into(), port)?,
+            false => attempt(Ipv4Addr::UNSPECIFIED.into(), port)?,
+        };
+        port = bound.bound.port();
+        ports.push(bound);
+    }
+    Ok((ports, wanted.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()))
+}
+
+/// Buffers to read into.
+pub(super) struct Inbox {
+    buffers: Vec<Vec<u8>>,
+    metas: Vec<RecvMeta>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self { buffers: vec![vec![0; READ_BYTES]; READS], metas: vec![RecvMeta::default(); READS] }
+    }
+
+    /// Reads one batch; `each` gets `(local, from, datagram)`. Returns whether there may be more.
+    pub(super) fn read(&mut self, port: &Port, mut each: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> bool {
+        let mut slices: Vec<IoSliceMut<'_>> = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let count = match port.state.recv((&port.socket).into(), &mut slices, &mut self.metas) {
+            Ok(count) => count,
+            // nothing there, or an ICMP error of an earlier send: the next read tells
+            Err(error) => return error.kind() == io::ErrorKind::ConnectionRefused,
+        };
+        for (meta, buffer) in self.metas.iter().zip(&self.buffers).take(count) {
+            let local_ip = if port.bound.ip().is_unspecified() { meta.dst_ip } else { None };
+            let local = SocketAddr::new(local_ip.unwrap_or(port.bound.ip()).to_canonical(), port.bound.port());
+            let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                each(local, from, datagram);
+            }
+        }
+        count == READS
+    }
+}
+
+struct Entry {
+    peer: PeerId,
+    local: IpAddr,
+    to: SocketAddr,
+    start: usize,
+    len: usize,
+}
+
+/// Datagrams of all peers on their way out; sent together at the end of a turn.
+#[derive(Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Peers that lost datagrams because the kernel's buffer was full.
+    pub(super) starved: Vec<PeerId>,
+    /// Datagrams lost so.
+    pub(super) dropped: u64,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, peer: PeerId, local: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        self.entries.push(Entry { peer, local: local.ip(), to, start: self.bytes.len(), len: datagram.len() });
+        self.bytes.extend_from_slice(datagram);
+    }
+
+    /// Whether it should be flushed before more is added.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES
+    }
+
+    /// Sends everything. Neighbours of equal size to one address leave as a train that the kernel or the card cuts.
+    pub(super) fn flush(&mut self, ports: &[Port]) {
+        let mut at = 0;
+        let mut patience = true;
+        while let Some(first) = self.entries.get(at) {
+            let Some(port) = ports.iter().find(|port| port.serves(first.local)) else {
+                at += 1;
+                continue;
+            };
+            let most = port.state.max_gso_segments().max(1);
+            let mut count = 1;
+            let mut total = first.len;
+            while let Some(next) = self.entries.get(at + count)
+                && count < most
+                && next.to == first.to
+                && next.local == first.local
+                && next.len <= first.len
+                && total + next.len <= TRAIN_BYTES
+                // only the last of a train may be shorter
+                && self.entries[at + count - 1].len == first.len
+            {
+                total += next.len;
+                count += 1;
+            }
+            let transmit = Transmit {
+                destination: destination(port, first.to),
+                ecn: None,
+                contents: &self.bytes[first.start..first.start + total],
+                segment_size: (count > 1).then_some(first.len),
+                src_ip: port.bound.ip().is_unspecified().then_some(first.local),
+            };
+            match port.state.try_send((&port.socket).into(), &transmit) {
+                Ok(()) => at += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience => {
+                    // one short wait for the whole flush: media that is late by more is better dropped
+                    patience = wait_writable(port);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let late = &self.entries[at..at + count];
+                    self.dropped += late.len() as u64;
+                    let peer = late[0].peer;
+                    if !self.starved.contains(&peer) {
+                        self.starved.push(peer);
+                    }
+                    at += count;
+                }
+                // no segmentation on this path after all: the state now says so, and the same entries go out one by one
+                Err(_) if count > 1 && port.state.max_gso_segments() < most => {}
+                Err(error) => {
+                    tracing::trace!(%error, "datagram not sent");
+                    at += count;
+                }
+            }
+        }
+        self.entries.clear();
+        self.bytes.clear();
+    }
+}
+
+fn destination(port: &Port, to: SocketAddr) -> SocketAddr {
+    match (port.bound.is_ipv6(), to.ip()) {
+        (true, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+        _ => to,
+    }
+}
+
+/// Waits up to 2 ms; false when the socket is still full.
+fn wait_writable(port: &Port) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::from_borrowed_fd(port.fd(), PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,17 @@
+//! What the engine's statistics say that the connection does not count itself.
+
+use rtc::statistics::report::RTCStatsReport;
+
+/// Named as in RFC 7714.
+pub(super) const GCM: &str = "AEAD_AES_128_GCM";
+/// Named as in RFC 4568.
+pub(super) const CM: &str = "AES_CM_128_HMAC_SHA1_80";
+
+/// The SRTP profile in use, where the far end chose it.
+pub(super) fn srtp_profile(report: &RTCStatsReport) -> Option<&'static str> {
+    match report.transport()?.srtp_cipher.as_str() {
+        "SRTP_AEAD_AES_128_GCM" => Some(GCM),
+        "SRTP_AES128_CM_HMAC_SHA1_80" => Some(CM),
+        _ => None,
+    }
+}
