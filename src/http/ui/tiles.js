@@ -97,7 +97,8 @@ class Tile {
     });
     this.codec = make('p', { class: 'codec' });
     this.path = make('p', { class: 'path' });
-    return make('div', { class: 'figures' }, make('dl', { class: 'plots' }, ...this.plots.map(plot => plot.element)), this.codec, this.path);
+    return make('div', { class: 'figures' }, make('dl', { class: 'plots' }, ...this.plots.map(plot => plot.element)),
+      make('div', { class: 'facts' }, this.codec, this.path));
   }
 
   /** Writes the newest figures. */
@@ -162,8 +163,7 @@ export class Tiles {
     const style = getComputedStyle(this.#stage);
     const width = this.#stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const height = this.#stage.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    const { columns, tile } = arrange(this.#tiles.size, width, height, { gap: parseFloat(style.columnGap) || 0 });
-    this.#stage.style.setProperty('--columns', columns);
+    const { tile } = arrange(this.#tiles.size, width, height, { gap: parseFloat(style.columnGap) || 0 });
     this.#stage.style.setProperty('--tile-width', `${tile}px`);
   }
 }
