@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::print;
+use super::{ConfigArgs, print};
+use crate::config::Flags;
 use crate::media::SourcesConfig;
 use crate::media::board::{Board, Identity, Origin, chain};
 use crate::media::device::{self, ClosedNode};
@@ -26,6 +27,10 @@ Each element the board's file names is looked up, and started as far as READY, w
 Exit status: 0 when a camera's picture and sound can be encoded (an H264 or VP8 encoder and opusenc work), 69 when not,
 78 when a board file is broken or unknown.")]
 pub struct Args {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
     /// Board file to use instead of the recognised one
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
@@ -107,6 +112,13 @@ struct Verdict {
     video: Option<String>,
     /// What is missing, for people; empty when nothing is.
     lacks: Vec<String>,
+}
+
+pub(super) fn main(args: &Args) -> ExitCode {
+    match args.config.load(Flags::default()) {
+        Ok(loaded) => run(args, &loaded.config.sources),
+        Err(code) => code,
+    }
 }
 
 /// Examines and prints. `sources` says where board files are and which one to use.

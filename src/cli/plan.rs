@@ -4,9 +4,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::print;
-use crate::media::plan::{Choice, Path, Refusal};
-use crate::vocab::{Codec, RoomId};
+use super::{ConfigArgs, print, tell};
+use crate::config::Flags;
+use crate::media::board::Board;
+use crate::media::element;
+use crate::media::plan::{Choice, Path, Refusal, plan_kind};
+use crate::media::{SourceConfig, Wants, device, look};
+use crate::vocab::{Codec, MediaKind, RoomId};
 
 /// Show how each source would reach a viewer, and why.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -26,6 +30,10 @@ Paths, cheapest first:
 
 Exit status: 0 when some source has a path, 69 when none has.")]
 pub struct Args {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
     /// Only the sources of this room
     pub room: Option<RoomId>,
 
@@ -52,6 +60,74 @@ pub struct PlanRow {
     pub demand: String,
     /// The path, or why there is none.
     pub outcome: Result<Choice, Refusal>,
+}
+
+/// What browsers can play, best first.
+const BROWSERS: [Codec; 5] = [Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1, Codec::Opus];
+
+/// Opens each source for as long as it takes to know what it gives, plans, and prints.
+pub(super) fn main(args: &Args) -> ExitCode {
+    let loaded = match args.config.load(Flags::default()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let config = loaded.config;
+    if let Err(error) = gstreamer_ready() {
+        tell(&format!("portico plan: {error}\n"));
+        return ExitCode::from(print::UNAVAILABLE);
+    }
+    let habits = &config.sources;
+    let board = match Board::recognise(&habits.board_dir, habits.board.as_deref(), std::path::Path::new("/")) {
+        Ok(board) => board,
+        Err(error) => {
+            tell(&format!("portico plan: {error}\n"));
+            return ExitCode::from(print::CONFIG);
+        }
+    };
+    let effective = config.effective(!device::cameras().is_empty());
+    let in_room = |source: &SourceConfig| match &args.room {
+        Some(name) => effective.rooms.iter().any(|room| &room.name == name && room.sources.contains(&source.name)),
+        None => true,
+    };
+    let codecs = if args.codec.is_empty() { BROWSERS.to_vec() } else { args.codec.clone() };
+    let of = |kind: MediaKind| codecs.iter().copied().filter(|codec| codec.kind() == kind).collect::<Vec<_>>();
+    let wants = Wants { video: of(MediaKind::Video), audio: of(MediaKind::Audio) };
+    let sources: Vec<&SourceConfig> = effective.sources.iter().filter(|source| in_room(source)).collect();
+    let progress = indicatif::ProgressBar::new(sources.len() as u64);
+    let mut rows = Vec::new();
+    for source in sources {
+        progress.set_message(format!("opening {}", source.name));
+        rows.extend(plan_source(source, &wants, &board, habits.open_limit));
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    run(args, &rows)
+}
+
+fn gstreamer_ready() -> Result<(), String> {
+    element::gstreamer_version().map(|_| ()).ok_or_else(|| "GStreamer cannot start".into())
+}
+
+/// One row per kind that the source has and the viewer wants; one row that says why when it cannot be opened.
+fn plan_source(source: &SourceConfig, wants: &Wants, board: &Board, limit: std::time::Duration) -> Vec<PlanRow> {
+    let demand = |kind: MediaKind, codecs: &[Codec]| {
+        format!("{kind} {}", codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "))
+    };
+    let name = source.name.to_string();
+    let offer = match look(source.clone(), board, limit) {
+        Ok(offer) => offer,
+        Err(error) => {
+            let want = demand(MediaKind::Video, &wants.video);
+            let refusal = Refusal { have: "nothing".into(), want: want.clone(), reason: error.to_string() };
+            return vec![PlanRow { source: name, demand: want, outcome: Err(refusal) }];
+        }
+    };
+    let kinds = [(MediaKind::Video, &wants.video), (MediaKind::Audio, &wants.audio)];
+    let row = |(kind, codecs): (MediaKind, &Vec<Codec>)| {
+        let outcome = plan_kind(kind, &offer, wants, board, &element::candidate, &[])?;
+        Some(PlanRow { source: name.clone(), demand: demand(kind, codecs), outcome })
+    };
+    kinds.into_iter().filter_map(row).collect()
 }
 
 /// Prints the rows.

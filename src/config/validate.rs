@@ -164,10 +164,6 @@ fn sources(config: &Config, found: &mut Findings<'_>) {
                 let message = format!("there is no file {}", file.path.display());
                 found.warning(&item("source", index, "path"), message, "the source starts once the file is there");
             }
-            SourceKind::Rtsp(rtsp) if !(rtsp.url.starts_with("rtsp://") || rtsp.url.starts_with("rtsps://")) => {
-                let help = "allowed: rtsp://HOST[:PORT]/PATH or rtsps://…";
-                found.error(&item("source", index, "url"), "this is not the address of an RTSP server", help);
-            }
             _ => {}
         }
     }

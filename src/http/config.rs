@@ -19,7 +19,7 @@ pub struct HttpConfig {
     /// Addresses of reverse proxies whose `X-Forwarded-For` and `X-Real-Ip` are believed. Default none.
     pub trusted_proxies: Vec<IpAddr>,
     /// How much one client, and all together, may use.
-    pub limits: HttpLimits,
+    pub limits: Limits,
 }
 
 impl HttpConfig {
@@ -33,45 +33,56 @@ impl Default for HttpConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::PORT)),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
-            limits: HttpLimits::default(),
+            limits: Limits::default(),
         }
     }
 }
 
-/// Limits of the HTTP side. Those counted per address do not count loopback.
+/// Sizes, rates and counts of the HTTP side. What is counted per address does not count loopback; an IPv6 address counts as its /64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct HttpLimits {
-    /// Most open TCP connections of one address. 1 to 65536, default 64. A home behind one address stays far below.
-    #[schemars(range(min = 1, max = 65536))]
-    pub connections_per_address: usize,
-    /// Most signalling sessions (websockets, WHIP, WHEP) at a time. 1 to 100000, default 12000.
+pub struct Limits {
+    /// Most connections at a time, all addresses together. 1 to 1000000, default 12000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+    /// Most connections at a time from one address, websockets included. 1 to 1000000, default 64. A home behind one
+    /// address stays far below.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_address: usize,
+    /// Requests per second from one address, over time. 1 to 100000, default 50.
     #[schemars(range(min = 1, max = 100_000))]
-    pub sessions: usize,
-    /// Largest request body in bytes, session descriptions excepted. 1024 to 16777216, default 262144.
-    #[schemars(range(min = 1024, max = 16_777_216))]
-    pub body_bytes: usize,
-    /// Largest session description in bytes. 4096 to 1048576, default 65536. A browser's offer has 5000 to 20000.
-    #[schemars(range(min = 4096, max = 1_048_576))]
-    pub sdp_bytes: usize,
-    /// A connection must have finished TLS and sent a complete request head by then. Default 10 s.
+    pub requests_per_second: u32,
+    /// Requests an address may send at once before the rate applies. 1 to 100000, default 200.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub request_burst: u32,
+    /// Most WHIP and WHEP sessions at a time. 1 to 100000, default 256.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_http_sessions: usize,
+    /// Most open event streams (`/api/v1/events`). 1 to 100000, default 64.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_event_streams: usize,
+    /// A connection must complete its TLS handshake in this time, and send each request's head in this time (idle connections
+    /// included). Default 10 s.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "crate::vocab::DurationText")]
     pub handshake_time: Duration,
-    /// Requests per second of one address, over time. 1 to 100000, default 50. Bursts of four times as many are taken.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub requests_per_second: u32,
+    /// A request must be answered in this time; a WHEP player waits for a camera to open meanwhile. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "crate::vocab::DurationText")]
+    pub request_time: Duration,
 }
 
-impl Default for HttpLimits {
+impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_per_address: 64,
-            sessions: 12_000,
-            body_bytes: 256 << 10,
-            sdp_bytes: 64 << 10,
-            handshake_time: Duration::from_secs(10),
+            max_connections: 12_000,
+            max_connections_per_address: 64,
             requests_per_second: 50,
+            request_burst: 200,
+            max_http_sessions: 256,
+            max_event_streams: 64,
+            handshake_time: Duration::from_secs(10),
+            request_time: Duration::from_secs(30),
         }
     }
 }

@@ -56,10 +56,18 @@ pub(super) enum Action {
 enum Phase {
     Idle,
     /// Started; `open` once its streams are known.
-    Opening { check: Instant, open: bool },
-    Running { check: Instant, settled: bool },
+    Opening {
+        check: Instant,
+        open: bool,
+    },
+    Running {
+        check: Instant,
+        settled: bool,
+    },
     /// Not running. With viewers it is opened at `next`; without, a new viewer is turned away until `next`.
-    Failed { next: Instant },
+    Failed {
+        next: Instant,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -303,11 +311,8 @@ mod tests {
 
     use super::*;
 
-    const HABITS: Habits = Habits {
-        linger: Duration::from_secs(5),
-        open_limit: Duration::from_secs(10),
-        longest_pause: Duration::from_secs(30),
-    };
+    const HABITS: Habits =
+        Habits { linger: Duration::from_secs(5), open_limit: Duration::from_secs(10), longest_pause: Duration::from_secs(30) };
     const A: PeerId = PeerId(1);
     const B: PeerId = PeerId(2);
 

@@ -253,7 +253,9 @@ impl Slot {
         match self.last_frame.last() {
             Some(last) if now.saturating_duration_since(last) < self.open_limit => match self.offer {
                 Some(_) => self.flowed(now),
-                None => self.fail(now, SourceError::Failed(format!("its streams are not understood within {:?}", self.open_limit))),
+                None => {
+                    self.fail(now, SourceError::Failed(format!("its streams are not understood within {:?}", self.open_limit)))
+                }
             },
             _ => self.fail(now, SourceError::Silent(self.open_limit)),
         }
@@ -295,9 +297,8 @@ impl Slot {
             MediaKind::Video => Wants { video: vec![codec], audio: Vec::new() },
             MediaKind::Audio => Wants { video: Vec::new(), audio: vec![codec] },
         };
-        let planned = self.with_presence(|presence| {
-            plan::plan_kind(codec.kind(), offer, &only, &self.shared.board, presence, &[])
-        });
+        let planned =
+            self.with_presence(|presence| plan::plan_kind(codec.kind(), offer, &only, &self.shared.board, presence, &[]));
         match planned {
             Some(Ok(choice)) => {
                 if let Err(error) = self.feed(&choice) {
@@ -312,8 +313,7 @@ impl Slot {
     fn plan(&mut self, now: Instant, viewer: PeerId) {
         let (Some(offer), Some(waiting)) = (&self.offer, self.waiting.get(&viewer)) else { return };
         let running: Vec<Choice> = self.fed.values().map(|fed| fed.choice.clone()).collect();
-        let planned =
-            self.with_presence(|presence| plan::plan(offer, &waiting.wants, &self.shared.board, presence, &running));
+        let planned = self.with_presence(|presence| plan::plan(offer, &waiting.wants, &self.shared.board, presence, &running));
         let fed = planned.map_err(SourceError::Refused).and_then(|choices| {
             choices.iter().try_for_each(|choice| match self.fed.contains_key(&choice.codec) {
                 true => Ok(()),
@@ -350,7 +350,8 @@ impl Slot {
             Some(fed) => Arc::clone(&fed.feed),
             None => {
                 let track = if codec.kind() == MediaKind::Video { self.video } else { self.audio };
-                let index = Codec::ALL.iter().position(|it| *it == codec).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
+                let index =
+                    Codec::ALL.iter().position(|it| *it == codec).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
                 let feed = Feed::new(LayerId { track, index }, self.format(codec, encode.is_some()), encode.is_some());
                 Arc::new(feed.map_err(|error| SourceError::Failed(error.to_string()))?)
             }

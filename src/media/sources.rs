@@ -3,7 +3,7 @@
 //! It never waits for a device: each pipeline has a thread of its own (see [`super::pipeline`]) and reports back here.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,8 @@ pub(super) enum ToOwner {
 /// The running sources.
 pub struct Media {
     orders: mpsc::Sender<ToOwner>,
-    thread: JoinHandle<()>,
+    /// Taken by [`Self::stop`].
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Media {
@@ -82,7 +83,7 @@ impl Media {
             .name("sources".into())
             .spawn(move || Owner { slots, inbox }.run())
             .map_err(MediaError::Thread)?;
-        Ok(Self { orders, thread })
+        Ok(Self { orders, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands over an order. Never blocks.
@@ -92,9 +93,11 @@ impl Media {
     }
 
     /// Closes every pipeline and joins the thread; takes at most 1 s. A device that does not close by then is left to the exit.
-    pub fn stop(self) {
+    /// Doing it again does nothing.
+    pub fn stop(&self) {
         let _ = self.orders.send(ToOwner::Stop);
-        if self.thread.join().is_err() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
             error!("the sources' thread ended by a panic");
         }
     }

@@ -275,7 +275,8 @@ fn write_bitrate(encoder: &gst::Element, control: &BitrateControl, limits: &Enco
         make::set(encoder, &control.property, &value.to_string());
         return;
     };
-    let is_structure = encoder.find_property(&control.property).is_some_and(|it| it.value_type() == gst::Structure::static_type());
+    let is_structure =
+        encoder.find_property(&control.property).is_some_and(|it| it.value_type() == gst::Structure::static_type());
     if !is_structure {
         debug!(property = control.property, "encoder lacks the property for its bit rate");
         return;

@@ -141,7 +141,8 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
         FindError::NotFound { .. } => SourceError::Missing { what: fault::what(&start.source) },
         other => SourceError::Failed(other.to_string()),
     })?;
-    let mode = camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
+    let mode =
+        camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
     let mut description = match &mode.pixel {
         PixelFormat::Mjpeg => {
             let presence = |element: &str, requires: &[String], nodes: &[_]| start.presences.get(element, requires, nodes);

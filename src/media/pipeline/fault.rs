@@ -25,9 +25,10 @@ pub(super) fn source_error(source: &SourceConfig, error: &gst::message::Error) -
         (SourceKind::Rtsp(_), Some(gst::ResourceError::NotFound)) if details.contains("404") || text.contains("Not found") => {
             SourceError::Failed(format!("the server has no stream {what}"))
         }
-        (SourceKind::Rtsp(_), Some(gst::ResourceError::OpenRead | gst::ResourceError::OpenReadWrite | gst::ResourceError::NotFound)) => {
-            SourceError::Failed(format!("{what} cannot be reached: {text}"))
-        }
+        (
+            SourceKind::Rtsp(_),
+            Some(gst::ResourceError::OpenRead | gst::ResourceError::OpenReadWrite | gst::ResourceError::NotFound),
+        ) => SourceError::Failed(format!("{what} cannot be reached: {text}")),
         (SourceKind::File(file), Some(gst::ResourceError::NotFound)) if !file.path.exists() => SourceError::Missing { what },
         _ => SourceError::Failed(with_details(&text, &details)),
     }

@@ -57,7 +57,6 @@ struct Ingest {
     paced: bool,
 }
 
-
 /// A file, played without end.
 pub(super) fn file(start: &Start, path: &Path, orders: &mpsc::Sender<Order>) -> Result<Built, SourceError> {
     let what = fault::what(&start.source);
@@ -261,7 +260,8 @@ fn look_at_h264(pad: &gst::Pad, frames: usize, orders: mpsc::Sender<Order>) {
             return gst::PadProbeReturn::Ok;
         }
         told = true;
-        let obstacle = profile.obstacle().or_else(|| b_frames.then(|| "it has B-frames, which WebRTC viewers do not reorder".into()));
+        let obstacle =
+            profile.obstacle().or_else(|| b_frames.then(|| "it has B-frames, which WebRTC viewers do not reorder".into()));
         let offer = StreamOffer::Coded { name: "H264".into(), format: Some(profile.format()), obstacle };
         let _ = orders.send(Order::Known(MediaKind::Video, offer));
         if sure { gst::PadProbeReturn::Remove } else { gst::PadProbeReturn::Ok }

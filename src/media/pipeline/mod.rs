@@ -71,10 +71,7 @@ pub(super) enum News {
     /// The first buffer came.
     Flowing,
     /// The pipeline failed and has stopped. `culprit` is the encoder element that said so, if it was one.
-    Failed {
-        error: SourceError,
-        culprit: Option<String>,
-    },
+    Failed { error: SourceError, culprit: Option<String> },
 }
 
 /// A branch to be added.

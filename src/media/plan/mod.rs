@@ -211,7 +211,9 @@ fn path_to(
                 let reason = format!("the source gives {codec} that the viewer takes: nothing is encoded");
                 return Ok(Choice { path: Path::Repacketise, codec, encoder: None, reason });
             }
-            (Some(format), Some(obstacle)) if format.codec == codec => why = format!("the source's {name} cannot pass: {obstacle}"),
+            (Some(format), Some(obstacle)) if format.codec == codec => {
+                why = format!("the source's {name} cannot pass: {obstacle}")
+            }
             _ => why = format!("the source gives {name}"),
         }
     }

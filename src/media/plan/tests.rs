@@ -34,10 +34,7 @@ fn board() -> Board {
 }
 
 fn picture() -> SourceOffer {
-    SourceOffer {
-        video: Some(StreamOffer::Picture { width: 640, height: 360, framerate: 30 }),
-        audio: Some(StreamOffer::Sound),
-    }
+    SourceOffer { video: Some(StreamOffer::Picture { width: 640, height: 360, framerate: 30 }), audio: Some(StreamOffer::Sound) }
 }
 
 fn coded(codec: Codec, obstacle: Option<&str>) -> SourceOffer {

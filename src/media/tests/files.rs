@@ -12,7 +12,8 @@ use crate::vocab::{Codec, MediaKind};
 
 const H264: &[Codec] = &[Codec::H264, Codec::VP8];
 const X264: &str = "x264enc speed-preset=ultrafast key-int-max=15 bframes=0 ! video/x-h264,profile=main ! h264parse";
-const X264_B: &str = "x264enc speed-preset=veryfast key-int-max=15 bframes=2 b-adapt=false ! video/x-h264,profile=main ! h264parse";
+const X264_B: &str =
+    "x264enc speed-preset=veryfast key-int-max=15 bframes=2 b-adapt=false ! video/x-h264,profile=main ! h264parse";
 
 /// One second of picture and sound.
 fn make(path: &FilePath, video: &str, audio: &str, muxer: &str) {
@@ -137,7 +138,10 @@ fn a_look_says_what_a_file_gives() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("film.mkv");
     make(&path, X264_B, "opusenc", "matroskamux");
-    let config = MediaSourceConfig { sources: vec![toml::from_str(&source(&path).replace("[[source]]", "")).unwrap()], ..Default::default() };
+    let config = MediaSourceConfig {
+        sources: vec![toml::from_str(&source(&path).replace("[[source]]", "")).unwrap()],
+        ..Default::default()
+    };
     let offer = look(config.sources[0].clone(), &board::Board::generic(), PATIENCE).unwrap();
     assert!(offer.video.unwrap().to_string().contains("B-frames"));
     assert_eq!(offer.audio.unwrap().to_string(), "opus");

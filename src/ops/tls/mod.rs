@@ -159,7 +159,7 @@ pub fn server_config(config: &TlsConfig, names: &[String], now: SystemTime) -> R
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&store) as _);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls { config: Arc::new(config), self_signed, store })
 }
 
