@@ -29,6 +29,11 @@ export function draw(canvas, values, { kept, floor }) {
   context.clearRect(0, 0, width, height);
   const style = getComputedStyle(canvas);
   const place = ([x, y]) => [1 + x * (width - 2), 1.5 + y * (height - 3)];
+  // the time before the first figure has a faint ground
+  context.globalAlpha = 0.3;
+  context.fillStyle = style.color;
+  context.fillRect(0, height - 1, width, 1);
+  context.globalAlpha = 1;
   context.lineWidth = 1.5;
   context.lineJoin = 'round';
   for (const piece of trace(values, kept, floor)) {

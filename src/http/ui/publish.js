@@ -11,14 +11,22 @@ export class InsecurePage extends Error {
 }
 
 const wanted = {
-  video: id => ({ width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 }, ...(id ? { deviceId: { ideal: id } } : { facingMode: 'user' }) }),
-  audio: id => ({ echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...(id ? { deviceId: { ideal: id } } : {}) }),
+  video: id => ({ width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 }, ...(id ? { deviceId: { exact: id } } : { facingMode: 'user' }) }),
+  audio: id => ({ echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...(id ? { deviceId: { exact: id } } : {}) }),
 };
 
-const ask = constraints => {
+/** Asks for devices: kinds by name, each with the id of the chosen device or ''. A choice that is no longer connected is dropped:
+ *  `exact` is needed because browsers may pass over an `ideal` one. */
+async function ask(kinds) {
   if (!navigator.mediaDevices?.getUserMedia) throw new InsecurePage();
-  return navigator.mediaDevices.getUserMedia(constraints);
-};
+  const constraints = ids => Object.fromEntries(Object.entries(ids).map(([kind, id]) => [kind, wanted[kind](id)]));
+  try {
+    return await navigator.mediaDevices.getUserMedia(constraints(kinds));
+  } catch (error) {
+    if (error.name !== 'OverconstrainedError') throw error;
+    return navigator.mediaDevices.getUserMedia(constraints(Object.fromEntries(Object.keys(kinds).map(kind => [kind, '']))));
+  }
+}
 
 /** Errors after which the other half may still be had: no such device, or another program holds it. */
 const HALF = new Set(['NotFoundError', 'NotReadableError', 'OverconstrainedError', 'AbortError']);
@@ -39,7 +47,7 @@ export class Publisher {
   /** Asks for camera and microphone, and takes one of them if the other cannot be had. Gives the error of what is missing, or
    *  null; throws when there is nothing. */
   async start() {
-    const both = { video: wanted.video(choice('camera')), audio: wanted.audio(choice('microphone')) };
+    const both = { video: choice('camera'), audio: choice('microphone') };
     let missing = null;
     let stream;
     try {
@@ -95,7 +103,7 @@ export class Publisher {
   async switchTo(kind, id) {
     // some phones cannot hold two cameras open: the old one is closed first
     if (kind === 'video') this.#release('video');
-    const [track] = (await ask({ [kind]: wanted[kind](id) })).getTracks();
+    const [track] = (await ask({ [kind]: id })).getTracks();
     this.#release(kind);
     this.#take(track);
     await this.#senders[kind]?.replaceTrack(track);
