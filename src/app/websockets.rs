@@ -17,6 +17,7 @@ use crate::ops::access::{Access, PageTokens};
 use crate::ops::metrics::Metrics;
 use crate::signalling::transport::websocket::{Link, upgrade};
 use crate::signalling::{Dialect, Entry, page};
+use crate::vocab::Grant;
 
 /// What connections are wired to.
 #[derive(Clone)]
@@ -39,7 +40,9 @@ impl Mounts {
     fn page(self, caller: Caller, ws: WebSocketUpgrade) -> Response {
         let grant = match caller.grant() {
             Ok(grant) => grant,
-            Err(refusal) => return refusal.into_response(),
+            Err(refusal) if caller.token().is_some() => return refusal.into_response(),
+            // the page brings its token in `join`, and hears there that it needs one: a refused upgrade tells a browser nothing
+            Err(_) => Grant::nothing(),
         };
         let deps = page::Deps {
             access: Arc::new(PageTokens(Arc::clone(&self.access))),
