@@ -33,6 +33,8 @@ impl Bench {
             source: Vec<SourceConfig>,
         }
         gstreamer::init().unwrap();
+        // shown with a test that fails
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let file: File = toml::from_str(sources).unwrap();
         let config = MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source };
         let (tell, events) = mpsc::unbounded_channel();
