@@ -1,1 +1,128 @@
-//! Load, check and describe the configuration (skeleton).
+//! The configuration: one struct composed of those that live beside the code they configure.
+//!
+//! Later layers win: built-in values, the file, `conf.d/*.toml` beside it, `PORTICO_SECTION__KEY`, flags. Reading reports every
+//! problem, not only the first:
+//!
+//! ```text
+//! texts ─► tree (values with places) ─► check against the schema ─► merge ─► serde ─► validate ─► Config, warnings
+//! ```
+
+mod check;
+mod describe;
+mod load;
+mod problem;
+mod shape;
+mod tree;
+mod validate;
+
+pub use describe::{example, reference};
+pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
+pub use problem::{ConfigErrors, Place, Problem, Source, mask_secrets, report};
+pub use shape::{Key, Kind, Shape, TextForm, Word, schema};
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::config::HttpConfig;
+use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
+use crate::ops::access::AccessConfig;
+use crate::ops::logging::LogConfig;
+use crate::ops::tls::TlsConfig;
+use crate::peer::MediaConfig;
+use crate::room::{RoomConfig, RoomsConfig};
+use crate::vocab::{RoomId, SourceName};
+
+/// Everything that can be set. Every key has a default; an empty file runs the main job on this machine alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The listener of the page, the API and every dialect.
+    pub http: HttpConfig,
+    /// The media plane.
+    pub media: MediaConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// Limits and habits of all rooms.
+    pub rooms: RoomsConfig,
+    /// Habits of all sources.
+    pub sources: SourcesConfig,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.
+    pub room: Vec<RoomConfig>,
+    /// Cameras, files and streams. Default: one source in the room `main`, when no `[[room]]` is listed either: the first camera,
+    /// or the test picture where there is none.
+    pub source: Vec<SourceConfig>,
+}
+
+/// Lists whose entries have names: a later layer replaces the entry of the same name and appends others.
+const MERGED_BY_NAME: [&str; 2] = ["room", "source"];
+
+/// The rooms and sources that really run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The listed rooms.
+    pub rooms: Vec<RoomConfig>,
+    /// The sources.
+    pub sources: Vec<SourceConfig>,
+}
+
+impl Config {
+    /// Name of the room that an empty configuration has.
+    pub const MAIN_ROOM: &str = "main";
+    /// Name of the automatic source when it is a camera.
+    pub const AUTO_CAMERA: &str = "camera";
+    /// Name of the automatic source when it is the test picture.
+    pub const AUTO_TEST: &str = "test";
+
+    /// The rooms and sources that run, given whether any camera is there. Listed ones are taken as they are; when neither a room
+    /// nor a source is listed, a room `main` holds the first camera or, without one, the test picture. Listed sources without any
+    /// listed room are all in the room `main`.
+    pub fn effective(&self, cameras_present: bool) -> Effective {
+        let rooms_of = |sources: &[SourceConfig]| {
+            vec![RoomConfig {
+                name: RoomId::new(Self::MAIN_ROOM).expect("a short constant is a name"),
+                topology: Default::default(),
+                max_members: None,
+                sources: sources.iter().map(|source| source.name.clone()).collect(),
+            }]
+        };
+        match (self.room.is_empty(), self.source.is_empty()) {
+            (true, true) => {
+                let sources = vec![auto_source(cameras_present)];
+                Effective { rooms: rooms_of(&sources), sources }
+            }
+            (true, false) => Effective { rooms: rooms_of(&self.source), sources: self.source.clone() },
+            (false, _) => Effective { rooms: self.room.clone(), sources: self.source.clone() },
+        }
+    }
+
+    /// The sources that run; see [`Self::effective`].
+    pub fn effective_sources(&self, cameras_present: bool) -> Vec<SourceConfig> {
+        self.effective(cameras_present).sources
+    }
+
+    /// The listed rooms that run; see [`Self::effective`].
+    pub fn effective_rooms(&self, cameras_present: bool) -> Vec<RoomConfig> {
+        self.effective(cameras_present).rooms
+    }
+}
+
+fn auto_source(cameras_present: bool) -> SourceConfig {
+    let (name, kind) = if cameras_present {
+        let camera = V4l2Config { device: "any".into(), picture: PictureConfig::default(), format: Default::default() };
+        (Config::AUTO_CAMERA, SourceKind::V4l2(camera))
+    } else {
+        (Config::AUTO_TEST, SourceKind::Test(TestConfig::default()))
+    };
+    SourceConfig {
+        name: SourceName::new(name).expect("a short constant is a name"),
+        kind,
+        bitrate: crate::media::config::default_bitrate(),
+        audio_device: None,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,5 +1,8 @@
 //! A layer: the cache for late joiners and the list of shards that want its frames.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,6 +82,8 @@ struct State {
     cache_bytes: usize,
     cache_complete: bool,
     last_request: Option<Instant>,
+    /// A request was held back by the spacing and no key frame came since.
+    request_due: bool,
     figures: LayerFigures,
 }
 
@@ -87,6 +92,9 @@ impl Layer {
     pub const REQUEST_SPACING: Duration = Duration::from_millis(500);
     /// Most payload bytes kept for late joiners. 4 MiB is 16 s at 2 Mbit/s.
     pub const CACHE_BYTES: usize = 4 << 20;
+    /// Most frames kept for late joiners: 34 s at 30 frames/s. A still picture's group stays small in bytes for very long, and decoding
+    /// that many frames would take a joiner longer than waiting for a key frame.
+    pub const CACHE_FRAMES: usize = 1024;
 
     /// A layer without frames yet.
     pub fn new(id: LayerId, format: TrackFormat, refresh: Refresh, source: Box<dyn KeyframeRequest>) -> Self {
@@ -108,27 +116,25 @@ impl Layer {
         self.refresh
     }
 
-    /// Caches the frame and offers it to every attached sink.
+    /// Caches the frame and offers it to every attached sink, in one step: a sink attached before [`Self::cached`] is called misses
+    /// nothing, and what it gets twice is the newest part of the cache. A frame without packets is ignored.
     pub fn write(&self, frame: FramePackets) {
+        if frame.packets.is_empty() {
+            return;
+        }
         let frame = Arc::new(frame);
-        let mut state = self.lock();
-        state.figures.frames += 1;
-        state.figures.packets += frame.packets.len() as u64;
-        state.figures.key_frames += u64::from(frame.key);
-        let bytes: usize = frame.packets.iter().map(|packet| packet.payload.len()).sum();
-        state.figures.bytes += bytes as u64;
-        state.remember(self.refresh, &frame, bytes);
-        let mut overruns = 0;
-        state.sinks.retain(|(_, sink)| match sink.offer(&frame) {
-            Offered::Taken => true,
-            Offered::Full => {
-                overruns += 1;
-                true
-            }
-            Offered::Gone => false,
-        });
-        state.figures.overruns += overruns;
-        state.figures.sinks = state.sinks.len();
+        let bytes = frame.packets.iter().map(|packet| packet.payload.len()).sum();
+        let request = {
+            let mut state = self.lock();
+            state.count(&frame, bytes);
+            state.remember(self.refresh, &frame, bytes);
+            state.offer(&frame);
+            state.request_due &= !frame.key;
+            state.request_due && state.may_request(frame.arrived)
+        };
+        if request {
+            self.source.request();
+        }
     }
 
     /// Adds a sink; frames written from now on are offered to it. Attaching twice replaces.
@@ -147,27 +153,24 @@ impl Layer {
     }
 
     /// What a joiner is sent first: the last key frame, or the group since it (see [`Refresh`]); empty when there is none
-    /// or it outgrew [`Self::CACHE_BYTES`]. The last element is the newest frame cached.
+    /// or it outgrew
+    /// [`Self::CACHE_BYTES`] or [`Self::CACHE_FRAMES`]. The last element is the newest frame cached.
     pub fn cached(&self) -> Vec<Arc<FramePackets>> {
         let state = self.lock();
         if state.cache_complete { state.cache.clone() } else { Vec::new() }
     }
 
-    /// Passes a request for a key frame on, unless one was within [`Self::REQUEST_SPACING`]. Returns whether it did.
+    /// Passes a request for a key frame on, unless one was within [`Self::REQUEST_SPACING`]. Returns whether it did. A request
+    /// held back is made up for by a later [`Self::write`], if no key frame came meanwhile.
     pub fn request_keyframe(&self, now: Instant) -> bool {
-        if self.refresh == Refresh::Always {
+        if self.refresh != Refresh::OnRequest {
             return false;
         }
-        {
-            let mut state = self.lock();
-            if state.last_request.is_some_and(|last| now.saturating_duration_since(last) < Self::REQUEST_SPACING) {
-                return false;
-            }
-            state.last_request = Some(now);
-            state.figures.key_requests += 1;
+        let request = self.lock().may_request(now);
+        if request {
+            self.source.request();
         }
-        self.source.request();
-        true
+        request
     }
 
     /// What happened so far.
@@ -182,6 +185,38 @@ impl Layer {
 }
 
 impl State {
+    fn count(&mut self, frame: &FramePackets, bytes: usize) {
+        self.figures.frames += 1;
+        self.figures.packets += frame.packets.len() as u64;
+        self.figures.key_frames += u64::from(frame.key);
+        self.figures.bytes += bytes as u64;
+    }
+
+    fn offer(&mut self, frame: &Arc<FramePackets>) {
+        let mut overruns = 0;
+        self.sinks.retain(|(_, sink)| match sink.offer(frame) {
+            Offered::Taken => true,
+            Offered::Full => {
+                overruns += 1;
+                true
+            }
+            Offered::Gone => false,
+        });
+        self.figures.overruns += overruns;
+        self.figures.sinks = self.sinks.len();
+    }
+
+    /// Notes a request: true when it is to be passed on now, else it is due later.
+    fn may_request(&mut self, now: Instant) -> bool {
+        let early = self.last_request.is_some_and(|last| now.saturating_duration_since(last) < Layer::REQUEST_SPACING);
+        self.request_due = early;
+        if !early {
+            self.last_request = Some(now);
+            self.figures.key_requests += 1;
+        }
+        !early
+    }
+
     fn remember(&mut self, refresh: Refresh, frame: &Arc<FramePackets>, bytes: usize) {
         match refresh {
             Refresh::Always => return,
@@ -193,7 +228,8 @@ impl State {
             Refresh::ReplayGroup => {}
             // a publisher's key frame may span several bursts: those with the key frame's own time belong to it
             Refresh::OnRequest => {
-                let same_frame = self.cache.first().is_some_and(|key| key.packets[0].timestamp == frame.packets[0].timestamp);
+                let time = |frame: &FramePackets| frame.packets.first().map(|packet| packet.timestamp);
+                let same_frame = self.cache.first().is_some_and(|key| time(key) == time(frame));
                 if !same_frame {
                     return;
                 }
@@ -202,8 +238,8 @@ impl State {
         if !self.cache_complete {
             return;
         }
-        if self.cache_bytes + bytes > Layer::CACHE_BYTES {
-            self.cache.clear();
+        if self.cache_bytes + bytes > Layer::CACHE_BYTES || self.cache.len() == Layer::CACHE_FRAMES {
+            self.cache = Vec::new();
             self.cache_complete = false;
             return;
         }

@@ -1,1 +1,132 @@
-//! Router, API handlers, error body, page (skeleton).
+//! HTTP: the router, API handlers, WHIP and WHEP, the error body, the page's files and the server loop.
+//!
+//! It asks the hub and turns what it says into HTTP; it decides nothing about rooms. Every request passes [`edge`] once, which
+//! gives it a request id, checks host, origin and rate, and writes the error body; every handler asks [`access::Caller`] for the
+//! right it needs, and nothing else checks rights.
+//!
+//! ```text
+//! TCP/TLS ─► serve ─► edge ─┬─► ingest ─► resource task ─► hub session      /whip /whep
+//!                           ├─► api, events ─► hub, Inventory               /api/v1
+//!                           ├─► health, tribe                               /healthz /readyz /metrics /memstats /state
+//!                           ├─► ui                                          /
+//!                           └─► the caller's own routes (websockets)
+//! ```
+
+pub mod access;
+pub mod api;
+pub mod config;
+mod edge;
+mod error;
+mod events;
+mod health;
+mod hub_door;
+mod ingest;
+mod inventory;
+#[cfg(feature = "openapi")]
+pub mod openapi;
+mod origin;
+mod resource;
+mod serve;
+mod tribe;
+mod ui;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use access::{AccessCheck, AccessDenied, Caller, SignError, TokenOrder, TokenSigner};
+pub use config::{HttpConfig, Limits};
+pub use error::ApiError;
+pub use health::{Readiness, ReadinessItem};
+pub use hub_door::HubDoor;
+pub use inventory::{Inventory, PlanOutcome, PlanRow};
+pub use origin::Origins;
+pub use serve::serve;
+
+use crate::ops::metrics::Metrics;
+use crate::signalling::whip::IceServer;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+/// What the router is built from.
+pub struct Parts {
+    /// The rooms.
+    pub hub: Arc<dyn HubDoor>,
+    /// Turns a token, or its absence, into rights.
+    pub access: Arc<dyn AccessCheck>,
+    /// Signs tokens; `None` when no secret is configured, and `POST /api/v1/tokens` answers 409 then.
+    pub signer: Option<Arc<dyn TokenSigner>>,
+    /// Sources, plans and peers as the API shows them.
+    pub inventory: Arc<dyn Inventory>,
+    /// Servers told to WHIP and WHEP clients.
+    pub ice_servers: Vec<IceServer>,
+    /// Origins and host names that browsers may come from, besides the gateway's own.
+    pub origins: Origins,
+    /// Reverse proxies that are believed when they say whom a request comes from.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Sizes, rates and counts.
+    pub limits: Limits,
+    /// Counts requests, WHIP and WHEP sessions and refusals.
+    pub figures: Arc<Metrics>,
+    /// Writes the metrics in OpenMetrics text form.
+    pub metrics: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
+    /// What the gateway still waits for.
+    pub readiness: Readiness,
+    /// Cancelled when the gateway stops: WHIP and WHEP sessions leave and event streams end.
+    pub shutdown: CancellationToken,
+    /// Tasks of WHIP and WHEP sessions; whoever stops the gateway waits for it.
+    pub tasks: TaskTracker,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    parts: Parts,
+    resources: resource::Resources,
+    streams: Arc<tokio::sync::Semaphore>,
+    events: Arc<events::EventLog>,
+}
+
+/// What every handler gets as axum state.
+pub(crate) type App = Arc<Shared>;
+
+/// The whole router. `extra` brings the routes of others (the websocket dialects); they pass the same checks at the edge, and
+/// their handlers can take a [`Caller`]. Must be called within the runtime: it starts the task that numbers events.
+pub fn router(parts: Parts, extra: Router) -> Router {
+    let gate = Arc::new(edge::Edge::new(&parts));
+    let events = events::EventLog::new();
+    parts.tasks.spawn(events.clone().run(parts.hub.reports(), parts.shutdown.clone()));
+    let shared: App = Arc::new(Shared {
+        events,
+        resources: resource::Resources::new(parts.limits.max_http_sessions),
+        streams: Arc::new(tokio::sync::Semaphore::new(parts.limits.max_event_streams)),
+        parts,
+    });
+    Router::new()
+        .merge(ingest::routes())
+        .nest("/api/v1", api::routes())
+        .merge(openapi_route())
+        .merge(health::routes())
+        .merge(tribe::routes())
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .fallback(ui::file)
+        .with_state(shared)
+        .merge(extra)
+        .layer(axum::middleware::from_fn_with_state(gate, edge::pass))
+}
+
+#[cfg(feature = "openapi")]
+fn openapi_route() -> Router<App> {
+    Router::new().route("/api/openapi.json", axum::routing::get(openapi::document))
+}
+
+#[cfg(not(feature = "openapi"))]
+fn openapi_route() -> Router<App> {
+    Router::new()
+}

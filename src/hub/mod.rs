@@ -9,7 +9,9 @@ pub use owner::{Hub, HubParts};
 
 use tokio::sync::{broadcast, mpsc};
 
-use crate::room::{Command, MemberView, Notice, Report, Topology};
+pub use crate::room::{RoomMember, RoomView};
+
+use crate::room::{Command, Notice, Report};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
@@ -63,33 +65,9 @@ pub(crate) enum Question {
     Rooms(tokio::sync::oneshot::Sender<Vec<RoomView>>),
     Evict { room: RoomId, member: MemberId, reply: tokio::sync::oneshot::Sender<bool> },
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
-}
-
-/// A room as the API shows it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct RoomView {
-    /// Its name.
-    pub room: RoomId,
-    /// Who talks to whom.
-    pub topology: Topology,
-    /// Its limit.
-    pub max_members: usize,
-    /// All members, the unseen included.
-    pub members: Vec<RoomMember>,
-}
-
-/// A member as the API shows it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct RoomMember {
-    /// What other members see.
-    #[serde(flatten)]
-    pub view: MemberView,
-    /// Whether other members see it.
-    pub visible: bool,
-    /// Whether its connection is lost and its place kept.
-    pub lost: bool,
-    /// Its living peers.
-    pub peers: Vec<PeerId>,
+    Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
+    Configure { config: crate::room::RoomsConfig, rooms: Vec<crate::room::RoomConfig>, reply: tokio::sync::oneshot::Sender<()> },
+    Stop(tokio::sync::oneshot::Sender<()>),
 }
 
 /// Whose a peer is.

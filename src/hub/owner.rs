@@ -1,29 +1,472 @@
-//! The hub's task (skeleton).
-use super::{HubGone, HubSession, Reports, RoomView};
-use crate::vocab::{MemberId, RoomId};
+//! The hub's task: one loop that owns the rooms and everything that is known of peers and sources.
 
-/// What the hub drives.
-pub struct HubParts {}
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::sleep_until;
+use tracing::{debug, info, warn};
+
+use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub};
+use crate::forward::Layer;
+use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError, Wants};
+use crate::peer::{PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
+use crate::room::{
+    Command, Counts, Effect, EndReason, Feed, Notice, OpenPeer, PeerUpdate, Purpose, Report, Rooms, SourceUpdate, TrackView,
+};
+use crate::vocab::{Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackId};
+
+/// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
+const INBOX: usize = 1024;
+/// Notices waiting for one session. A session that is this far behind does not read any more and is ended.
+const OUTBOX: usize = 1024;
+/// Reports kept for a slow watcher; older ones are lost to it, and it is told.
+const REPORTS: usize = 1024;
+/// A member's peer must be connected within this time of its description.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often the ends of tokens are compared with the wall clock.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// What the hub drives. The two ports never block.
+pub struct HubParts {
+    /// The rooms, configured.
+    pub rooms: Rooms,
+    /// Orders to the media plane.
+    pub peers: Box<dyn Fn(PeerCommand) + Send>,
+    /// News of the media plane. Unbounded: a few events per peer, and peers are bounded.
+    pub peer_events: mpsc::UnboundedReceiver<PeerEvent>,
+    /// Orders to the sources.
+    pub media: Box<dyn Fn(MediaCommand) + Send>,
+    /// News of the sources. Unbounded: a few events per failure.
+    pub media_events: mpsc::UnboundedReceiver<MediaEvent>,
+    /// Video codecs accepted from publishers, best first.
+    pub publish_codecs: Vec<Codec>,
+    /// The sources, the rooms they are in, and what they give.
+    pub sources: Vec<SourceUpdate>,
+}
 
 /// A handle to the hub; cheap to clone.
 #[derive(Clone)]
-pub struct Hub {}
+pub struct Hub {
+    to_hub: mpsc::Sender<ToHub>,
+    reports: broadcast::Sender<Report>,
+}
 
 impl Hub {
+    /// Starts the hub's task on the current runtime. It ends after [`Hub::stop`], or when every handle is gone.
+    pub fn start(parts: HubParts) -> (Self, tokio::task::JoinHandle<()>) {
+        let (to_hub, inbox) = mpsc::channel(INBOX);
+        let (reports, _) = broadcast::channel(REPORTS);
+        let owner = Owner {
+            rooms: parts.rooms,
+            peers: parts.peers,
+            media: parts.media,
+            publish_codecs: parts.publish_codecs,
+            reports: reports.clone(),
+            sessions: HashMap::new(),
+            open: HashMap::new(),
+            layers: HashMap::new(),
+            demands: FuturesUnordered::new(),
+        };
+        let task = tokio::spawn(owner.run(inbox, parts.peer_events, parts.media_events, parts.sources));
+        (Self { to_hub, reports }, task)
+    }
+
     /// A new session.
     pub async fn open_session(&self) -> Result<HubSession, HubGone> {
-        unimplemented!("skeleton")
+        let id = SessionId::next();
+        let (outbox, notices) = mpsc::channel(OUTBOX);
+        self.to_hub.send(ToHub::Open(id, outbox)).await.map_err(|_| HubGone)?;
+        Ok(HubSession { id, to_hub: self.to_hub.clone(), notices })
     }
+
     /// What happens from now on.
     pub fn reports(&self) -> Reports {
-        unimplemented!("skeleton")
+        self.reports.subscribe()
     }
+
     /// All rooms now.
     pub async fn rooms(&self) -> Result<Vec<RoomView>, HubGone> {
-        unimplemented!("skeleton")
+        self.ask(Question::Rooms).await
     }
+
+    /// Whose the living peers are.
+    pub async fn peer_owners(&self) -> Result<Vec<PeerOwner>, HubGone> {
+        self.ask(Question::PeerOwners).await
+    }
+
+    /// How many of everything there are.
+    pub async fn counts(&self) -> Result<Counts, HubGone> {
+        self.ask(Question::Counts).await
+    }
+
     /// Ends a member's place; false when there is none.
-    pub async fn evict(&self, _room: RoomId, _member: MemberId) -> Result<bool, HubGone> {
-        unimplemented!("skeleton")
+    pub async fn evict(&self, room: RoomId, member: MemberId) -> Result<bool, HubGone> {
+        self.ask(|reply| Question::Evict { room, member, reply }).await
+    }
+
+    /// Takes over another configuration of rooms. Members stay.
+    pub async fn configure(&self, config: crate::room::RoomsConfig, rooms: Vec<crate::room::RoomConfig>) -> Result<(), HubGone> {
+        self.ask(|reply| Question::Configure { config, rooms, reply }).await
+    }
+
+    /// Ends every place and peer; returns when the orders are given.
+    pub async fn stop(&self) -> Result<(), HubGone> {
+        self.ask(Question::Stop).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, HubGone> {
+        let (reply, answer) = oneshot::channel();
+        self.to_hub.send(ToHub::Ask(question(reply))).await.map_err(|_| HubGone)?;
+        answer.await.map_err(|_| HubGone)
+    }
+}
+
+type Demanded = (Box<OpenPeer>, SourceName, Result<Vec<PlannedTrack>, SourceError>);
+
+struct Owner {
+    rooms: Rooms,
+    peers: Box<dyn Fn(PeerCommand) + Send>,
+    media: Box<dyn Fn(MediaCommand) + Send>,
+    publish_codecs: Vec<Codec>,
+    reports: broadcast::Sender<Report>,
+    sessions: HashMap<SessionId, mpsc::Sender<Notice>>,
+    /// Peers that `rooms` has and that were not closed yet.
+    open: HashMap<PeerId, OpenState>,
+    /// Published tracks.
+    layers: HashMap<TrackId, Arc<Layer>>,
+    /// Demands that the sources have not answered yet.
+    demands: FuturesUnordered<BoxFuture<'static, Demanded>>,
+}
+
+/// What a peer holds besides itself.
+#[derive(Default)]
+struct OpenState {
+    /// The source it has a demand on.
+    source: Option<SourceName>,
+    /// The tracks it publishes.
+    tracks: Vec<TrackId>,
+    /// Whether the media plane knows it.
+    at_shard: bool,
+}
+
+impl Owner {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<ToHub>,
+        mut peer_events: mpsc::UnboundedReceiver<PeerEvent>,
+        mut media_events: mpsc::UnboundedReceiver<MediaEvent>,
+        sources: Vec<SourceUpdate>,
+    ) {
+        self.rooms.set_wall_clock(Instant::now(), SystemTime::now());
+        // a clock that was set (a board without a battery gets the time from the network) moves the ends of tokens
+        let mut clock_check = tokio::time::interval(CLOCK_CHECK);
+        for source in sources {
+            self.rooms.handle_source(Instant::now(), source);
+        }
+        self.carry_out();
+        loop {
+            let timeout = self.rooms.next_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            // every branch is cancel-safe: receivers, a stream and a sleep
+            tokio::select! {
+                asked = inbox.recv() => match asked {
+                    Some(ToHub::Ask(Question::Stop(reply))) => {
+                        self.rooms.stop(Instant::now());
+                        self.carry_out();
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(asked) => self.handle(asked),
+                    None => return,
+                },
+                Some(event) = peer_events.recv() => self.handle_peer(event),
+                Some(event) = media_events.recv() => self.handle_media(event),
+                Some(demanded) = self.demands.next(), if !self.demands.is_empty() => self.handle_demanded(demanded),
+                _ = clock_check.tick() => self.rooms.set_wall_clock(Instant::now(), SystemTime::now()),
+                () = sleep_until(timeout.into()) => self.rooms.handle_timeout(Instant::now()),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn handle(&mut self, asked: ToHub) {
+        let now = Instant::now();
+        match asked {
+            ToHub::Open(session, outbox) => {
+                self.sessions.insert(session, outbox);
+                self.rooms.open_session(now, session);
+            }
+            ToHub::Command(session, req, command) => {
+                // a session that was ended may still have a request under way: it is told nothing, and nothing happens
+                if self.sessions.contains_key(&session) {
+                    self.rooms.handle(now, session, req, command);
+                }
+            }
+            ToHub::Dropped(session) => {
+                if self.sessions.remove(&session).is_some() {
+                    self.rooms.handle(now, session, RequestId(0), Command::Lost);
+                }
+            }
+            ToHub::Ask(question) => self.answer(now, question),
+        }
+    }
+
+    fn answer(&mut self, now: Instant, question: Question) {
+        // an asker that went away is no concern of the hub
+        match question {
+            Question::Rooms(reply) => {
+                let _ = reply.send(self.rooms.rooms());
+            }
+            Question::Counts(reply) => {
+                let _ = reply.send(self.rooms.count());
+            }
+            Question::PeerOwners(reply) => {
+                let owner = |peer: &PeerId| {
+                    let (room, member, _) = self.rooms.owner_of(*peer)?;
+                    Some(PeerOwner { peer: *peer, room, member })
+                };
+                let _ = reply.send(self.open.keys().filter_map(owner).collect());
+            }
+            Question::Evict { room, member, reply } => {
+                let _ = reply.send(self.rooms.evict(now, &room, member));
+            }
+            Question::Configure { config, rooms, reply } => {
+                self.rooms.configure(now, config, rooms);
+                let _ = reply.send(());
+            }
+            Question::Stop(reply) => {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn handle_peer(&mut self, event: PeerEvent) {
+        let now = Instant::now();
+        let update = match event {
+            PeerEvent::Description { peer, sdp } => PeerUpdate::Described { peer, sdp },
+            PeerEvent::Tracks { peer, tracks } => {
+                let Some(state) = self.open.get_mut(&peer) else { return };
+                for gone in state.tracks.drain(..) {
+                    self.layers.remove(&gone);
+                }
+                state.tracks = tracks.iter().map(|received| received.track).collect();
+                self.layers.extend(tracks.iter().map(|received| (received.track, Arc::clone(&received.layer))));
+                let view = |track: TrackId, layer: &Layer| TrackView {
+                    track,
+                    kind: layer.format().codec.kind(),
+                    format: layer.format().clone(),
+                };
+                PeerUpdate::Tracks { peer, tracks: tracks.iter().map(|received| view(received.track, &received.layer)).collect() }
+            }
+            PeerEvent::Rejected { peer, reason } => {
+                debug!(%peer, %reason, "later description refused");
+                PeerUpdate::Rejected { peer, reason }
+            }
+            PeerEvent::Up { peer } => PeerUpdate::Up { peer },
+            PeerEvent::Flowing { peer, kind } => PeerUpdate::Flowing { peer, kind },
+            PeerEvent::Down { peer, reason } => {
+                let described = self.open.get(&peer).is_some_and(|state| state.at_shard);
+                self.forget(peer);
+                if !described {
+                    return;
+                }
+                match reason {
+                    // never came to be: the asker is told as an answer to its request
+                    EndReason::BadDescription | EndReason::NoCommonCodec | EndReason::Internal => {
+                        self.rooms.refuse_peer(now, peer, reason);
+                        return;
+                    }
+                    _ => PeerUpdate::Down { peer, reason },
+                }
+            }
+        };
+        self.rooms.handle_peer(now, update);
+    }
+
+    fn handle_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Failed { source, error } => warn!(%source, %error, "source failed; trying again"),
+            MediaEvent::Recovered { source } => info!(%source, "source runs again"),
+        }
+    }
+
+    fn handle_demanded(&mut self, (asked, source, outcome): Demanded) {
+        if !self.open.contains_key(&asked.peer) {
+            // closed while the source was being opened; the demand was released then
+            return;
+        }
+        match outcome {
+            Ok(tracks) => {
+                for track in &tracks {
+                    let choice = &track.choice;
+                    debug!(peer = %asked.peer, %source, codec = %choice.codec, path = ?choice.path, reason = choice.reason, "planned");
+                }
+                let label = asked.owner_label();
+                let send =
+                    tracks.into_iter().map(|track| SendTrack { layer: track.layer, stream_label: label.clone() }).collect();
+                self.open_at_shard(*asked, send, None);
+            }
+            Err(error) => {
+                warn!(%source, peer = %asked.peer, room = %asked.room, %error, "source cannot be played");
+                let reason = match error {
+                    SourceError::Refused(_) => EndReason::NoCommonCodec,
+                    _ => EndReason::SourceFailed,
+                };
+                self.refuse(asked.peer, reason);
+            }
+        }
+    }
+
+    /// Carries out every effect the rooms have decided on.
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.rooms.poll_effect() {
+            match effect {
+                Effect::Notify(session, notice) => self.tell(session, notice),
+                Effect::EndSession(session, reason) => {
+                    debug!(%session, %reason, "session ended");
+                    self.sessions.remove(&session);
+                }
+                Effect::OpenPeer(asked) => self.open_peer(asked),
+                Effect::DescribePeer { peer, sdp } => (self.peers)(PeerCommand::Describe { peer, sdp }),
+                Effect::AddCandidate { peer, candidate } => (self.peers)(PeerCommand::AddCandidate { peer, candidate }),
+                Effect::ClosePeer { peer, reason } => {
+                    debug!(%peer, %reason, "peer closed");
+                    self.forget(peer);
+                    (self.peers)(PeerCommand::Close { peer });
+                }
+                Effect::Report(report) => {
+                    log_report(&report);
+                    // nobody watching is fine
+                    let _ = self.reports.send(report);
+                }
+            }
+        }
+    }
+
+    fn open_peer(&mut self, asked: Box<OpenPeer>) {
+        self.open.insert(asked.peer, OpenState::default());
+        let summary = match asked.offer.as_ref().map(|offer| negotiate::summarise(&offer.text)).transpose() {
+            Ok(summary) => summary,
+            Err(error) => {
+                info!(peer = %asked.peer, room = %asked.room, dialect = asked.dialect.as_str(), %error, "offer refused");
+                self.refuse(asked.peer, EndReason::BadDescription);
+                return;
+            }
+        };
+        match &asked.purpose {
+            Purpose::Ingest { .. } => {
+                let receive = Receive { video: self.publish_codecs.clone(), audio: true };
+                self.open_at_shard(*asked, Vec::new(), Some(receive));
+            }
+            Purpose::Play { feed: Feed::Published(tracks), .. } => {
+                let label = asked.owner_label();
+                let track = |id| Some(SendTrack { layer: Arc::clone(self.layers.get(id)?), stream_label: label.clone() });
+                let send = tracks.iter().filter_map(track).collect();
+                self.open_at_shard(*asked, send, None);
+            }
+            Purpose::Play { feed: Feed::Source(source), .. } => {
+                let source = source.clone();
+                let wants = wants_of(summary.as_ref());
+                let (reply, answer) = oneshot::channel();
+                if let Some(state) = self.open.get_mut(&asked.peer) {
+                    state.source = Some(source.clone());
+                }
+                (self.media)(MediaCommand::Demand { source: source.clone(), viewer: asked.peer, wants, reply });
+                self.demands.push(Box::pin(async move {
+                    let outcome = answer.await.unwrap_or_else(|_| Err(SourceError::Failed("the sources are stopping".into())));
+                    (asked, source, outcome)
+                }));
+            }
+        }
+    }
+
+    fn open_at_shard(&mut self, asked: OpenPeer, send: Vec<SendTrack>, receive: Option<Receive>) {
+        if let Some(state) = self.open.get_mut(&asked.peer) {
+            state.at_shard = true;
+        }
+        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, connect_limit: CONNECT_LIMIT };
+        (self.peers)(PeerCommand::Open(Box::new(spec)));
+    }
+
+    fn refuse(&mut self, peer: PeerId, reason: EndReason) {
+        self.forget(peer);
+        self.rooms.refuse_peer(Instant::now(), peer, reason);
+    }
+
+    /// Lets go of everything a peer held.
+    fn forget(&mut self, peer: PeerId) {
+        let Some(state) = self.open.remove(&peer) else { return };
+        for track in state.tracks {
+            self.layers.remove(&track);
+        }
+        if let Some(source) = state.source {
+            (self.media)(MediaCommand::Release { source, viewer: peer });
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, notice: Notice) {
+        let Some(outbox) = self.sessions.get(&session) else { return };
+        match outbox.try_send(notice) {
+            Ok(()) => {}
+            // its driver is gone; `Dropped` is on its way
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                warn!(%session, queue = OUTBOX, "session does not read; ended");
+                self.sessions.remove(&session);
+                self.rooms.handle(Instant::now(), session, RequestId(0), Command::Leave);
+            }
+        }
+    }
+}
+
+impl OpenPeer {
+    /// The `msid` of what is played: tracks of one stream share it.
+    fn owner_label(&self) -> String {
+        match &self.purpose {
+            Purpose::Play { owner, .. } => owner.to_string(),
+            Purpose::Ingest { .. } => self.member.to_string(),
+        }
+    }
+}
+
+/// What a viewer can take: the codecs of the sections it receives on. Without an offer Portico proposes what everyone plays.
+fn wants_of(offer: Option<&negotiate::OfferSummary>) -> Wants {
+    let Some(offer) = offer else {
+        return Wants { video: vec![Codec::H264, Codec::VP8], audio: vec![Codec::Opus] };
+    };
+    let codecs = |kind: MediaKind| {
+        let mut found = Vec::new();
+        for format in offer.sections.iter().filter(|s| s.kind == kind && s.receives).flat_map(|s| &s.formats) {
+            if !found.contains(&format.codec) {
+                found.push(format.codec);
+            }
+        }
+        found
+    };
+    Wants { video: codecs(MediaKind::Video), audio: codecs(MediaKind::Audio) }
+}
+
+fn log_report(report: &Report) {
+    match report {
+        Report::RoomOpened { room } => info!(%room, "room opened"),
+        Report::RoomClosed { room } => info!(%room, "room closed"),
+        Report::MemberJoined { room, member, dialect, size, .. } => {
+            info!(%room, %member, dialect = dialect.as_str(), size, "member joined")
+        }
+        Report::MemberLost { room, member } => info!(%room, %member, "member lost; its place is kept"),
+        Report::MemberResumed { room, member } => info!(%room, %member, "member resumed"),
+        Report::MemberLeft { room, member, dialect, size, reason, .. } => {
+            info!(%room, %member, dialect = dialect.as_str(), size, %reason, "member left");
+        }
+        Report::StreamUp { room, member, stream } => info!(%room, %member, %stream, "stream up"),
+        Report::StreamDown { room, member, stream } => info!(%room, %member, %stream, "stream down"),
+        Report::PeerUp { room, member, peer } => info!(%room, %member, %peer, "peer up"),
+        Report::Remark { room, member, remark } => info!(%room, %member, ?remark, "member remarks"),
+        Report::PeerDown { room, member, peer, reason } => info!(%room, %member, %peer, %reason, "peer down"),
     }
 }

@@ -7,17 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocab::{Bitrate, SourceName};
 
+mod table;
+mod url;
+
+pub use url::{RtspUrl, RtspUrlError};
+
 /// Habits of all sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourcesConfig {
     /// A source whose last viewer left is closed after this time. Default 5 s.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub linger: Duration,
     /// A source that gives no frame within this time of being opened counts as failed. Default 10 s.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub open_limit: Duration,
     /// Folder with board files that override the built-in ones. Default `/etc/portico/boards`.
     pub board_dir: PathBuf,
@@ -38,7 +43,9 @@ impl Default for SourcesConfig {
 }
 
 /// One source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+///
+/// Read through a flat table that knows every key of every type, so that a misspelt key, or one of another type, is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct SourceConfig {
     /// Its name, unique. 1 to 64 characters.
     pub name: SourceName,
@@ -47,13 +54,14 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// Bit rate of its encoder in bit/s, where one is needed. 100000 to 50000000, default 2000000.
     #[serde(default = "default_bitrate")]
+    #[schemars(extend("minimum" = 100_000, "maximum" = 50_000_000))]
     pub bitrate: Bitrate,
     /// An ALSA device to take sound from (see `portico devices`). Default: none for cameras; files and RTSP bring their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_device: Option<String>,
 }
 
-fn default_bitrate() -> Bitrate {
+pub(crate) fn default_bitrate() -> Bitrate {
     Bitrate::from_bps(2_000_000)
 }
 
@@ -78,10 +86,13 @@ pub enum SourceKind {
 #[serde(default)]
 pub struct PictureConfig {
     /// Pixels. 16 to 7680, default 1280.
+    #[schemars(range(min = 16, max = 7680))]
     pub width: u32,
     /// Pixels. 16 to 4320, default 720.
+    #[schemars(range(min = 16, max = 4320))]
     pub height: u32,
     /// Frames per second. 1 to 240, default 30.
+    #[schemars(range(min = 1, max = 240))]
     pub framerate: u32,
 }
 
@@ -130,7 +141,8 @@ pub struct TestConfig {
     pub picture: PictureConfig,
     /// `videotestsrc` pattern by nick. Default `smpte`.
     pub pattern: String,
-    /// Tone in Hz. 0 for silence, default 440.
+    /// Tone in Hz. 0 to 20000, 0 for silence, default 440.
+    #[schemars(range(max = 20_000))]
     pub tone: u32,
 }
 
@@ -151,13 +163,13 @@ pub struct FileConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RtspConfig {
     /// `rtsp://…` or `rtsps://…`; user and password may be part of it.
-    pub url: String,
+    pub url: RtspUrl,
     /// `tcp` or `udp`. Default `tcp`.
     #[serde(default)]
     pub transport: RtspTransport,
     /// Jitter buffer. Default 100 ms.
     #[serde(default = "default_latency", with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub latency: Duration,
 }
 

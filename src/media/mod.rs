@@ -8,21 +8,25 @@ pub mod board;
 pub mod config;
 mod demand;
 pub mod device;
-mod element;
+pub mod element;
+mod h264;
 mod pipeline;
 pub mod plan;
+mod slot;
 mod sources;
 mod tap;
+#[cfg(test)]
+mod tests;
 
-pub use config::{MediaSourceConfig, SourceConfig, SourceKind, SourcesConfig};
-pub use sources::{Media, MediaError};
+pub use config::{MediaSourceConfig, RtspUrl, SourceConfig, SourceKind, SourcesConfig};
+pub use sources::{Media, MediaError, look};
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::forward::Layer;
-use crate::vocab::{Codec, MediaKind, PeerId, SourceName};
+use crate::vocab::{Bitrate, Codec, MediaKind, PeerId, SourceName};
 
 /// An order to the sources' owner.
 pub enum MediaCommand {
@@ -43,6 +47,13 @@ pub enum MediaCommand {
         source: SourceName,
         /// The viewer.
         viewer: PeerId,
+    },
+    /// Sets the bit rate of the source's video encoders while they run, and of those started later.
+    Bitrate {
+        /// The source.
+        source: SourceName,
+        /// The rate, kept within what each encoder can do.
+        bitrate: Bitrate,
     },
     /// Figures of all sources.
     Figures {
@@ -134,7 +145,7 @@ pub struct SourceFigures {
     pub state: &'static str,
     /// Viewers now.
     pub viewers: usize,
-    /// Encoders running for it now.
+    /// Video encoders running for it now.
     pub encoders: usize,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,

@@ -1,6 +1,24 @@
-//! The owner of all sources (skeleton).
-use super::{MediaCommand, MediaEvent, MediaSourceConfig};
-use tokio::sync::mpsc;
+//! The owner of all sources: one thread that carries out orders, and what [`super::demand`] decides.
+//!
+//! It never waits for a device: each pipeline has a thread of its own (see [`super::pipeline`]) and reports back here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, warn};
+
+use super::board::{Board, BoardError};
+use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
+use super::plan::SourceOffer;
+use super::slot::Slot;
+use super::tap::LastFrame;
+use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError};
+
+/// Longest time `stop` waits for devices to close.
+const STOP_LIMIT: Duration = Duration::from_millis(900);
 
 /// Why the media subsystem cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -8,22 +26,187 @@ pub enum MediaError {
     /// GStreamer did not initialise.
     #[error("GStreamer cannot start")]
     Init(#[source] gstreamer::glib::Error),
+    /// A board file is broken, or there is none of the configured name.
+    #[error("the board file cannot be used")]
+    Board(#[source] BoardError),
+    /// No thread can be started.
+    #[error("no thread for the sources")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What reaches the owner.
+pub(super) enum ToOwner {
+    Command(MediaCommand),
+    /// News of the run `run` of the source at `slot`.
+    News {
+        slot: usize,
+        run: u64,
+        news: News,
+    },
+    Stop,
 }
 
 /// The running sources.
-pub struct Media {}
+pub struct Media {
+    orders: mpsc::Sender<ToOwner>,
+    /// Taken by [`Self::stop`].
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Media {
-    /// Initialises GStreamer and starts the owner thread.
-    pub fn start(_config: MediaSourceConfig, _events: mpsc::UnboundedSender<MediaEvent>) -> Result<Self, MediaError> {
-        unimplemented!("skeleton")
+    /// Initialises GStreamer, recognises the board and starts the owner thread. No source is opened yet.
+    pub fn start(config: MediaSourceConfig, events: UnboundedSender<MediaEvent>) -> Result<Self, MediaError> {
+        gstreamer::init().map_err(MediaError::Init)?;
+        let habits = &config.habits;
+        let board = Board::recognise(&habits.board_dir, habits.board.as_deref(), Path::new("/")).map_err(MediaError::Board)?;
+        Self::start_on(board, config, events)
     }
+
+    /// As [`Media::start`], on a given board. GStreamer must be initialised.
+    pub(super) fn start_on(
+        board: Board,
+        config: MediaSourceConfig,
+        events: UnboundedSender<MediaEvent>,
+    ) -> Result<Self, MediaError> {
+        // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
+        let (orders, inbox) = mpsc::channel();
+        let shared = Arc::new(Shared { board: Arc::new(board), presences: Arc::default(), orders: orders.clone(), events });
+        let mut slots: Vec<Slot> = Vec::new();
+        for source in config.sources {
+            if slots.iter().any(|slot| slot.name() == &source.name) {
+                error!(source = %source.name, "two sources have the same name, the later one is left out");
+                continue;
+            }
+            slots.push(Slot::new(slots.len(), source, &config.habits, Arc::clone(&shared)));
+        }
+        let thread = std::thread::Builder::new()
+            .name("sources".into())
+            .spawn(move || Owner { slots, inbox }.run())
+            .map_err(MediaError::Thread)?;
+        Ok(Self { orders, thread: Mutex::new(Some(thread)) })
+    }
+
     /// Hands over an order. Never blocks.
-    pub fn send(&self, _command: MediaCommand) {
-        unimplemented!("skeleton")
+    pub fn send(&self, command: MediaCommand) {
+        // after `stop` the order's reply channel is dropped, which its owner sees
+        let _ = self.orders.send(ToOwner::Command(command));
     }
-    /// Closes every pipeline and joins the thread; takes at most 1 s.
-    pub fn stop(self) {
-        unimplemented!("skeleton")
+
+    /// Closes every pipeline and joins the thread; takes at most 1 s. A device that does not close by then is left to the exit.
+    /// Doing it again does nothing.
+    pub fn stop(&self) {
+        let _ = self.orders.send(ToOwner::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            error!("the sources' thread ended by a panic");
+        }
     }
+}
+
+/// What all sources share.
+pub(super) struct Shared {
+    pub board: Arc<Board>,
+    pub presences: Arc<PresenceCache>,
+    pub orders: mpsc::Sender<ToOwner>,
+    pub events: UnboundedSender<MediaEvent>,
+}
+
+struct Owner {
+    slots: Vec<Slot>,
+    inbox: mpsc::Receiver<ToOwner>,
+}
+
+impl Owner {
+    fn run(mut self) {
+        loop {
+            let next = self.slots.iter().filter_map(Slot::next_timeout).min();
+            let message = match next {
+                Some(next) => self.inbox.recv_timeout(next.saturating_duration_since(Instant::now())),
+                None => self.inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            };
+            let now = Instant::now();
+            match message {
+                Ok(ToOwner::Command(command)) => self.command(now, command),
+                Ok(ToOwner::News { slot, run, news }) => {
+                    if let Some(slot) = self.slots.get_mut(slot) {
+                        slot.handle_news(now, run, news);
+                    }
+                }
+                Ok(ToOwner::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            for slot in &mut self.slots {
+                if slot.next_timeout().is_some_and(|due| due <= now) {
+                    slot.handle_timeout(now);
+                }
+            }
+        }
+        self.close();
+    }
+
+    fn command(&mut self, now: Instant, command: MediaCommand) {
+        match command {
+            MediaCommand::Demand { source, viewer, wants, reply } => {
+                match self.slots.iter_mut().find(|slot| *slot.name() == source) {
+                    Some(slot) => slot.demand(now, viewer, wants, reply),
+                    // nobody listening is nobody to tell
+                    None => drop(reply.send(Err(SourceError::Unknown(source)))),
+                }
+            }
+            MediaCommand::Release { source, viewer } => {
+                if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.name() == source) {
+                    slot.release(now, viewer);
+                }
+            }
+            MediaCommand::Bitrate { source, bitrate } => {
+                if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.name() == source) {
+                    slot.set_bitrate(bitrate);
+                }
+            }
+            MediaCommand::Figures { reply } => drop(reply.send(self.slots.iter().map(Slot::figures).collect())),
+        }
+    }
+
+    fn close(self) {
+        let threads: Vec<_> = self.slots.into_iter().flat_map(Slot::stop).collect();
+        let limit = Instant::now() + STOP_LIMIT;
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            if Instant::now() >= limit {
+                warn!("a source did not close in time");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Opens a source for as long as it takes to know its streams: what `portico plan` plans with. Blocks for at most `limit`.
+/// GStreamer must be initialised.
+pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<SourceOffer, SourceError> {
+    let (tell, told) = mpsc::channel();
+    let now = Instant::now();
+    let news = move |news| {
+        // the listener has what it wanted
+        let _ = tell.send(news);
+    };
+    let start = Start {
+        source,
+        board: Arc::new(board.clone()),
+        presences: Arc::default(),
+        epoch: now,
+        marks: Marks { last_frame: Arc::new(LastFrame::new(now)), news: Arc::new(news) },
+        holds: Arc::default(),
+        device: Arc::default(),
+    };
+    let pipeline = Pipeline::start(start).map_err(|error| SourceError::Failed(error.to_string()))?;
+    let outcome = loop {
+        match told.recv_timeout((now + limit).saturating_duration_since(Instant::now())) {
+            Ok(News::Opened(offer)) => break Ok(offer),
+            Ok(News::Failed { error, .. }) => break Err(error),
+            Ok(_) => {}
+            Err(_) => break Err(SourceError::Silent(limit)),
+        }
+    };
+    pipeline.order(Order::Stop);
+    outcome
 }

@@ -17,7 +17,8 @@ pub struct MediaConfig {
     pub ice_addresses: Vec<IpAddr>,
     /// STUN and TURN servers told to clients (WHIP and WHEP `Link`, page), as in `stun:host:3478`. Default none.
     pub ice_servers: Vec<String>,
-    /// Media threads. 0 lets Portico choose; default 1.
+    /// Media threads. 0 to 64, 0 lets Portico choose; default 1.
+    #[schemars(range(max = 64))]
     pub shards: usize,
     /// Video codecs accepted from publishers, best first. Default H264, VP8, VP9, AV1.
     pub publish_codecs: Vec<Codec>,

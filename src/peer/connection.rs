@@ -439,7 +439,7 @@ impl Connection {
             }
         }
         for packet in &frame.packets {
-            let numbers = sending.rewriter.rewrite(packet.sequence, packet.timestamp);
+            let Some(numbers) = sending.rewriter.rewrite(packet.sequence, packet.timestamp) else { continue };
             let header = rtc::rtp::Header {
                 version: 2,
                 marker: packet.marker,
@@ -469,7 +469,7 @@ impl Connection {
         if layer.refresh() == Refresh::OnRequest {
             // the cached picture is older than what comes next
             if !cached.is_empty() {
-                self.sendings[index].rewriter.skip_to_key();
+                self.sendings[index].rewriter.cache_sent();
             }
             layer.request_keyframe(now);
         }

@@ -12,7 +12,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -66,9 +66,8 @@ pub enum ShardsError {
 pub struct Shards {
     mailbox: Mailbox,
     addresses: Vec<SocketAddr>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    /// Behind a lock only so that the handle can be shared between tasks.
-    stopped: Mutex<std_mpsc::Receiver<()>>,
+    /// The thread and its last word; taken by [`Self::stop`].
+    thread: std::sync::Mutex<Option<(std::thread::JoinHandle<()>, std_mpsc::Receiver<()>)>>,
 }
 
 impl Shards {
@@ -108,7 +107,7 @@ impl Shards {
             let _ = done.send(());
         };
         let thread = std::thread::Builder::new().name("media-0".into()).spawn(run).map_err(ShardsError::Thread)?;
-        Ok(Self { mailbox, addresses, thread: Some(thread), stopped: Mutex::new(stopped) })
+        Ok(Self { mailbox, addresses, thread: std::sync::Mutex::new(Some((thread, stopped))) })
     }
 
     /// The addresses offered as candidates, with the port really bound.
@@ -129,13 +128,13 @@ impl Shards {
     }
 
     /// Closes every peer (DTLS close_notify sent) and joins the threads; takes at most 500 ms.
-    pub fn stop(mut self) {
+    /// Doing it again does nothing.
+    pub fn stop(&self) {
         self.mailbox.send(Order::Stop);
-        let stopped = self.stopped.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(Self::STOP_LIMIT);
-        if let Some(thread) = self.thread.take()
-            && stopped != Err(std_mpsc::RecvTimeoutError::Timeout)
-            && thread.join().is_err()
-        {
+        let taken = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some((thread, stopped)) = taken else { return };
+        let stopped = stopped.recv_timeout(Self::STOP_LIMIT);
+        if stopped != Err(std_mpsc::RecvTimeoutError::Timeout) && thread.join().is_err() {
             tracing::error!("media thread panicked");
         }
     }

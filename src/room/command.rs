@@ -5,18 +5,21 @@ use std::net::IpAddr;
 use serde_json::value::RawValue;
 
 use super::effect::EndReason;
-use crate::vocab::{Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId};
+use crate::vocab::{
+    Bitrate, Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
+};
 
 /// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Become a member of a room, which comes into being if config allows it. Answered by `Notice::Welcome`.
     Join(Box<Joining>),
-    /// Leave the room, gracefully. Ends the place at once; not answered.
+    /// Say goodbye. Ends the place, if there is one, and the session at once; not answered.
     Leave,
-    /// The connection went away without a goodbye. The place is kept for the member's grace, then left. Not answered.
+    /// The connection went away without a goodbye. Ends the session. The place is kept for the grace, then left; of WHIP and
+    /// WHEP it is left at once. Not answered.
     Lost,
-    /// Take over the place of a lost (or still connected) member. Answered by `Notice::Resumed`, then the notices it missed.
+    /// Take over the place of a lost (or still connected) tribe or page member. Answered by `Notice::Resumed`, then the notices it missed.
     Resume {
         /// The member whose place is taken over; knowing the id is the proof.
         key: MemberId,
@@ -72,6 +75,29 @@ pub enum Command {
     Show {
         /// The changed facts; `None` fields stay.
         facts: Facts,
+    },
+    /// Say something about the own end that only those who watch from outside hear of (`Report::Remark`). Not answered.
+    Remark {
+        /// What.
+        remark: Remark,
+    },
+}
+
+/// What a client says about its own end, for the broker and the logs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Remark {
+    /// Its own camera picture stands still.
+    Froze,
+    /// How busy its processor is.
+    Cpu {
+        /// In percent, as the client says it.
+        percent: i64,
+    },
+    /// Its network changed.
+    Network {
+        /// `wifi`, `mobile` or any text.
+        network: String,
     },
 }
 
@@ -162,6 +188,26 @@ pub struct Facts {
     /// Camera muted by the member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_muted: Option<bool>,
+    /// What the member's program says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<ClientFacts>>,
+}
+
+/// A member's program: for the API and the broker, not shown to other members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ClientFacts {
+    /// The device's name; may be empty.
+    pub device: String,
+    /// The operating system's or browser's version; may be empty.
+    pub version: String,
+    /// The program's version; may be empty.
+    pub app_version: String,
+    /// Most video it wants to be sent, per stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_cap: Option<Bitrate>,
+    /// Most audio it wants to be sent, per stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_cap: Option<Bitrate>,
 }
 
 impl Facts {
@@ -179,6 +225,7 @@ impl Facts {
         put(&mut self.network, newer.network);
         put(&mut self.audio_muted, newer.audio_muted);
         put(&mut self.video_muted, newer.video_muted);
+        put(&mut self.client, newer.client);
     }
 }
 
@@ -214,6 +261,13 @@ pub enum PeerUpdate {
         /// Complete, with candidates.
         sdp: Sdp,
     },
+    /// A later description could not be used; the connection goes on as it was. Its request is refused.
+    Rejected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
     /// A publishing peer's tracks were negotiated (again).
     Tracks {
         /// The peer.
@@ -233,7 +287,8 @@ pub enum PeerUpdate {
         /// Audio or video.
         kind: MediaKind,
     },
-    /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first.
+    /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first. Before the first
+    /// `Described` it refuses the request that opened the peer.
     Down {
         /// The peer.
         peer: PeerId,
@@ -249,7 +304,7 @@ pub enum SourceUpdate {
     Present {
         /// The source.
         source: SourceName,
-        /// The rooms it is in.
+        /// All rooms it is in; it leaves those it was in before that are not named.
         rooms: Vec<RoomId>,
         /// What it is expected to give: (audio, video).
         kinds: Vec<MediaKind>,

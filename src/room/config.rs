@@ -33,17 +33,22 @@ impl Topology {
 pub struct RoomsConfig {
     /// Whether a room that is not listed comes into being with its first member. Default true.
     pub ad_hoc: bool,
-    /// Most rooms at a time, listed ones included. Default 64.
+    /// Most rooms at a time, listed ones included. 1 to 10000, default 64.
+    #[schemars(range(min = 1, max = 10_000))]
     pub max_rooms: usize,
-    /// Most members of a room, unless the room says otherwise. Default 256; tribe clients count to 8 among themselves as well.
+    /// Most members of a room, unless the room says otherwise. 1 to 100000, default 256; tribe clients count to 8 among themselves
+    /// as well.
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_members: usize,
-    /// Most streams a member may publish. Default 8.
+    /// Most streams a member may publish. 1 to 64, default 8.
+    #[schemars(range(min = 1, max = 64))]
     pub max_streams_per_member: usize,
-    /// Most peer connections a member may have. Default 64.
+    /// Most peer connections a member may have. 1 to 1024, default 64.
+    #[schemars(range(min = 1, max = 1024))]
     pub max_peers_per_member: usize,
     /// How long a member whose connection was lost keeps its place. Default 30 s; 0 removes it at once.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "crate::vocab::DurationText")]
     pub rejoin_grace: Duration,
 }
 
@@ -69,8 +74,9 @@ pub struct RoomConfig {
     /// Who talks to whom: `sfu` or `mesh`. Default `sfu`.
     #[serde(default)]
     pub topology: Topology,
-    /// Most members. Default: `max_members` of `[rooms]`.
+    /// Most members. 1 to 100000, default: `max_members` of `[rooms]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_members: Option<usize>,
     /// The sources that are in the room, by name. Default none.
     #[serde(default)]

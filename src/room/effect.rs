@@ -1,6 +1,8 @@
 //! What must happen because of what was decided.
 
-use super::command::{DialectName, StreamChoice};
+use std::net::IpAddr;
+
+use super::command::{DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
 use crate::vocab::{Candidate, MemberId, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId};
 
@@ -134,14 +136,61 @@ pub enum EndReason {
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[allow(missing_docs)] // the variants say it; the fields are the subjects of the event
 pub enum Report {
-    RoomOpened { room: RoomId },
-    RoomClosed { room: RoomId },
-    MemberJoined { room: RoomId, member: MemberId, dialect: DialectName, user_id: String, size: usize },
-    MemberLost { room: RoomId, member: MemberId },
-    MemberResumed { room: RoomId, member: MemberId },
-    MemberLeft { room: RoomId, member: MemberId, dialect: DialectName, user_id: String, size: usize, reason: EndReason },
-    StreamUp { room: RoomId, member: MemberId, stream: StreamName },
-    StreamDown { room: RoomId, member: MemberId, stream: StreamName },
-    PeerUp { room: RoomId, member: MemberId, peer: PeerId },
-    PeerDown { room: RoomId, member: MemberId, peer: PeerId, reason: EndReason },
+    RoomOpened {
+        room: RoomId,
+    },
+    RoomClosed {
+        room: RoomId,
+    },
+    MemberJoined {
+        room: RoomId,
+        member: MemberId,
+        dialect: DialectName,
+        user_id: String,
+        size: usize,
+        remote: Option<IpAddr>,
+        facts: Facts,
+    },
+    MemberLost {
+        room: RoomId,
+        member: MemberId,
+    },
+    MemberResumed {
+        room: RoomId,
+        member: MemberId,
+    },
+    MemberLeft {
+        room: RoomId,
+        member: MemberId,
+        dialect: DialectName,
+        user_id: String,
+        size: usize,
+        reason: EndReason,
+    },
+    StreamUp {
+        room: RoomId,
+        member: MemberId,
+        stream: StreamName,
+    },
+    StreamDown {
+        room: RoomId,
+        member: MemberId,
+        stream: StreamName,
+    },
+    PeerUp {
+        room: RoomId,
+        member: MemberId,
+        peer: PeerId,
+    },
+    PeerDown {
+        room: RoomId,
+        member: MemberId,
+        peer: PeerId,
+        reason: EndReason,
+    },
+    Remark {
+        room: RoomId,
+        member: MemberId,
+        remark: Remark,
+    },
 }

@@ -1,15 +1,39 @@
 //! Rooms, members, streams and subscriptions: a pure state machine.
 //!
 //! It decides who is where, who may do what and what must happen; it never does it. It knows no socket, no clock, no
-//! codec implementation. After every `handle*` call, drain [`Rooms::poll_effect`] to `None`, then ask
-//! [`Rooms::next_timeout`] again.
+//! codec implementation. After every `handle*` call (and the other `&mut self` calls), drain [`Rooms::poll_effect`] to
+//! `None`, then ask [`Rooms::next_timeout`] again.
+//!
+//! | file | what |
+//! |---|---|
+//! | `command` `effect` `notice` `config` `view` | the words in and out |
+//! | `rooms` | the state, the entry points, who is told what |
+//! | `place` | join, lose, resume, leave: the life of a place |
+//! | `peers` | publish, play and the life of a peer and its stream |
+//! | `sources` | this gateway's own sources as members |
+//! | `member` `missed` | what is kept of a member; what is kept for a lost one |
 
 pub mod command;
 pub mod config;
 pub mod effect;
+#[cfg(test)]
+mod invariants;
+mod member;
+mod missed;
 pub mod notice;
+mod peers;
+mod place;
+mod rooms;
+mod sources;
+#[cfg(test)]
+mod tests;
+pub mod view;
 
-pub use command::{Body, Command, DialectName, Facts, Joining, PeerUpdate, SourceUpdate, StreamChoice, TrackView};
+pub use command::{
+    Body, ClientFacts, Command, DialectName, Facts, Joining, PeerUpdate, Remark, SourceUpdate, StreamChoice, TrackView,
+};
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
+pub use rooms::Rooms;
+pub use view::{Counts, RoomMember, RoomView};

@@ -163,7 +163,7 @@ pub struct MemberView {
 pub struct StreamView {
     /// Its name within the member.
     pub name: StreamName,
-    /// Its tracks. A source's are filled in by kind before it runs; their format is then decided per viewer.
+    /// Its tracks. Empty for a source: their format is decided per viewer.
     pub tracks: Vec<TrackView>,
     /// The kinds it gives.
     pub kinds: Vec<MediaKind>,

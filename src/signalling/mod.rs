@@ -4,14 +4,15 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod page;
+mod sdp;
 pub mod session;
 pub mod transport;
 pub mod tribe;
 pub mod whip;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::room::{Command, Notice};
+use crate::room::{Command, EndReason, Notice};
 use crate::vocab::{RequestId, SessionId};
 
 /// One message of a connection.
@@ -37,6 +38,45 @@ pub enum Output {
         /// For people; at most 123 bytes.
         reason: &'static str,
     },
+}
+
+/// How a connection whose place ended is closed: RFC 6455 §7.4 code, and a reason for people.
+pub(crate) fn close_of(reason: EndReason) -> (u16, &'static str) {
+    match reason {
+        EndReason::Left => (1000, "left"),
+        EndReason::Replaced => (1000, "another connection took the place"),
+        EndReason::Stopping => (1001, "the gateway is stopping"),
+        EndReason::Expired => (1008, "the token has expired"),
+        EndReason::Evicted => (1008, "ended by an operator"),
+        EndReason::Lost => (1008, "the connection was lost"),
+        _ => (1011, "the gateway could not serve this"),
+    }
+}
+
+/// The output that closes so.
+pub(crate) fn farewell(reason: EndReason) -> Output {
+    let (code, reason) = close_of(reason);
+    Output::Close { code, reason }
+}
+
+/// Turns the monotonic time that dialects get into calendar time, which tokens are checked against. Pure: read once, where
+/// the connection is opened. A step of the calendar (NTP) during the connection is not seen; tokens are checked at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    at: Instant,
+    wall: SystemTime,
+}
+
+impl WallClock {
+    /// `wall` is the calendar's reading at `at`.
+    pub fn new(at: Instant, wall: SystemTime) -> Self {
+        Self { at, wall }
+    }
+
+    /// The calendar's reading at `now`.
+    pub fn at(&self, now: Instant) -> SystemTime {
+        self.wall + now.saturating_duration_since(self.at)
+    }
 }
 
 /// A frame that the dialect cannot take at all. Anything the dialect has an answer for is not an error.

@@ -53,7 +53,8 @@ impl FromIterator<Right> for Rights {
     }
 }
 
-/// Room names with `*` for any run of characters: `kitchen`, `house-*`, `*`.
+/// Room names with `*` for any run of characters: `kitchen`, `house-*`, `*`. Several stand on lines of their own (no room's
+/// name holds a line break); it is enough that one fits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct RoomPattern(pub String);
@@ -64,10 +65,18 @@ impl RoomPattern {
         Self("*".into())
     }
 
+    /// One pattern out of many; without any it matches no room.
+    pub fn any_of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(patterns.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
     /// Whether the room's name fits. Runs in O(pattern × name).
     pub fn matches(&self, room: &RoomId) -> bool {
-        let name = room.as_str();
-        let mut parts = self.0.split('*');
+        self.0.split('\n').any(|pattern| Self::fits(pattern, room.as_str()))
+    }
+
+    fn fits(pattern: &str, name: &str) -> bool {
+        let mut parts = pattern.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = name.strip_prefix(first) else { return false };
         let parts: Vec<&str> = parts.collect();
@@ -144,6 +153,9 @@ mod tests {
         let fits = |pattern: &str, room: &str| RoomPattern(pattern.into()).matches(&RoomId::new(room).unwrap());
         assert!(fits("*", "a") && fits("a*", "abc") && fits("*c", "abc") && fits("a*c", "abbc") && fits("a*b*c", "axbxc"));
         assert!(!fits("a", "ab") && !fits("a*c", "acb") && !fits("", "a") && !fits("ab*bc", "abc"));
+        let two = RoomPattern::any_of(["a*", "kitchen"]);
+        assert!(two.matches(&RoomId::new("abc").unwrap()) && two.matches(&RoomId::new("kitchen").unwrap()));
+        assert!(!two.matches(&RoomId::new("b").unwrap()) && !RoomPattern::any_of([]).matches(&RoomId::new("a").unwrap()));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Every other module may use these; they use nothing of Portico and no IO. Time is always an argument.
 
 mod access;
+mod duration;
 mod ids;
 mod media;
 mod sdp;
 
 pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
+pub use duration::DurationText;
 pub use ids::{LayerId, MemberId, NameError, PeerId, RequestId, RoomId, SessionId, SourceName, StreamName, TrackId};
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
 pub use sdp::{Candidate, Sdp, SdpKind};

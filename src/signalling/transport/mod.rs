@@ -1,1 +1,49 @@
-//! Carriers of frames (skeleton).
+//! Carriers of frames: what the driver needs of a connection, and the websocket.
+//!
+//! Knows nothing of dialects and rooms.
+
+pub mod websocket;
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+/// What came from the far end.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A UTF-8 message.
+    Text(String),
+    /// A message of bytes.
+    Binary(Bytes),
+    /// A ping (already answered) or a pong: a sign of life and nothing else.
+    Alive,
+    /// The far end said goodbye.
+    Closed,
+    /// A message larger than allowed; it was not read, and nothing can be read after it.
+    TooLarge,
+    /// The connection is gone without a goodbye.
+    Lost(CarrierError),
+}
+
+/// Why a connection cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    /// The stream ended.
+    #[error("the connection ended without a close frame")]
+    Ended,
+    /// The network or the framing failed.
+    #[error("the connection failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An ordered connection of whole messages with a liveness check and a goodbye.
+pub trait FrameStream: Send {
+    /// The next thing from the far end. Cancel-safe. Not called again after `Closed`, `TooLarge` or `Lost`.
+    fn recv(&mut self) -> impl Future<Output = Inbound> + Send;
+    /// Writes a text message out. Not cancel-safe: a connection on which it was cut short is only good for dropping.
+    fn send(&mut self, text: String) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Asks the far end for a sign of life. Not cancel-safe, as `send`.
+    fn ping(&mut self) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Says goodbye, or completes the far end's. Returns within a few seconds whatever the far end does.
+    fn close(&mut self, code: u16, reason: &'static str) -> impl Future<Output = ()> + Send;
+}

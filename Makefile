@@ -1,0 +1,42 @@
+# Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
+.PHONY: help run test test-board lint bench docs clean setup-build setup-run setup-test
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+run: setup-run ## build and start the gateway with the camera, or a test picture; prints the URL to open
+	cargo build --release --locked --bin portico
+	target/release/portico run $(ARGS)
+
+test: setup-run setup-test lint ## everything but the VM: unit, property, real browser, aiortc, GStreamer, RTSP
+	cargo test --locked --no-default-features --no-run --lib
+	cargo test --locked
+
+test-board: setup-run ## a virtual V4L2 camera (vivid) in a test VM; root, about 1 GB of downloads the first time
+	tests/vm/board-tests
+
+lint: setup-build ## formatting and clippy
+	cargo fmt --all -- --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
+	cargo build --release --locked --bin portico
+	target/release/portico bench $(ARGS)
+
+docs: ## rewrite the reference pages that are generated from the code
+	UPDATE=1 cargo test --locked --lib generated
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf tests/clients/node_modules tests/.venv
+
+setup-build:
+	@tools/ensure-rust
+	@tools/ensure-packages build
+
+setup-run: setup-build
+	@tools/ensure-packages run
+
+setup-test:
+	@tools/ensure-packages test
+	@tools/ensure-test-clients

@@ -1,1 +1,0 @@
-//! Wiring: the one module that may know every other (skeleton).

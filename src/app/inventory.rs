@@ -1,0 +1,133 @@
+//! Sources, plans, peers and metrics, asked of their owners when somebody looks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::http::{Inventory, PlanOutcome, PlanRow};
+use crate::hub::{Hub, PeerOwner};
+use crate::media::{Media, MediaCommand, SourceFigures};
+use crate::ops::metrics::{Direction, Metrics, raise_to};
+use crate::peer::{PeerCommand, PeerFigures, Shards};
+
+/// An owner that does not answer in this time has nothing to show.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks the owners. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Stock {
+    hub: Hub,
+    shards: Arc<Shards>,
+    media: Arc<Media>,
+    metrics: Arc<Metrics>,
+    totals: Arc<Mutex<Totals>>,
+}
+
+impl Stock {
+    pub(super) fn new(hub: Hub, shards: Arc<Shards>, media: Arc<Media>, metrics: Arc<Metrics>) -> Self {
+        Self { hub, shards, media, metrics, totals: Arc::default() }
+    }
+
+    async fn figures(&self) -> Vec<PeerFigures> {
+        let (reply, answer) = oneshot::channel();
+        self.shards.send(PeerCommand::Figures { peer: None, reply });
+        tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The metrics page: figures are collected when it is asked for, so that nothing runs while nobody looks.
+    pub(super) fn exporter(&self) -> Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync> {
+        let stock = self.clone();
+        Arc::new(move || {
+            let stock = stock.clone();
+            Box::pin(async move { stock.export().await })
+        })
+    }
+
+    async fn export(&self) -> String {
+        let (sources, peers, counts) = tokio::join!(self.sources(), self.figures(), self.hub.counts());
+        if let Ok(counts) = counts {
+            self.metrics.rooms.set(counts.rooms as i64);
+            self.metrics.streams.set(counts.streams as i64);
+            self.metrics.peers.set(counts.peers as i64);
+            self.metrics.set_members(counts.members.iter().map(|(dialect, count)| (dialect.as_str(), *count)));
+        }
+        self.metrics.encoders.set(sources.iter().map(|source| source.encoders as i64).sum());
+        let states = ["idle", "opening", "running", "lingering", "failed"];
+        self.metrics.set_sources(states.map(|state| (state, sources.iter().filter(|source| source.state == state).count())));
+        let totals = {
+            let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+            totals.take_in(&peers);
+            totals.sum()
+        };
+        let (sent, received) = (self.metrics.traffic(Direction::Sent), self.metrics.traffic(Direction::Received));
+        raise_to(&sent.packets, totals.packets_sent);
+        raise_to(&sent.bytes, totals.bytes_sent);
+        raise_to(&received.packets, totals.packets_received);
+        raise_to(&received.bytes, totals.bytes_received);
+        raise_to(&self.metrics.key_frame_requests, totals.key_requests);
+        raise_to(&self.metrics.frames_dropped, totals.frames_dropped);
+        self.metrics.encode()
+    }
+}
+
+/// What peers have counted, those that are gone included (as they were last seen).
+#[derive(Default)]
+struct Totals {
+    living: std::collections::HashMap<u64, PeerFigures>,
+    gone: PeerFigures,
+}
+
+impl Totals {
+    fn take_in(&mut self, now: &[PeerFigures]) {
+        let mut before = std::mem::take(&mut self.living);
+        for figures in now {
+            before.remove(&figures.peer);
+            self.living.insert(figures.peer, figures.clone());
+        }
+        before.values().for_each(|last| add(&mut self.gone, last));
+    }
+
+    fn sum(&self) -> PeerFigures {
+        let mut sum = self.gone.clone();
+        self.living.values().for_each(|figures| add(&mut sum, figures));
+        sum
+    }
+}
+
+fn add(sum: &mut PeerFigures, one: &PeerFigures) {
+    sum.packets_sent += one.packets_sent;
+    sum.bytes_sent += one.bytes_sent;
+    sum.packets_received += one.packets_received;
+    sum.bytes_received += one.bytes_received;
+    sum.key_requests += one.key_requests;
+    sum.frames_dropped += one.frames_dropped;
+}
+
+#[async_trait]
+impl Inventory for Stock {
+    async fn sources(&self) -> Vec<SourceFigures> {
+        let (reply, answer) = oneshot::channel();
+        self.media.send(MediaCommand::Figures { reply });
+        tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The paths in use now. What an idle source would do is known only by opening it; `portico plan` does that.
+    async fn plan(&self) -> Vec<PlanRow> {
+        let row = |source: &SourceFigures, choice: &crate::media::plan::Choice| PlanRow {
+            source: source.source.clone(),
+            want: choice.codec.to_string(),
+            outcome: PlanOutcome::Chosen(choice.clone()),
+        };
+        self.sources().await.iter().flat_map(|source| source.paths.iter().map(|choice| row(source, choice))).collect()
+    }
+
+    async fn peers(&self) -> Vec<(PeerOwner, PeerFigures)> {
+        let (figures, owners) = tokio::join!(self.figures(), self.hub.peer_owners());
+        let mut figures: std::collections::HashMap<u64, PeerFigures> = figures.into_iter().map(|it| (it.peer, it)).collect();
+        let owners = owners.unwrap_or_default();
+        owners.into_iter().filter_map(|owner| figures.remove(&owner.peer.0).map(|it| (owner, it))).collect()
+    }
+}

@@ -1,0 +1,287 @@
+//! Wiring: the one module that may know every other. Builds everything from the configuration, and ends it in order.
+//!
+//! Start: access rules, TLS, the listener, media plane, sources, hub, router. Stop (SIGTERM, SIGINT): the hub ends every place,
+//! HTTP sessions and websockets say goodbye, then peers, then pipelines; all within 2 s.
+
+mod access;
+mod inventory;
+mod websockets;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::cli::{self, run::Job};
+use crate::config::{Config, Effective};
+use crate::http::{Origins, Parts, Readiness};
+use crate::hub::{Hub, HubParts};
+use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
+use crate::ops::access::{Access, SecretError};
+use crate::ops::metrics::Metrics;
+use crate::ops::{announce, net, tls};
+use crate::peer::{ShardConfig, Shards, ShardsError};
+use crate::room::{Rooms, SourceUpdate};
+use crate::signalling::whip::IceServer;
+use crate::vocab::MediaKind;
+use inventory::Stock;
+
+/// Everything is ended within this time of the signal; what is not by then is cut off.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP port is taken, or the address is not ours.
+    #[error("cannot listen on {address}: is another program (or another Portico) using it?")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The token secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// No certificate.
+    #[error("no certificate to listen with")]
+    Tls(#[from] tls::TlsError),
+    /// The media port is taken.
+    #[error(transparent)]
+    Peers(#[from] ShardsError),
+    /// GStreamer or the board file.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// An entry of `http.allowed_origins`; `portico check` finds it before.
+    #[error("http.allowed_origins: {0}")]
+    Origins(String),
+    /// No runtime, no signal handler.
+    #[error("the system refuses what every program needs")]
+    System(#[source] std::io::Error),
+}
+
+/// Runs the gateway until it is told to stop. What goes wrong at start is told on stderr.
+pub fn run(job: Job) -> ExitCode {
+    let started = Instant::now();
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("signalling").build() {
+            Ok(runtime) => runtime,
+            Err(source) => return failed(&StartError::System(source)),
+        };
+    let outcome = runtime.block_on(serve(job, started));
+    // nothing that is left may hold the exit up
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match outcome {
+        Ok(()) => cli::exit::OK,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &StartError) -> ExitCode {
+    let mut text = format!("portico: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    error!(error = text, "the gateway cannot start");
+    cli::tell(&format!("{text}\n"));
+    ExitCode::from(cli::exit::UNAVAILABLE)
+}
+
+async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
+    let config = &job.loaded.config;
+    let loopback = net::is_loopback(config.http.listen.ip());
+    let access = Arc::new(Access::new(&config.access, loopback)?);
+    if let Some(warning) = access.start_warning() {
+        warn!("{warning}");
+    }
+    let certificate = match config.tls.enabled(loopback) {
+        true => Some(tls::server_config(&config.tls, &net::certificate_names(), SystemTime::now())?),
+        false => None,
+    };
+    // held for as long as the gateway runs
+    let _watch = certificate.as_ref().map(tls::Tls::watch).transpose()?;
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+    let listen = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+
+    let mut signals = Signals::new().map_err(StartError::System)?;
+    let (peer_news, peer_events) = mpsc::unbounded_channel();
+    let shards = Arc::new(Shards::start(shard_config(config, listen), peer_news)?);
+    let effective = config.effective(!device::cameras().is_empty());
+    let (media_news, media_events) = mpsc::unbounded_channel();
+    let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
+    let media = Arc::new(Media::start(media_config, media_news)?);
+
+    let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
+    let (hub, hub_task) = Hub::start(HubParts {
+        rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
+        peers: Box::new(move |order| to_shards.send(order)),
+        peer_events,
+        media: Box::new(move |order| to_media.send(order)),
+        media_events,
+        publish_codecs: config.media.publish_codecs.clone(),
+        sources: source_updates(&effective),
+    });
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let metrics = Arc::new(Metrics::default());
+    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
+    let ice_servers = &config.media.ice_servers;
+    let readiness = Readiness::default();
+    let parts = Parts {
+        hub: Arc::new(hub.clone()),
+        access: Arc::new(access::Door(Arc::clone(&access))),
+        signer: access.has_secret().then(|| Arc::new(access::Door(Arc::clone(&access))) as _),
+        inventory: Arc::new(stock.clone()),
+        ice_servers: ice_servers.iter().map(IceServer::open).collect(),
+        origins: Origins::parse(&config.http.allowed_origins).map_err(|error| StartError::Origins(error.to_string()))?,
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        limits: config.http.limits.clone(),
+        figures: Arc::clone(&metrics),
+        metrics: stock.exporter(),
+        readiness: readiness.clone(),
+        shutdown: stop.clone(),
+        tasks: tasks.clone(),
+    };
+    let mounts = websockets::Mounts {
+        hub: hub.clone(),
+        access: Arc::clone(&access),
+        ice_servers: ice_servers.clone(),
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let router = crate::http::router(parts, websockets::routes(mounts));
+    let tls_config = certificate.as_ref().map(|certificate| Arc::clone(&certificate.config));
+    let http = tokio::spawn(crate::http::serve(listener, router, tls_config, stop.clone(), config.http.limits.clone()));
+
+    announce(&job, listen, certificate.as_ref());
+    let listening_ms = started.elapsed().as_millis() as u64;
+    info!(%listen, ice = ?shards.addresses(), sources = effective.sources.len(), listening_ms, "listening");
+    // systemd may not be there; then this does nothing
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    wait(&mut signals, &job, &hub).await;
+
+    let stopping = Instant::now();
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    info!("stopping: sessions are ended");
+    // a hub that is gone has ended its places
+    let _ = hub.stop().await;
+    stop.cancel();
+    tasks.close();
+    let drained = async {
+        tasks.wait().await;
+        let _ = http.await;
+        let _ = hub_task.await;
+    };
+    if tokio::time::timeout(STOP_LIMIT.saturating_sub(stopping.elapsed()) / 2, drained).await.is_err() {
+        warn!("some connections did not end in time and are cut off");
+    }
+    shards.stop();
+    media.stop();
+    info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
+    Ok(())
+}
+
+/// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
+async fn wait(signals: &mut Signals, job: &Job, hub: &Hub) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => reload(job, hub).await,
+        }
+    }
+}
+
+/// Rooms, limits and the log filter change at once; anything else is named and waits for a restart.
+async fn reload(job: &Job, hub: &Hub) {
+    let Ok(loaded) = cli::run::load(&job.args) else {
+        warn!("the configuration has errors (above); the running one stays");
+        return;
+    };
+    let (old, new) = (&job.loaded.config, loaded.config);
+    if let Err(error) = job.log.set_filter(&new.log.filter) {
+        warn!(%error, "log filter not changed");
+    }
+    let rooms = new.effective(!device::cameras().is_empty()).rooms;
+    if hub.configure(new.rooms.clone(), rooms).await.is_err() {
+        return;
+    }
+    let applied = Config { rooms: new.rooms.clone(), room: new.room.clone(), log: new.log.clone(), ..old.clone() };
+    if applied == new {
+        info!("configuration applied");
+    } else {
+        warn!("rooms and log filter applied; other changes need a restart");
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Candidates: what config says; else loopback when only this machine can reach the page, else all of the machine.
+fn shard_config(config: &Config, listen: SocketAddr) -> ShardConfig {
+    let addresses = match (&config.media.ice_addresses[..], net::is_loopback(listen.ip())) {
+        ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        ([], false) => {
+            let mut all = net::machine_addresses();
+            all.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            all
+        }
+        (some, _) => some.to_vec(),
+    };
+    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1) }
+}
+
+/// Which source is in which room, and what it gives.
+fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
+    let present = |source: &crate::media::SourceConfig| {
+        let rooms =
+            effective.rooms.iter().filter(|room| room.sources.contains(&source.name)).map(|room| room.name.clone()).collect();
+        let mut kinds = vec![MediaKind::Video];
+        let sound = match &source.kind {
+            SourceKind::Test(test) => test.tone > 0,
+            SourceKind::V4l2(_) | SourceKind::Csi(_) => source.audio_device.is_some(),
+            // known only once it is open; the player gets what there is
+            SourceKind::File(_) | SourceKind::Rtsp(_) => true,
+        };
+        if sound {
+            kinds.push(MediaKind::Audio);
+        }
+        SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
+    };
+    effective.sources.iter().map(present).collect()
+}
+
+/// Prints where the page is.
+fn announce(job: &Job, listen: SocketAddr, certificate: Option<&tls::Tls>) {
+    let urls = announce::urls(listen, certificate.is_some(), &net::machine_addresses());
+    let fingerprint = certificate.filter(|it| it.self_signed).map(|it| it.fingerprint().to_string());
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let text = announce::welcome(&urls, fingerprint.as_deref(), terminal || job.args.qr, cli::colour(&std::io::stdout()));
+    cli::print(&text);
+}

@@ -1,0 +1,375 @@
+//! `portico doctor`: which board this is, what it could use, what is missing and which package brings it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{ConfigArgs, print};
+use crate::config::Flags;
+use crate::media::SourcesConfig;
+use crate::media::board::{Board, Identity, Origin, chain};
+use crate::media::device::{self, ClosedNode};
+use crate::media::element::{self, Presence};
+
+/// Tell what this board is, what Portico can use on it, and what is missing.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  portico doctor                      this machine
+  portico doctor --board generic      as if the board were another
+  portico doctor --json | jq -r '.packages[]'
+
+Each element the board's file names is looked up, and started as far as READY, where drivers are opened.
+
+Exit status: 0 when a camera's picture and sound can be encoded (an H264 or VP8 encoder and opusenc work), 69 when not,
+78 when a board file is broken or unknown.")]
+pub struct Args {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Board file to use instead of the recognised one
+    #[arg(long, value_name = "NAME")]
+    pub board: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Elements that every pipeline is made of, beside the board's own candidates, and what goes without them.
+const COMMON: [(&str, &str); 13] = [
+    ("appsink", "everything"),
+    ("audioconvert", "sound"),
+    ("audioresample", "sound"),
+    ("videorate", "cameras"),
+    ("v4l2src", "cameras"),
+    ("alsasrc", "microphones"),
+    ("h264parse", "H.264 cameras, files and RTSP"),
+    ("videotestsrc", "the test source"),
+    ("audiotestsrc", "the test source"),
+    ("clockoverlay", "the test source's clock"),
+    ("rtspsrc", "RTSP sources"),
+    ("qtdemux", "MP4 files"),
+    ("matroskademux", "Matroska and WebM files"),
+];
+
+/// Everything the command found out.
+#[derive(Clone, Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    identity: Identity,
+    board: String,
+    board_description: String,
+    board_origin: Origin,
+    kernel: String,
+    gstreamer: Option<String>,
+    elements: Vec<Row>,
+    cameras: usize,
+    /// Camera nodes that cannot be opened.
+    closed: Vec<ClosedNode>,
+    /// Debian packages that would bring something missing.
+    packages: BTreeSet<&'static str>,
+    verdict: Verdict,
+}
+
+/// One element and how it does.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    role: Role,
+    /// Codec, or what the element is needed for.
+    what: String,
+    element: String,
+    hardware: bool,
+    /// Properties that this way of using the element needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requires: Vec<String>,
+    #[serde(flatten)]
+    presence: Presence,
+    /// Where a vendor's element comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Encoder,
+    Decoder,
+    Convert,
+    Csi,
+    Common,
+}
+
+/// Whether the main job can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Verdict {
+    can_run: bool,
+    /// The element that encodes video, where one does.
+    video: Option<String>,
+    /// What is missing, for people; empty when nothing is.
+    lacks: Vec<String>,
+}
+
+pub(super) fn main(args: &Args) -> ExitCode {
+    match args.config.load(Flags::default()) {
+        Ok(loaded) => run(args, &loaded.config.sources),
+        Err(code) => code,
+    }
+}
+
+/// Examines and prints. `sources` says where board files are and which one to use.
+pub fn run(args: &Args, sources: &SourcesConfig) -> ExitCode {
+    let root = Path::new("/");
+    let forced = args.board.as_deref().or(sources.board.as_deref());
+    let board = match Board::recognise(&sources.board_dir, forced, root) {
+        Ok(board) => board,
+        Err(error) => {
+            eprintln!("portico doctor: {}", with_causes(&error));
+            return ExitCode::from(print::CONFIG);
+        }
+    };
+    let report = examine(&board, Identity::read(root));
+    if args.json {
+        print::json(&report);
+    } else {
+        print::text(&text(&report));
+    }
+    if report.verdict.can_run { ExitCode::SUCCESS } else { ExitCode::from(print::UNAVAILABLE) }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn examine(board: &Board, identity: Identity) -> Report {
+    let scan = device::scan();
+    let elements = rows(board);
+    let packages = elements.iter().filter_map(|row| match row.presence {
+        Presence::Missing { package } => package,
+        _ => None,
+    });
+    Report {
+        identity,
+        board: board.name.clone(),
+        board_description: board.description.clone(),
+        board_origin: board.origin.clone(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        gstreamer: element::gstreamer_version(),
+        packages: packages.collect(),
+        verdict: verdict(&elements),
+        elements,
+        cameras: scan.cameras.len(),
+        closed: scan.closed,
+    }
+}
+
+fn rows(board: &Board) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |role, what: String, element: &str, hardware, requires: &[String], presence| {
+        let vendor = board.vendor.get(element).cloned();
+        rows.push(Row { role, what, element: element.to_owned(), hardware, requires: requires.to_vec(), presence, vendor });
+    };
+    for entry in &board.encoders {
+        add(Role::Encoder, entry.codec.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+    }
+    for entry in &board.decoders {
+        add(Role::Decoder, entry.input.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+    }
+    let own = board.encoders.iter().filter_map(|entry| entry.convert.as_ref());
+    let converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
+    for element in converters {
+        add(Role::Convert, "size and format".into(), element, false, &[], element::presence(element));
+    }
+    // These open a camera or sound card when they start: whether they are installed says enough, devices are looked at apart.
+    for entry in &board.csi {
+        add(Role::Csi, "CSI camera".into(), &entry.element, true, &[], element::registered(&entry.element));
+    }
+    for (element, what) in COMMON {
+        add(Role::Common, what.into(), element, false, &[], element::registered(element));
+    }
+    rows
+}
+
+fn verdict(rows: &[Row]) -> Verdict {
+    let ready = |what: &str| {
+        let works = |row: &&Row| row.role == Role::Encoder && row.what == what && row.presence.is_ready();
+        rows.iter().find(works).map(|row| row.element.clone())
+    };
+    let video = ready("H264").or_else(|| ready("VP8"));
+    let mut lacks = Vec::new();
+    if video.is_none() {
+        lacks.push("no H264 or VP8 encoder works: install gstreamer1.0-plugins-ugly (x264enc)".to_owned());
+    }
+    if ready("opus").is_none() {
+        lacks.push("opusenc does not work: install gstreamer1.0-plugins-base".to_owned());
+    }
+    let absent = |row: &&Row| row.role == Role::Common && row.what == "everything" && !row.presence.is_ready();
+    lacks.extend(rows.iter().find(absent).map(|row| format!("{} is missing: install gstreamer1.0-plugins-base", row.element)));
+    Verdict { can_run: lacks.is_empty(), video, lacks }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let model = report.identity.model.as_deref().unwrap_or("unknown");
+    let _ = writeln!(out, "Machine    {model}");
+    if !report.identity.compatible.is_empty() {
+        let _ = writeln!(out, "           {}", report.identity.compatible.join(", "));
+    }
+    let origin = match &report.board_origin {
+        Origin::BuiltIn => "built in".to_owned(),
+        Origin::File(path) => path.display().to_string(),
+    };
+    let _ = writeln!(out, "Board      {}: {} ({origin})", report.board, report.board_description);
+    let _ = writeln!(out, "Kernel     {}", report.kernel);
+    let _ = writeln!(out, "Media      {}", report.gstreamer.as_deref().unwrap_or("GStreamer cannot start"));
+    let _ = writeln!(out, "Cameras    {} (`portico devices` lists them)", report.cameras);
+    for same_reason in report.closed.chunk_by(|a, b| a.why == b.why) {
+        let nodes: Vec<_> = same_reason.iter().map(|closed| closed.node.display().to_string()).collect();
+        let _ = writeln!(out, "           {}: {}", nodes.join(", "), same_reason[0].why);
+    }
+    let titles = [
+        (Role::Encoder, "Encoders, in order of preference"),
+        (Role::Decoder, "Decoders, in order of preference"),
+        (Role::Convert, "Converters"),
+        (Role::Csi, "CSI capture"),
+        (Role::Common, "Other elements"),
+    ];
+    for (role, title) in titles {
+        let rows: Vec<_> = report.elements.iter().filter(|row| row.role == role).collect();
+        if !rows.is_empty() {
+            let _ = write!(out, "\n{title}\n{}\n", element_table(&rows));
+        }
+    }
+    out.push('\n');
+    if !report.packages.is_empty() {
+        let packages: Vec<_> = report.packages.iter().copied().collect();
+        let _ = writeln!(out, "What is missing comes with: sudo apt install {}", packages.join(" "));
+    }
+    match &report.verdict.video {
+        Some(video) if report.verdict.can_run => {
+            let _ = writeln!(out, "Ready: video is encoded by {video}, sound by opusenc.");
+        }
+        _ => {
+            for lack in &report.verdict.lacks {
+                let _ = writeln!(out, "Cannot run: {lack}");
+            }
+        }
+    }
+    out
+}
+
+fn element_table(rows: &[&Row]) -> comfy_table::Table {
+    let mut table = print::table(&["For", "Element", "By", "State"]);
+    for row in rows {
+        let by = match (row.role, row.hardware) {
+            (Role::Convert | Role::Csi | Role::Common, _) => "-",
+            (_, true) => "hardware",
+            (_, false) => "software",
+        };
+        let name = match row.requires.is_empty() {
+            true => row.element.clone(),
+            false => format!("{} ({})", row.element, row.requires.join(", ")),
+        };
+        let state = match &row.presence {
+            // CSI and common elements are only looked up.
+            Presence::Ready if matches!(row.role, Role::Csi | Role::Common) => print::verdict("installed", Some(true)),
+            Presence::Ready => print::verdict("works", Some(true)),
+            Presence::Missing { package: Some(package) } => print::verdict(&format!("missing: package {package}"), None),
+            Presence::Missing { package: None } => {
+                let from = row.vendor.as_deref().unwrap_or("not a Debian package");
+                print::verdict(&format!("missing: {from}"), None)
+            }
+            Presence::NotReady { why } => print::verdict(&format!("not ready: {why}"), Some(false)),
+        };
+        table.add_row(vec![row.what.as_str().into(), name.into(), by.into(), state]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(role: Role, what: &str, element: &str, presence: Presence) -> Row {
+        Row { role, what: what.into(), element: element.into(), hardware: false, requires: vec![], presence, vendor: None }
+    }
+
+    fn missing(element: &str) -> Presence {
+        Presence::Missing { package: element::package_of(element) }
+    }
+
+    #[test]
+    fn this_machine_can_run_with_software() {
+        let report = examine(&Board::generic(), Identity::default());
+        assert!(report.verdict.can_run, "{:?}", report.verdict);
+        let text = text(&report);
+        for part in ["GStreamer 1.", "x264enc", "opusenc", "Ready: video is encoded by"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn vp8_alone_is_enough_and_no_sound_is_not() {
+        let video = row(Role::Encoder, "VP8", "vp8enc", Presence::Ready);
+        let sound = row(Role::Encoder, "opus", "opusenc", Presence::Ready);
+        let h264 = row(Role::Encoder, "H264", "x264enc", missing("x264enc"));
+        assert_eq!(verdict(&[h264.clone(), video.clone(), sound.clone()]).video.as_deref(), Some("vp8enc"));
+        let lacks = |rows: &[Row]| verdict(rows).lacks.join("; ");
+        assert!(lacks(&[video]).contains("opusenc"));
+        assert!(lacks(&[h264, sound]).contains("gstreamer1.0-plugins-ugly"));
+    }
+
+    #[test]
+    fn decoder_of_a_codec_is_no_encoder() {
+        let rows = [row(Role::Decoder, "H264", "avdec_h264", Presence::Ready)];
+        assert_eq!(verdict(&rows).video, None);
+    }
+
+    #[test]
+    fn missing_vendor_element_says_where_it_comes_from() {
+        let orin = Board::all(Path::new("/nonexistent")).unwrap().into_iter().find(|board| board.name == "jetson-orin").unwrap();
+        let report = examine(&orin, Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] });
+        let text = text(&report);
+        assert!(text.contains("Orin NX") && text.contains("nvidia,tegra234"), "{text}");
+        let encoder = &report.elements[0];
+        assert_eq!(encoder.element, "nvv4l2h264enc");
+        assert!(matches!(&encoder.presence, Presence::NotReady { why } if why.contains("/dev/v4l2-nvenc")));
+        let camera = report.elements.iter().find(|row| row.role == Role::Csi).unwrap();
+        assert!(camera.vendor.as_ref().unwrap().contains("nvidia-l4t-camera"));
+        assert!(report.verdict.can_run, "software ends the list");
+    }
+
+    #[test]
+    fn common_elements_have_packages() {
+        for (element, _) in COMMON {
+            assert!(element::package_of(element).is_some(), "{element}");
+        }
+    }
+
+    #[test]
+    fn broken_or_unknown_board_file_is_a_configuration_error() {
+        let sources = SourcesConfig { board: Some("anvil".into()), ..SourcesConfig::default() };
+        let code = run(&Args { json: true, ..Args::default() }, &sources);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(78)));
+    }
+
+    #[test]
+    fn json_is_flat_enough_for_scripts() {
+        let json = serde_json::to_value(examine(&Board::generic(), Identity::default())).unwrap();
+        assert_eq!(json["board"], "generic");
+        assert_eq!(json["verdict"]["can_run"], true);
+        let first = &json["elements"][0];
+        assert_eq!((&first["role"], &first["element"], &first["what"]), (&"encoder".into(), &"x264enc".into(), &"H264".into()));
+        assert_eq!(first["state"], "ready");
+    }
+}

@@ -1,0 +1,234 @@
+//! What types cannot say: names that must fit each other, files that must be readable, addresses that must be guarded.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+
+use super::problem::Problem;
+use super::tree::{Node, Step, path_text};
+use super::{Config, MERGED_BY_NAME};
+use crate::media::config::SourceKind;
+use crate::ops::access::{Secret, check_exposure};
+use crate::ops::net::is_loopback;
+use crate::ops::tls::TlsMode;
+use crate::vocab::{MediaKind, Right};
+
+/// Names of all sources and rooms that are written, those that could not be read included.
+pub(super) fn written_names(tree: &Node, list: &str) -> BTreeSet<String> {
+    debug_assert!(MERGED_BY_NAME.contains(&list));
+    let entries = match tree.at(&[Step::Key(list.into())]).map(|node| &node.value) {
+        Some(super::tree::Value::List(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().filter_map(|entry| entry.at(&[Step::Key("name".into())])?.text().map(str::to_owned)).collect()
+}
+
+/// Checks everything. `tree` is what `config` was read from, and tells places.
+pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<String>) -> Vec<Problem> {
+    let mut found = Findings { tree, problems: Vec::new() };
+    access(config, &mut found);
+    tls(config, &mut found);
+    http(config, &mut found);
+    media(config, &mut found);
+    sources(config, &mut found);
+    rooms(config, sources_written, &mut found);
+    if let Err(why) = crate::ops::logging::check_filter(&config.log.filter) {
+        let help = "allowed: `level` or `module=level`, comma-separated; levels: error, warn, info, debug, trace, off";
+        found.error(&keys(&["log", "filter"]), format!("\"{}\" is not a log filter: {why}", config.log.filter), help);
+    }
+    found.problems
+}
+
+struct Findings<'a> {
+    tree: &'a Node,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn error(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        self.add(path, message.into(), help.into(), false);
+    }
+
+    fn warning(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        self.add(path, message.into(), help.into(), true);
+    }
+
+    fn add(&mut self, path: &[Step], message: String, help: String, warning: bool) {
+        let place = self.tree.place_of(path);
+        self.problems.push(Problem { key: path_text(path), message, help: Some(help), place, warning });
+    }
+}
+
+fn keys(names: &[&str]) -> Vec<Step> {
+    names.iter().map(|name| Step::Key((*name).into())).collect()
+}
+
+fn item(list: &str, index: usize, key: &str) -> Vec<Step> {
+    vec![Step::Key(list.into()), Step::Item(index), Step::Key(key.into())]
+}
+
+fn access(config: &Config, found: &mut Findings<'_>) {
+    let access = &config.access;
+    if let Some(secret) = &access.token_secret {
+        let chars = secret.expose().chars().count();
+        if chars < Secret::MIN_CHARS {
+            let message = format!("the secret has {chars} characters, at least {} are needed", Secret::MIN_CHARS);
+            found.error(&keys(&["access", "token_secret"]), message, "make one with `openssl rand -base64 32`");
+        }
+        if access.token_secret_file.is_some() {
+            let message = "the secret is given twice, here and as `token_secret`";
+            found.error(&keys(&["access", "token_secret_file"]), message, "keep one of `token_secret` and `token_secret_file`");
+        }
+    } else if let Err(error) = access.secret() {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let help =
+            "make one: `install -m 600 /dev/null FILE && openssl rand -base64 32 > FILE`, readable by the user portico runs as";
+        found.error(&keys(&["access", "token_secret_file"]), format!("{error}{cause}"), help);
+    }
+    if !access.anonymous_rooms.is_empty() && access.anonymous.is_empty() {
+        let help = "set `anonymous = [\"subscribe\"]` as well, or remove `anonymous_rooms`";
+        found.warning(&keys(&["access", "anonymous_rooms"]), "rooms are listed, but no anonymous rights", help);
+    }
+    if let Some(file) = &access.token_secret_file
+        && std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0)
+    {
+        let message = format!("{} can be read by every user of this machine", file.display());
+        found.warning(&keys(&["access", "token_secret_file"]), message, format!("chmod o= {}", file.display()));
+    }
+    let strong = access.anonymous.iter().position(|right| matches!(right, Right::Control | Right::Bridge));
+    if let Some(index) = strong.filter(|_| !is_loopback(config.http.listen.ip())) {
+        let path = [keys(&["access", "anonymous"]), vec![Step::Item(index)]].concat();
+        let help = "grant `publish` and `subscribe` to everyone at most, the rest by token";
+        found.warning(&path, "everyone who can reach this address may change what runs", help);
+    }
+    if let Err(exposed) = check_exposure(access, config.http.listen) {
+        let message = format!("{} can be reached by others, and nothing says who may do what", exposed.listen);
+        let help = "set [access] token_secret_file (and make tokens with `portico token`), or grant rights to everyone by name with \
+                    [access] anonymous = [\"subscribe\"], or listen on 127.0.0.1";
+        found.error(&keys(&["http", "listen"]), message, help);
+    }
+}
+
+fn tls(config: &Config, found: &mut Findings<'_>) {
+    let tls = &config.tls;
+    match (&tls.cert, &tls.key) {
+        (Some(_), None) => found.error(&keys(&["tls", "cert"]), "a certificate without its key", "set `key` as well"),
+        (None, Some(_)) => found.error(&keys(&["tls", "key"]), "a key without its certificate", "set `cert` as well"),
+        (Some(cert), Some(key)) if tls.mode != TlsMode::Off => {
+            if let Err(error) = crate::ops::tls::check_files(cert, key) {
+                let key = if error.is_about_key() { "key" } else { "cert" };
+                let help = "allowed: PEM files that the user portico runs as may read";
+                found.error(&keys(&["tls", key]), error.chain(), help);
+            }
+        }
+        _ => {}
+    }
+    if tls.mode == TlsMode::Off && !is_loopback(config.http.listen.ip()) {
+        let help = "leave `mode` on \"auto\" unless something in front of Portico speaks https";
+        found.warning(&keys(&["tls", "mode"]), "browsers give no camera and no microphone to a page without https", help);
+    }
+}
+
+fn http(config: &Config, found: &mut Findings<'_>) {
+    for (index, origin) in config.http.allowed_origins.iter().enumerate() {
+        let authority = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+        let good = origin == "*" || authority.is_some_and(|a| !a.is_empty() && !a.contains(['/', '?', '#', '@', ' ', '*']));
+        if !good {
+            let path = [keys(&["http", "allowed_origins"]), vec![Step::Item(index)]].concat();
+            let help = "allowed: `https://host`, `https://host:port`, without path or slash at the end, or `*`";
+            found.error(&path, format!("\"{origin}\" is not an origin"), help);
+        }
+    }
+}
+
+fn media(config: &Config, found: &mut Findings<'_>) {
+    for (index, server) in config.media.ice_servers.iter().enumerate() {
+        let known =
+            ["stun:", "stuns:", "turn:", "turns:"].iter().any(|s| server.strip_prefix(s).is_some_and(|rest| !rest.is_empty()));
+        if !known {
+            let path = [keys(&["media", "ice_servers"]), vec![Step::Item(index)]].concat();
+            found.error(
+                &path,
+                format!("\"{server}\" is not an ICE server"),
+                "allowed: stun:HOST:PORT, turn:HOST:PORT, turns:HOST:PORT",
+            );
+        }
+    }
+    let audio = config.media.publish_codecs.iter().position(|codec| codec.kind() != MediaKind::Video);
+    if let Some(index) = audio {
+        let path = [keys(&["media", "publish_codecs"]), vec![Step::Item(index)]].concat();
+        found.error(&path, "this list is of video codecs", "Opus is always accepted and need not be listed");
+    }
+}
+
+fn sources(config: &Config, found: &mut Findings<'_>) {
+    let mut names = BTreeSet::new();
+    for (index, source) in config.source.iter().enumerate() {
+        if !names.insert(source.name.clone()) {
+            let message = format!("a source named \"{}\" is already listed above", source.name);
+            found.error(&item("source", index, "name"), message, "give each source a name of its own");
+        }
+        match &source.kind {
+            SourceKind::V4l2(camera) => {
+                if let Some((message, help)) = device_fault(&camera.device) {
+                    found.error(&item("source", index, "device"), message, help);
+                }
+            }
+            SourceKind::File(file) if !file.path.exists() => {
+                let message = format!("there is no file {}", file.path.display());
+                found.warning(&item("source", index, "path"), message, "the source starts once the file is there");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A camera must be named by something that stays the same over a boot.
+fn device_fault(device: &str) -> Option<(String, &'static str)> {
+    const ALLOWED: &str = "allowed: a link below /dev/v4l/by-id or /dev/v4l/by-path, name:TEXT, serial:TEXT, or any; \
+                           `portico devices` lists them";
+    let numbered = device.strip_prefix("/dev/video").unwrap_or(device);
+    if !numbered.is_empty() && numbered.bytes().all(|b| b.is_ascii_digit()) {
+        return Some((format!("\"{device}\" names a camera by its number, which changes from boot to boot"), ALLOWED));
+    }
+    let named = ["name:", "serial:"].iter().any(|p| device.strip_prefix(p).is_some_and(|text| !text.trim().is_empty()));
+    let good = device == "any" || named || (device.starts_with("/dev/") && device.len() > "/dev/".len());
+    (!good).then(|| (format!("\"{device}\" is not a way to name a camera"), ALLOWED))
+}
+
+fn rooms(config: &Config, sources_written: &BTreeSet<String>, found: &mut Findings<'_>) {
+    let mut names = BTreeSet::new();
+    for (index, room) in config.room.iter().enumerate() {
+        if !names.insert(room.name.clone()) {
+            let message = format!("a room named \"{}\" is already listed above", room.name);
+            found.error(&item("room", index, "name"), message, "give each room a name of its own");
+        }
+        let mut listed = BTreeSet::new();
+        for (at, source) in room.sources.iter().enumerate() {
+            let path = [item("room", index, "sources"), vec![Step::Item(at)]].concat();
+            if !listed.insert(source) {
+                found.warning(&path, format!("the source \"{source}\" is already in this room"), "list it once");
+            }
+            if !sources_written.contains(source.as_str()) {
+                let all: Vec<&str> = sources_written.iter().map(String::as_str).collect();
+                let help = match all.as_slice() {
+                    [] => "no [[source]] is configured".into(),
+                    all => format!("configured sources: {}", all.join(", ")),
+                };
+                found.error(&path, format!("there is no source \"{source}\""), help);
+            }
+        }
+    }
+    if config.room.len() > config.rooms.max_rooms {
+        let message = format!("{} rooms are listed, more than max_rooms = {}", config.room.len(), config.rooms.max_rooms);
+        found.error(&keys(&["rooms", "max_rooms"]), message, "raise max_rooms or list fewer rooms");
+    }
+    if config.room.is_empty() {
+        return;
+    }
+    for (index, source) in config.source.iter().enumerate() {
+        if !config.room.iter().any(|room| room.sources.contains(&source.name)) {
+            let message = format!("the source \"{}\" is in no room, so nobody can see it", source.name);
+            found.warning(&item("source", index, "name"), message, "add it to the `sources` of a [[room]]");
+        }
+    }
+}

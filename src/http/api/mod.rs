@@ -1,0 +1,38 @@
+//! `/api/v1`: rooms, members, streams, sources, plan, peers, tokens, events, version.
+//!
+//! Reading what a room has needs the right to subscribe (or control) there, and lists leave out the rooms a caller may not see;
+//! changes need control. Answers are of types of their own ([`views`]), so that they do not change when the inside does.
+
+pub(super) mod rooms;
+pub(super) mod sources;
+pub(super) mod tokens;
+pub mod views;
+
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+
+use super::{App, events};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/version", get(version))
+        .route("/rooms", get(rooms::list))
+        .route("/rooms/{room}", get(rooms::one))
+        .route("/rooms/{room}/members", get(rooms::members))
+        .route("/rooms/{room}/members/{member}", delete(rooms::evict))
+        .route("/streams", get(rooms::streams))
+        .route("/sources", get(sources::sources))
+        .route("/plan", get(sources::plan))
+        .route("/peers", get(sources::peers))
+        .route("/tokens", post(tokens::sign))
+        .route("/events", get(events::events))
+}
+
+/// Which Portico this is. Needs no right.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/api/v1/version", tag = "gateway",
+    responses((status = 200, description = "Name and version", body = views::Version)),
+))]
+pub(super) async fn version() -> Json<views::Version> {
+    Json(views::Version { name: "portico".into(), version: env!("CARGO_PKG_VERSION").into() })
+}

@@ -1,0 +1,319 @@
+//! What the API answers with.
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::{PlanOutcome, PlanRow};
+use crate::hub::{PeerOwner, RoomMember, RoomView};
+use crate::media::SourceFigures;
+use crate::media::plan::Choice;
+use crate::peer::PeerFigures;
+use crate::room::StreamView;
+
+macro_rules! view {
+    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+    )*};
+}
+
+view! {
+    /// Which Portico this is.
+    pub struct Version {
+        /// `portico`.
+        pub name: String,
+        /// Semantic version.
+        pub version: String,
+    }
+
+    /// A room.
+    pub struct Room {
+        /// Its name.
+        pub room: String,
+        /// `sfu` or `mesh`.
+        pub topology: String,
+        /// Most members it takes.
+        pub max_members: usize,
+        /// Its members, unseen ones (WHEP players) included.
+        pub members: Vec<Member>,
+    }
+
+    /// A member of a room.
+    pub struct Member {
+        /// 32 hex digits.
+        pub id: String,
+        /// Its user's id in its dialect's world; may be empty.
+        pub user_id: String,
+        /// A name for people.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        /// `tribe`, `page`, `whip`, `whep` or `source`.
+        pub dialect: String,
+        /// Whether the other members see it.
+        pub visible: bool,
+        /// Whether its connection is lost and its place kept.
+        pub lost: bool,
+        /// Its streams that can be played.
+        pub streams: Vec<Stream>,
+        /// Its connections, by number.
+        pub peers: Vec<u64>,
+    }
+
+    /// A stream of a member.
+    pub struct Stream {
+        /// Its name within the member.
+        pub name: String,
+        /// `audio`, `video`.
+        pub kinds: Vec<String>,
+        /// Its tracks, as far as they are decided for all viewers alike.
+        pub tracks: Vec<Track>,
+    }
+
+    /// A track of a stream.
+    pub struct Track {
+        /// Its number.
+        pub track: u64,
+        /// `audio` or `video`.
+        pub kind: String,
+        /// As in SDP.
+        pub codec: String,
+        /// Codec parameters as in SDP; may be empty.
+        pub fmtp: String,
+    }
+
+    /// A stream with its place, for the list of all.
+    pub struct PlacedStream {
+        /// Its room.
+        pub room: String,
+        /// Its member's id.
+        pub member: String,
+        /// Its member's dialect.
+        pub dialect: String,
+        /// The stream.
+        pub stream: Stream,
+    }
+
+    /// A source of this gateway.
+    pub struct Source {
+        /// Its name.
+        pub source: String,
+        /// `idle`, `opening`, `running`, `lingering` or `failed`.
+        pub state: String,
+        /// Viewers now.
+        pub viewers: usize,
+        /// Encoders running for it now.
+        pub encoders: usize,
+        /// The paths in use.
+        pub paths: Vec<PathChoice>,
+        /// The last error; only shown to callers with the control right.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub error: Option<String>,
+    }
+
+    /// A path from a source to a viewer.
+    pub struct PathChoice {
+        /// `pass`, `repacketise`, `layer`, `hardware` or `software`.
+        pub path: String,
+        /// Codec at the viewer.
+        pub codec: String,
+        /// The encoder element, where one runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub encoder: Option<String>,
+        /// Why this one.
+        pub reason: String,
+    }
+
+    /// What the planner says to one demand.
+    pub struct Plan {
+        /// The source.
+        pub source: String,
+        /// The codec wanted.
+        pub want: String,
+        /// The chosen path, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub chosen: Option<PathChoice>,
+        /// Why there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub refused: Option<String>,
+    }
+
+    /// A connection's figures since it was opened.
+    pub struct Peer {
+        /// Its number.
+        pub peer: u64,
+        /// Its room.
+        pub room: String,
+        /// Its member's id.
+        pub member: String,
+        /// Whether it is connected now.
+        pub connected: bool,
+        /// The far end's address in use; only shown to callers with the control right.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub remote: Option<String>,
+        /// RTP packets sent.
+        pub packets_sent: u64,
+        /// RTP payload bytes sent.
+        pub bytes_sent: u64,
+        /// RTP packets received.
+        pub packets_received: u64,
+        /// RTP payload bytes received.
+        pub bytes_received: u64,
+        /// Packets that did not arrive.
+        pub packets_lost: u64,
+        /// Packets sent again.
+        pub retransmitted: u64,
+        /// Key frames asked for by the far end.
+        pub key_requests: u64,
+        /// Frames left out because the viewer was behind.
+        pub frames_dropped: u64,
+        /// Last round trip in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub rtt_ms: Option<f64>,
+        /// SRTP profile in use.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub srtp_profile: Option<String>,
+    }
+
+    /// A signed token.
+    pub struct Token {
+        /// For `Authorization: Bearer` or `?token=`.
+        pub token: String,
+        /// When it ends, RFC 3339.
+        pub expires: String,
+    }
+}
+
+/// What a token is to give.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Who it is for; for logs and as the member's user id. At most 128 characters, default empty.
+    #[serde(default)]
+    pub subject: String,
+    /// Room names with `*` for any run of characters. 1 to 256 characters.
+    pub rooms: String,
+    /// `publish`, `subscribe`, `control`, `bridge`.
+    pub rights: Vec<TokenRight>,
+    /// Seconds from now. 1 to 31536000, default 86400.
+    #[serde(default = "one_day")]
+    pub expires_in: u64,
+}
+
+fn one_day() -> u64 {
+    86_400
+}
+
+/// A right in a token request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // named as `vocab::Right`, which explains them
+pub enum TokenRight {
+    Publish,
+    Subscribe,
+    Control,
+    Bridge,
+}
+
+impl From<RoomView> for Room {
+    fn from(view: RoomView) -> Self {
+        Self {
+            room: view.room.to_string(),
+            topology: view.topology.as_str().into(),
+            max_members: view.max_members,
+            members: view.members.into_iter().map(Member::from).collect(),
+        }
+    }
+}
+
+impl From<RoomMember> for Member {
+    fn from(member: RoomMember) -> Self {
+        Self {
+            id: member.view.member.to_string(),
+            user_id: member.view.user_id,
+            name: member.view.facts.name,
+            dialect: member.view.dialect.as_str().into(),
+            visible: member.visible,
+            lost: member.lost,
+            streams: member.view.streams.into_iter().map(Stream::from).collect(),
+            peers: member.peers.iter().map(|peer| peer.0).collect(),
+        }
+    }
+}
+
+impl From<StreamView> for Stream {
+    fn from(stream: StreamView) -> Self {
+        let track = |track: crate::room::TrackView| Track {
+            track: track.track.0,
+            kind: track.kind.to_string(),
+            codec: track.format.codec.to_string(),
+            fmtp: track.format.fmtp,
+        };
+        Self {
+            name: stream.name.to_string(),
+            kinds: stream.kinds.iter().map(ToString::to_string).collect(),
+            tracks: stream.tracks.into_iter().map(track).collect(),
+        }
+    }
+}
+
+impl From<SourceFigures> for Source {
+    fn from(figures: SourceFigures) -> Self {
+        Self {
+            source: figures.source,
+            state: figures.state.into(),
+            viewers: figures.viewers,
+            encoders: figures.encoders,
+            paths: figures.paths.into_iter().map(PathChoice::from).collect(),
+            error: figures.error,
+        }
+    }
+}
+
+impl From<Choice> for PathChoice {
+    fn from(choice: Choice) -> Self {
+        use crate::media::plan::Path;
+        let path = match choice.path {
+            Path::Pass => "pass",
+            Path::Repacketise => "repacketise",
+            Path::Layer => "layer",
+            Path::Hardware => "hardware",
+            Path::Software => "software",
+        };
+        Self { path: path.into(), codec: choice.codec.to_string(), encoder: choice.encoder, reason: choice.reason }
+    }
+}
+
+impl From<PlanRow> for Plan {
+    fn from(row: PlanRow) -> Self {
+        let (chosen, refused) = match row.outcome {
+            PlanOutcome::Chosen(choice) => (Some(choice.into()), None),
+            PlanOutcome::Refused(refusal) => (None, Some(refusal.to_string())),
+        };
+        Self { source: row.source, want: row.want, chosen, refused }
+    }
+}
+
+impl From<(PeerOwner, PeerFigures)> for Peer {
+    fn from((owner, figures): (PeerOwner, PeerFigures)) -> Self {
+        Self {
+            peer: owner.peer.0,
+            room: owner.room.to_string(),
+            member: owner.member.to_string(),
+            connected: figures.connected,
+            remote: figures.remote.map(|remote| remote.to_string()),
+            packets_sent: figures.packets_sent,
+            bytes_sent: figures.bytes_sent,
+            packets_received: figures.packets_received,
+            bytes_received: figures.bytes_received,
+            packets_lost: figures.packets_lost,
+            retransmitted: figures.retransmitted,
+            key_requests: figures.key_requests,
+            frames_dropped: figures.frames_dropped,
+            rtt_ms: figures.rtt_ms,
+            srtp_profile: figures.srtp_profile.map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+// What a room looks like from one visitor's place. Pure: messages in, a new state out; knows no DOM, no socket, no media.
+
+/** The state before anything was told. */
+export const nothing = () => ({ room: '', me: null, size: 0, iceServers: [], members: new Map() });
+
+/** The key of a stream among all streams of a room. */
+export const keyOf = (member, stream) => `${member}/${stream}`;
+
+/** The state after one message of the gateway. Unknown messages and members change nothing. */
+export function apply(state, message) {
+  switch (message.type) {
+    case 'welcome':
+      return {
+        room: message.room,
+        me: message.member,
+        size: message.size,
+        iceServers: message.iceServers ?? [],
+        members: new Map(message.members.map(member => [member.id, member])),
+      };
+    case 'joined':
+      return withMember({ ...state, size: message.size }, message.member);
+    case 'changed':
+      return withMember(state, message.member);
+    case 'left': {
+      const members = new Map(state.members);
+      members.delete(message.member);
+      return { ...state, size: message.size, members };
+    }
+    case 'stream-up':
+      return withStreams(state, message.member, streams => [
+        ...streams.filter(stream => stream.name !== message.stream.name),
+        message.stream,
+      ]);
+    case 'stream-down':
+      return withStreams(state, message.member, streams => streams.filter(stream => stream.name !== message.stream));
+    default:
+      return state;
+  }
+}
+
+function withMember(state, member) {
+  if (member.id === state.me) return state;
+  return { ...state, members: new Map(state.members).set(member.id, member) };
+}
+
+function withStreams(state, id, change) {
+  const member = state.members.get(id);
+  if (!member) return state;
+  return withMember(state, { ...member, streams: change(member.streams) });
+}
+
+/** Every stream that can be watched: sources first, then the members in the order in which they came. */
+export function streamsOf(state) {
+  const rows = [...state.members.values()].flatMap(member => member.streams.map(stream => ({
+    key: keyOf(member.id, stream.name),
+    member: member.id,
+    name: member.name,
+    stream: stream.name,
+    kinds: stream.kinds,
+    dialect: member.dialect,
+    source: member.dialect === 'source',
+    audioMuted: member.audioMuted,
+    videoMuted: member.videoMuted,
+  })));
+  return [...rows.filter(row => row.source), ...rows.filter(row => !row.source)];
+}
+
+/** Members without a stream: those who only watch. A source without a stream is not one of them. */
+export const watchersOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect !== 'source');
+
+/** Sources that belong to the room and give nothing now: a camera that is unplugged. */
+export const absentSourcesOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect === 'source');
+
+/** How many people: members that are not sources, oneself included. */
+export const peopleIn = state => [...state.members.values()].filter(member => member.dialect !== 'source').length + (state.me ? 1 : 0);

@@ -1,0 +1,224 @@
+//! The first part of a pipeline: where pictures and sound come from.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tracing::warn;
+
+use super::rewind::Rewinder;
+use super::{Order, Start, fault, ingest, make};
+use crate::media::board::DecoderInput;
+use crate::media::config::{PictureConfig, TestConfig, V4l2Config};
+use crate::media::device::{self, FindError, PixelFormat};
+use crate::media::element::package_of;
+use crate::media::plan::camera::{self, ChosenMode};
+use crate::media::plan::{SourceOffer, StreamOffer, decoder_for};
+use crate::media::{SourceError, SourceKind};
+use crate::vocab::MediaKind;
+
+/// Pictures (raw or JPEG) wait here for at most 3 frames; older ones are dropped, so a slow codec costs frames, not latency.
+pub(super) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
+
+/// A pipeline that has not been started.
+pub(super) struct Built {
+    pub pipeline: gst::Pipeline,
+    /// What it gives, as far as known.
+    pub offer: SourceOffer,
+    /// True when the streams are found only while it runs; told by `Order::Known` and `Order::AllStreams`.
+    pub offer_later: bool,
+    pub rewinder: Option<Arc<Rewinder>>,
+}
+
+/// Builds the pipeline of a source up to its tees.
+pub(super) fn build(start: &Start, orders: &mpsc::Sender<Order>) -> Result<Built, SourceError> {
+    let built = match &start.source.kind {
+        SourceKind::Test(test) => self::test(test)?,
+        SourceKind::V4l2(config) => v4l2(start, config, orders)?,
+        SourceKind::Csi(picture) => csi(start, picture)?,
+        SourceKind::File(file) => return ingest::file(start, &file.path, orders),
+        SourceKind::Rtsp(rtsp) => return ingest::rtsp(start, rtsp, orders),
+    };
+    for kind in [MediaKind::Video, MediaKind::Audio] {
+        if let Some(pad) = built.pipeline.by_name(tee_name(kind)).and_then(|tee| tee.static_pad("sink")) {
+            start.marks.watch(&pad);
+        }
+    }
+    Ok(built)
+}
+
+/// The name of the tee a kind's branches hang on.
+pub(super) fn tee_name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    }
+}
+
+fn raw(pipeline: gst::Pipeline, picture: (u32, u32, u32), sound: bool) -> Built {
+    let (width, height, framerate) = picture;
+    let offer = SourceOffer {
+        video: Some(StreamOffer::Picture { width, height, framerate }),
+        audio: sound.then_some(StreamOffer::Sound),
+    };
+    Built { pipeline, offer, offer_later: false, rewinder: None }
+}
+
+fn test(test: &TestConfig) -> Result<Built, SourceError> {
+    let PictureConfig { width, height, framerate } = test.picture;
+    let overlay = match gst::ElementFactory::find("textoverlay") {
+        Some(_) => "textoverlay name=label font-desc=\"Monospace 18\" shaded-background=true valignment=top halignment=left !",
+        None => {
+            let package = package_of("textoverlay").unwrap_or("gstreamer1.0-x");
+            warn!(element = "textoverlay", package, "test picture without clock: install the package");
+            ""
+        }
+    };
+    let wave = if test.tone == 0 { "silence" } else { "sine" };
+    let pipeline = make::pipeline(&format!(
+        "videotestsrc name=picture is-live=true ! \
+         video/x-raw,format=I420,width={width},height={height},framerate={framerate}/1 ! {overlay} \
+         tee name=video allow-not-linked=true \
+         audiotestsrc name=tone is-live=true samplesperbuffer=480 volume=0.2 wave={wave} freq={} ! \
+         audio/x-raw,format=S16LE,rate=48000,channels=1 ! tee name=audio allow-not-linked=true",
+        test.tone.max(1)
+    ))?;
+    if let Some(source) = pipeline.by_name("picture")
+        && !make::set(&source, "pattern", &test.pattern)
+    {
+        return Err(SourceError::Failed(format!("videotestsrc has no pattern `{}`", test.pattern)));
+    }
+    if let Some(label) = pipeline.by_name("label") {
+        number_frames(&label);
+    }
+    Ok(raw(pipeline, (width, height, framerate), true))
+}
+
+/// Writes the time of day and a frame number into each picture.
+fn number_frames(label: &gst::Element) {
+    let Some(pad) = label.static_pad("video_sink") else { return };
+    let (label, frames) = (label.downgrade(), AtomicU64::new(0));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        if let Some(label) = label.upgrade() {
+            let number = frames.fetch_add(1, Ordering::Relaxed);
+            let clock = jiff::Zoned::now().strftime("%H:%M:%S%.3f").to_string();
+            label.set_property("text", format!("{clock}  frame {number}"));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn csi(start: &Start, picture: &PictureConfig) -> Result<Built, SourceError> {
+    let presence = |element: &str| start.presences.get(element, &[], &[]).is_ready();
+    let candidates = &start.board.csi;
+    let Some(chosen) = candidates.iter().find(|it| presence(&it.element)) else {
+        return Err(match candidates.first() {
+            Some(first) if gst::ElementFactory::find(&first.element).is_none() => make::missing(&first.element),
+            Some(first) => SourceError::Failed(format!("{} does not work here", first.element)),
+            None => SourceError::Missing { what: format!("a CSI connector (board file {})", start.board.name) },
+        });
+    };
+    let PictureConfig { width, height, framerate } = *picture;
+    let caps = if chosen.output_caps.is_empty() { "video/x-raw" } else { &chosen.output_caps };
+    let mut description = format!(
+        "{} name=camera ! {caps},width={width},height={height},framerate={framerate}/1 ! tee name=video allow-not-linked=true",
+        chosen.element
+    );
+    let sound = microphone(start, &mut description);
+    let pipeline = make::pipeline(&description)?;
+    if let Some(camera) = pipeline.by_name("camera") {
+        make::set_all(&camera, &chosen.properties);
+    }
+    set_microphone(start, &pipeline);
+    Ok(raw(pipeline, (width, height, framerate), sound))
+}
+
+fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Result<Built, SourceError> {
+    let found = device::find(&config.device).map_err(|error| match error {
+        FindError::NotFound { .. } => SourceError::Missing { what: fault::what(&start.source) },
+        other => SourceError::Failed(other.to_string()),
+    })?;
+    let mode =
+        camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
+    let mut description = match &mode.pixel {
+        PixelFormat::Mjpeg => {
+            let presence = |element: &str, requires: &[String], nodes: &[_]| start.presences.get(element, requires, nodes);
+            let decoder = decoder_for(DecoderInput::Jpeg, &start.board, &presence);
+            let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
+            let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };
+            format!(
+                "v4l2src name=camera ! {} ! {RAW_QUEUE} ! {element} name=jpeg ! {caps} tee name=video allow-not-linked=true",
+                caps_of(&mode)
+            )
+        }
+        // the rest is added below: what it holds is known only from the stream
+        PixelFormat::H264 => format!("v4l2src name=camera ! {} ! identity name=coded silent=true", caps_of(&mode)),
+        PixelFormat::Raw(_) | PixelFormat::Other(_) => {
+            format!("v4l2src name=camera ! {} ! tee name=video allow-not-linked=true", caps_of(&mode))
+        }
+    };
+    let sound = microphone(start, &mut description);
+    let pipeline = make::pipeline(&description)?;
+    if let Some(camera) = pipeline.by_name("camera") {
+        camera.set_property("device", found.node.to_string_lossy().as_ref());
+    }
+    set_microphone(start, &pipeline);
+    if mode.pixel != PixelFormat::H264 {
+        return Ok(raw(pipeline, (mode.width, mode.height, mode.frames_per_second()), sound));
+    }
+    ingest::coded_camera(start, &pipeline, orders)?;
+    let offer = SourceOffer { video: None, audio: sound.then_some(StreamOffer::Sound) };
+    Ok(Built { pipeline, offer, offer_later: true, rewinder: None })
+}
+
+/// The caps of a camera mode.
+fn caps_of(mode: &ChosenMode) -> String {
+    let kind = match &mode.pixel {
+        PixelFormat::Mjpeg => "image/jpeg".to_owned(),
+        PixelFormat::H264 => "video/x-h264".to_owned(),
+        PixelFormat::Raw(fourcc) | PixelFormat::Other(fourcc) => match gst_format(fourcc) {
+            Some(format) => format!("video/x-raw,format={format}"),
+            None => "video/x-raw".to_owned(),
+        },
+    };
+    let (numerator, denominator) = mode.framerate;
+    format!("{kind},width={},height={},framerate={numerator}/{denominator}", mode.width, mode.height)
+}
+
+/// GStreamer's name of a V4L2 pixel format (`sys/v4l2/gstv4l2object.c`); `None` leaves the choice to GStreamer.
+fn gst_format(fourcc: &str) -> Option<&'static str> {
+    Some(match fourcc {
+        "YUYV" => "YUY2",
+        "UYVY" => "UYVY",
+        "YU12" => "I420",
+        "YV12" => "YV12",
+        "NV12" => "NV12",
+        "NV21" => "NV21",
+        "NV16" => "NV16",
+        "422P" => "Y42B",
+        "GREY" => "GRAY8",
+        "RGB3" => "RGB",
+        "BGR3" => "BGR",
+        _ => return None,
+    })
+}
+
+/// Adds the configured sound device to a description. Returns whether there is one.
+fn microphone(start: &Start, description: &mut String) -> bool {
+    if start.source.audio_device.is_none() {
+        return false;
+    }
+    let _ = write!(
+        description,
+        " alsasrc name=microphone ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! tee name=audio allow-not-linked=true"
+    );
+    true
+}
+
+fn set_microphone(start: &Start, pipeline: &gst::Pipeline) {
+    if let (Some(device), Some(microphone)) = (&start.source.audio_device, pipeline.by_name("microphone")) {
+        microphone.set_property("device", device);
+    }
+}

@@ -1,0 +1,416 @@
+//! One running source: a thread that owns the GStreamer pipeline, adds and removes its branches, and watches its bus.
+//!
+//! State changes block, sometimes for seconds (a camera, an RTSP server), so each pipeline has a thread of its own and talks to
+//! the sources' owner by [`Order`] and [`News`]. Nothing here decides: which branches, which elements and when to try again come
+//! from the owner.
+//!
+//! ```text
+//! capture or ingest ─► tee "video" ─┬─► [decoder ─► tee] ─► encoder branch ─► appsink ─► Feed
+//!                                   └─► pass branch ─────────────────────────► appsink ─► Feed
+//!                  └─► tee "audio" ─── ...
+//! ```
+
+mod branch;
+mod capture;
+mod fault;
+mod ingest;
+mod make;
+mod rewind;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tracing::{debug, info, warn};
+
+use super::board::{Board, DecoderCandidate, EncoderCandidate};
+use super::element::{self, Presence};
+use super::plan::{SourceOffer, StreamOffer};
+use super::tap::{Feed, LastFrame};
+use super::{SourceConfig, SourceError};
+use crate::vocab::{Bitrate, Codec, MediaKind};
+
+pub(super) use ingest::{Holds, opus_format};
+
+/// What the owner, the bus and the streaming threads ask of a pipeline's thread.
+pub(super) enum Order {
+    /// Fill a feed. Answered by `News::Branch`.
+    Add(Box<BranchSpec>),
+    /// Take a branch away.
+    Remove(Codec),
+    /// All branches of the start are there: let what was held back flow.
+    Flow,
+    /// Set the encoders' bit rate.
+    Bitrate(Bitrate),
+    /// End.
+    Stop,
+    /// An error message of the bus.
+    Error(gst::Message),
+    /// The bus said that the stream ended.
+    Ended,
+    /// A stream's offer is known.
+    Known(MediaKind, StreamOffer),
+    /// No more streams will appear.
+    AllStreams,
+    /// A stream could not be taken.
+    Fail(SourceError),
+    /// The file came to its end.
+    Rewind,
+}
+
+/// What the owner is told.
+pub(super) enum News {
+    /// The streams are known; branches may be added.
+    Opened(SourceOffer),
+    /// A branch runs, or why not.
+    Branch(Codec, Result<(), SourceError>),
+    /// The first buffer came.
+    Flowing,
+    /// The pipeline failed and has stopped. `culprit` is the encoder element that said so, if it was one.
+    Failed { error: SourceError, culprit: Option<String> },
+}
+
+/// A branch to be added.
+#[derive(Clone)]
+pub(super) struct BranchSpec {
+    /// What comes out.
+    pub codec: Codec,
+    /// Where to.
+    pub feed: Arc<Feed>,
+    /// `None` passes the source's own frames on.
+    pub encode: Option<Encode>,
+}
+
+/// How a branch encodes.
+#[derive(Clone)]
+pub(super) struct Encode {
+    pub encoder: EncoderCandidate,
+    /// In front of the encoder: an element or a chain.
+    pub convert: String,
+    /// For coded sources: what decodes; `None` leaves it to GStreamer.
+    pub decoder: Option<DecoderCandidate>,
+    pub bitrate: Bitrate,
+}
+
+/// Everything a pipeline starts from.
+pub(super) struct Start {
+    pub source: SourceConfig,
+    pub board: Arc<Board>,
+    pub presences: Arc<PresenceCache>,
+    /// Time zero of the source: frames' times count from here, whichever pipeline made them.
+    pub epoch: Instant,
+    pub marks: Marks,
+    /// What is held back until [`Order::Flow`].
+    pub holds: Arc<Holds>,
+    pub device: Arc<Device>,
+}
+
+/// A source's device or server, which one pipeline holds at a time: the next may be started while the last still closes it.
+#[derive(Default)]
+pub(super) struct Device(AtomicBool);
+
+/// The device is held until this is dropped.
+struct Held(Arc<Device>);
+
+impl Device {
+    /// How often a waiting pipeline looks again.
+    const LOOK: Duration = Duration::from_millis(20);
+
+    /// Waits for the device; `None` when told to stop meanwhile.
+    fn hold(self: &Arc<Self>, inbox: &mpsc::Receiver<Order>) -> Option<Held> {
+        while self.0.swap(true, Ordering::Acquire) {
+            if let Ok(Order::Stop) = inbox.recv_timeout(Self::LOOK) {
+                return None;
+            }
+        }
+        Some(Held(Arc::clone(self)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
+/// Where a pipeline's threads report to.
+#[derive(Clone)]
+pub(super) struct Marks {
+    pub last_frame: Arc<LastFrame>,
+    pub news: Arc<dyn Fn(News) + Send + Sync>,
+}
+
+impl Marks {
+    /// Notes each buffer that passes, and tells the owner of the first.
+    fn watch(&self, pad: &gst::Pad) {
+        let marks = self.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if marks.last_frame.mark() {
+                (marks.news)(News::Flowing);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+/// A handle to a running pipeline.
+pub(super) struct Pipeline {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+impl Pipeline {
+    /// Starts the thread. What becomes of it is told by `start.news`.
+    pub fn start(start: Start) -> std::io::Result<Self> {
+        // unbounded: orders come from the owner (a few per viewer) and from the bus (errors only), never per frame
+        let (orders, inbox) = mpsc::channel();
+        let to_self = orders.clone();
+        let name = format!("src-{}", start.source.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(start, to_self, &inbox))?;
+        Ok(Self { orders, thread })
+    }
+
+    /// Sends an order; a thread that has ended ignores it.
+    pub fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// Asks it to end; the thread may still be busy closing its device.
+    pub fn stop(self) -> JoinHandle<()> {
+        self.order(Order::Stop);
+        self.thread
+    }
+}
+
+/// How long an element that does not reach READY is left alone: a try can take seconds.
+const RETRY_ELEMENT: Duration = Duration::from_secs(60);
+
+/// Verdicts on elements.
+#[derive(Default)]
+pub(super) struct PresenceCache(Mutex<HashMap<String, (Presence, Instant)>>);
+
+impl PresenceCache {
+    /// As [`element::candidate`]. A good verdict stays, a bad one is tried again after a while; what is missing is always looked
+    /// up, which costs nothing.
+    pub fn get(&self, name: &str, requires: &[String], nodes: &[PathBuf]) -> Presence {
+        let key = format!("{name} {requires:?} {nodes:?}");
+        let known = self.verdicts().get(&key).cloned();
+        if let Some((verdict, since)) = known
+            && (verdict.is_ready() || since.elapsed() < RETRY_ELEMENT)
+        {
+            return verdict;
+        }
+        let verdict = element::candidate(name, requires, nodes);
+        if !matches!(verdict, Presence::Missing { .. }) {
+            self.verdicts().insert(key, (verdict.clone(), Instant::now()));
+        }
+        verdict
+    }
+
+    fn verdicts(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Presence, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the verdicts a plan will ask for, on the caller's thread.
+    fn warm(&self, board: &Board) {
+        for it in &board.encoders {
+            self.get(&it.element, &it.requires, &it.nodes);
+        }
+        for element in board.convert.iter().flat_map(|entry| super::board::chain(entry)) {
+            self.get(element, &[], &[]);
+        }
+    }
+}
+
+/// The pipeline while it runs.
+struct Session {
+    start: Start,
+    orders: mpsc::Sender<Order>,
+    pipeline: gst::Pipeline,
+    /// Added to running time: the pipeline's start on the source's own clock.
+    offset: Duration,
+    /// What is known of coded streams.
+    offer: SourceOffer,
+    expects: Vec<MediaKind>,
+    all_streams: bool,
+    opened: bool,
+    branches: HashMap<Codec, branch::Branch>,
+    decoders: HashMap<MediaKind, branch::Decoder>,
+    rewinder: Option<Arc<rewind::Rewinder>>,
+    flowing: bool,
+    /// Orders that were met while looking for an error.
+    kept: VecDeque<Order>,
+}
+
+fn run(start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
+    let _span = tracing::info_span!("pipeline", source = %start.source.name).entered();
+    let Some(_held) = start.device.hold(inbox) else { return };
+    start.presences.warm(&start.board);
+    let built = match capture::build(&start, &orders) {
+        Ok(built) => built,
+        Err(error) => {
+            (start.marks.news)(News::Failed { error, culprit: None });
+            return;
+        }
+    };
+    let mut session = Session::start(start, orders, built);
+    let end = session.play(inbox);
+    session.close();
+    if let Err((error, culprit)) = end {
+        (session.start.marks.news)(News::Failed { error, culprit });
+    }
+}
+
+/// Why a session ended other than by order: the error, and the encoder that said so.
+type End = (SourceError, Option<String>);
+
+impl Session {
+    /// Sets the pipeline going. Whether it does is found out by `play`.
+    fn start(start: Start, orders: mpsc::Sender<Order>, built: capture::Built) -> Self {
+        let session = Self {
+            orders,
+            pipeline: built.pipeline,
+            offset: start.epoch.elapsed(),
+            all_streams: !built.offer_later,
+            expects: Vec::new(),
+            offer: built.offer,
+            opened: false,
+            branches: HashMap::new(),
+            decoders: HashMap::new(),
+            rewinder: built.rewinder,
+            flowing: false,
+            kept: VecDeque::new(),
+            start,
+        };
+        session.watch_bus();
+        if session.pipeline.set_state(gst::State::Playing).is_err() {
+            // the reason is on the bus, which the handler has turned into an order; `play` finds it first
+            debug!("pipeline does not start");
+        }
+        session
+    }
+
+    /// Errors become orders, on whatever thread posts them; everything else is dropped.
+    fn watch_bus(&self) {
+        let Some(bus) = self.pipeline.bus() else { return };
+        let orders = Mutex::new(self.orders.clone());
+        bus.set_sync_handler(move |_, message| {
+            let order = match message.view() {
+                gst::MessageView::Error(_) => Some(Order::Error(message.clone())),
+                gst::MessageView::Eos(_) => Some(Order::Ended),
+                gst::MessageView::Warning(warning) => {
+                    warn!(error = %fault::redact(&warning.error().to_string()), "pipeline warns");
+                    None
+                }
+                _ => None,
+            };
+            if let Some(order) = order {
+                let _ = orders.lock().unwrap_or_else(PoisonError::into_inner).send(order);
+            }
+            gst::BusSyncReply::Drop
+        });
+    }
+
+    /// Carries orders out until told to stop.
+    fn play(&mut self, inbox: &mpsc::Receiver<Order>) -> Result<(), End> {
+        if self.pipeline.current_state() < gst::State::Paused && self.pipeline.state(gst::ClockTime::ZERO).0.is_err() {
+            // an error said at the start lies in the inbox already
+            while let Ok(order) = inbox.try_recv() {
+                if let Order::Error(error) = order {
+                    return Err(self.judge(&error));
+                }
+            }
+            return Err((SourceError::Failed("it does not start and does not say why".into()), None));
+        }
+        self.announce();
+        loop {
+            let kept = self.kept.pop_front();
+            // our own sender keeps the channel open
+            let Some(order) = kept.or_else(|| inbox.recv().ok()) else { return Ok(()) };
+            match order {
+                Order::Stop => return Ok(()),
+                Order::Add(spec) => {
+                    let codec = spec.codec;
+                    let outcome = self.add_branch(*spec, inbox);
+                    (self.start.marks.news)(News::Branch(codec, outcome));
+                }
+                Order::Remove(codec) => self.remove_branch(codec),
+                Order::Flow => self.flow(),
+                Order::Bitrate(bitrate) => self.branches.values().for_each(|branch| branch.set_bitrate(bitrate)),
+                Order::Error(error) => return Err(self.judge(&error)),
+                Order::Ended => return Err((SourceError::Failed("the stream ended".into()), None)),
+                Order::Fail(error) => return Err((error, None)),
+                Order::Known(kind, stream) => {
+                    match kind {
+                        MediaKind::Audio => self.offer.audio = Some(stream),
+                        MediaKind::Video => self.offer.video = Some(stream),
+                    }
+                    self.announce();
+                }
+                Order::AllStreams => {
+                    self.all_streams = true;
+                    self.expects = ingest::linked_kinds(&self.pipeline);
+                    if self.expects.is_empty() {
+                        return Err((SourceError::Failed("it has no stream that can be taken".into()), None));
+                    }
+                    self.announce();
+                }
+                Order::Rewind => {
+                    if let Some(rewinder) = &self.rewinder
+                        && !rewinder.rewind()
+                    {
+                        return Err((SourceError::Failed("the file cannot be played again from its start".into()), None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the owner once everything is known.
+    fn announce(&mut self) {
+        let known = self.expects.iter().all(|kind| self.offer.of(*kind).is_some());
+        if self.opened || !self.all_streams || !known {
+            return;
+        }
+        self.opened = true;
+        info!(
+            video = self.offer.video.as_ref().map(tracing::field::display),
+            audio = self.offer.audio.as_ref().map(tracing::field::display),
+            "source opened"
+        );
+        (self.start.marks.news)(News::Opened(self.offer.clone()));
+    }
+
+    fn flow(&mut self) {
+        if !std::mem::replace(&mut self.flowing, true) {
+            self.start.holds.release();
+        }
+    }
+
+    fn judge(&self, message: &gst::Message) -> End {
+        let gst::MessageView::Error(error) = message.view() else {
+            return (SourceError::Failed("the pipeline failed without a reason".into()), None);
+        };
+        let culprit = self.branches.values().find(|branch| branch.owns(error)).and_then(branch::Branch::encoder_name);
+        (fault::source_error(&self.start.source, error), culprit)
+    }
+
+    fn close(&mut self) {
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            warn!("pipeline did not close cleanly");
+        }
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+        self.branches.clear();
+        self.decoders.clear();
+        info!("source closed");
+    }
+}

@@ -1,0 +1,532 @@
+//! One source as the owner keeps it: its demand, its pipeline while there is one, its layers, and the viewers that wait.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::config::SourcesConfig;
+use super::demand::{Action, Demand, Habits};
+use super::element::Presence;
+use super::h264;
+use super::pipeline::{BranchSpec, Device, Encode, Marks, News, Order, Pipeline, Start, opus_format};
+use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
+use super::sources::{Shared, ToOwner};
+use super::tap::{Feed, LastFrame};
+use super::{MediaEvent, PlannedTrack, SourceConfig, SourceError, SourceFigures, SourceKind, Wants};
+use crate::vocab::{Bitrate, Codec, LayerId, MediaKind, PeerId, SourceName, TrackFormat, TrackId};
+
+/// Longest pause between tries of an RTSP server: a server or network that is down is not hammered.
+const LONGEST_PAUSE_REMOTE: Duration = Duration::from_secs(30);
+/// And of a device or file of this machine, where a look costs little: back within 2 s of being plugged in again.
+const LONGEST_PAUSE_LOCAL: Duration = Duration::from_millis(1500);
+
+type Reply = oneshot::Sender<Result<Vec<PlannedTrack>, SourceError>>;
+
+/// One source.
+pub(super) struct Slot {
+    index: usize,
+    config: SourceConfig,
+    open_limit: Duration,
+    shared: Arc<Shared>,
+    demand: Demand,
+    /// Viewers without an answer yet.
+    waiting: BTreeMap<PeerId, Waiting>,
+    pipeline: Option<Pipeline>,
+    device: Arc<Device>,
+    /// Threads of pipelines that may still be closing the device.
+    closing: Vec<JoinHandle<()>>,
+    /// Counts pipelines; news of an earlier one is out of date.
+    run: u64,
+    offer: Option<SourceOffer>,
+    fed: BTreeMap<Codec, Fed>,
+    last_frame: Arc<LastFrame>,
+    epoch: Instant,
+    video: TrackId,
+    audio: TrackId,
+    error: Option<SourceError>,
+    /// Encoders that failed while in use; passed over until the source is closed.
+    broken: HashSet<String>,
+}
+
+struct Waiting {
+    wants: Wants,
+    reply: Reply,
+    /// Planned once the source is open.
+    choices: Vec<Choice>,
+}
+
+/// A layer and how it is filled.
+struct Fed {
+    feed: Arc<Feed>,
+    choice: Choice,
+    /// The present pipeline fills it.
+    up: bool,
+    /// Frames at the last look, once the present pipeline has been looked at.
+    seen: Option<u64>,
+}
+
+impl Fed {
+    fn encodes_video(&self) -> bool {
+        self.choice.encoder.is_some() && self.choice.codec.kind() == MediaKind::Video
+    }
+}
+
+impl Slot {
+    /// A source nobody uses.
+    pub fn new(index: usize, config: SourceConfig, habits: &SourcesConfig, shared: Arc<Shared>) -> Self {
+        let longest_pause = match config.kind {
+            SourceKind::Rtsp(_) => LONGEST_PAUSE_REMOTE,
+            _ => LONGEST_PAUSE_LOCAL,
+        };
+        let epoch = Instant::now();
+        Self {
+            index,
+            config,
+            open_limit: habits.open_limit,
+            shared,
+            demand: Demand::new(Habits { linger: habits.linger, open_limit: habits.open_limit, longest_pause }),
+            waiting: BTreeMap::new(),
+            pipeline: None,
+            device: Arc::default(),
+            closing: Vec::new(),
+            run: 0,
+            offer: None,
+            fed: BTreeMap::new(),
+            last_frame: Arc::new(LastFrame::new(epoch)),
+            epoch,
+            video: TrackId::next(),
+            audio: TrackId::next(),
+            error: None,
+            broken: HashSet::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &SourceName {
+        &self.config.name
+    }
+
+    /// A viewer wants it.
+    pub fn demand(&mut self, now: Instant, viewer: PeerId, wants: Wants, reply: Reply) {
+        self.waiting.insert(viewer, Waiting { wants, reply, choices: Vec::new() });
+        self.demand.arrive(now, viewer);
+        self.act(now);
+    }
+
+    /// A viewer left.
+    pub fn release(&mut self, now: Instant, viewer: PeerId) {
+        self.waiting.remove(&viewer);
+        self.demand.release(now, viewer);
+        self.act(now);
+        self.drop_unwanted();
+    }
+
+    /// Sets the bit rate of its video encoders, now and later.
+    pub fn set_bitrate(&mut self, bitrate: Bitrate) {
+        self.config.bitrate = bitrate;
+        self.order(Order::Bitrate(bitrate));
+    }
+
+    /// When `handle_timeout` is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.demand.next_timeout()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.demand.handle_timeout(now);
+        self.act(now);
+    }
+
+    /// News of a pipeline.
+    pub fn handle_news(&mut self, now: Instant, run: u64, news: News) {
+        if run != self.run || self.pipeline.is_none() {
+            return;
+        }
+        match news {
+            News::Opened(offer) => {
+                self.offer = Some(offer);
+                self.demand.opened(now);
+                self.flowed(now);
+            }
+            News::Flowing => self.flowed(now),
+            News::Branch(codec, Ok(())) => {
+                if let Some(fed) = self.fed.get_mut(&codec) {
+                    fed.up = true;
+                }
+                self.answer_ready(now);
+            }
+            News::Branch(codec, Err(error)) => self.branch_failed(now, codec, error),
+            News::Failed { error, culprit } => {
+                self.broken.extend(culprit);
+                self.fail(now, error);
+            }
+        }
+        self.act(now);
+        // everything planned at the opening is ordered before: nothing of the start is lost
+        if self.offer.is_some() {
+            self.order(Order::Flow);
+        }
+    }
+
+    /// What it does now.
+    pub fn figures(&self) -> SourceFigures {
+        let in_use = self.fed.iter().filter(|(codec, fed)| fed.up || self.demand.uses(**codec));
+        SourceFigures {
+            source: self.config.name.to_string(),
+            state: self.demand.state(),
+            viewers: self.demand.viewers(),
+            encoders: self.fed.values().filter(|fed| fed.up && fed.encodes_video()).count(),
+            paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
+            error: self.error.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Ends it; the threads may still be closing its device.
+    pub fn stop(mut self) -> Vec<JoinHandle<()>> {
+        self.end_pipeline();
+        self.closing
+    }
+
+    fn act(&mut self, now: Instant) {
+        while let Some(action) = self.demand.poll_action() {
+            debug!(source = %self.config.name, ?action, "source action");
+            match action {
+                Action::Open => self.open(now),
+                Action::Abandon => self.end_pipeline(),
+                Action::Close => {
+                    self.end_pipeline();
+                    self.fed.clear();
+                    self.broken.clear();
+                }
+                Action::Restore => self.restore(now),
+                Action::Plan(viewer) => self.plan(now, viewer),
+                Action::Reject(viewer) => {
+                    let error = self.error.clone().unwrap_or(SourceError::Silent(self.open_limit));
+                    self.answer(viewer, Err(error));
+                }
+                Action::DropLayer(codec) => self.drop_layer(codec),
+                Action::CheckFlow => self.check_flow(now),
+                Action::TellFailed => {
+                    let error = self.error.clone().unwrap_or(SourceError::Silent(self.open_limit));
+                    self.tell(MediaEvent::Failed { source: self.config.name.clone(), error });
+                }
+                Action::TellRecovered => self.tell(MediaEvent::Recovered { source: self.config.name.clone() }),
+            }
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.run += 1;
+        let (run, slot, orders) = (self.run, self.index, self.shared.orders.clone());
+        let news = move |news| {
+            // after the owner's end nobody needs news
+            let _ = orders.send(ToOwner::News { slot, run, news });
+        };
+        self.last_frame = Arc::new(LastFrame::new(now));
+        let start = Start {
+            source: self.config.clone(),
+            board: Arc::clone(&self.shared.board),
+            presences: Arc::clone(&self.shared.presences),
+            epoch: self.epoch,
+            marks: Marks { last_frame: Arc::clone(&self.last_frame), news: Arc::new(news) },
+            holds: Arc::default(),
+            device: Arc::clone(&self.device),
+        };
+        match Pipeline::start(start) {
+            Ok(pipeline) => self.pipeline = Some(pipeline),
+            Err(error) => self.fail(now, SourceError::Failed(format!("no thread for it: {error}"))),
+        }
+    }
+
+    fn fail(&mut self, now: Instant, error: SourceError) {
+        warn!(source = %self.config.name, %error, viewers = self.demand.viewers(), "source failed");
+        self.error = Some(error);
+        self.demand.failed(now, rand::random());
+    }
+
+    fn flowed(&mut self, now: Instant) {
+        if let Some(last) = self.last_frame.last()
+            && self.offer.is_some()
+        {
+            self.error = None;
+            self.demand.flowed(now, last);
+        }
+    }
+
+    fn check_flow(&mut self, now: Instant) {
+        match self.last_frame.last() {
+            Some(last) if now.saturating_duration_since(last) < self.open_limit => match self.offer {
+                Some(_) => match self.mute_encoder() {
+                    Some(element) => {
+                        let error = SourceError::Failed(format!("encoder {element} gives nothing"));
+                        self.broken.insert(element);
+                        self.fail(now, error);
+                    }
+                    None => self.flowed(now),
+                },
+                None => {
+                    self.fail(now, SourceError::Failed(format!("its streams are not understood within {:?}", self.open_limit)))
+                }
+            },
+            _ => self.fail(now, SourceError::Silent(self.open_limit)),
+        }
+    }
+
+    /// A video encoder that gave nothing since the last look, while the source gave frames.
+    fn mute_encoder(&mut self) -> Option<String> {
+        let mut mute = None;
+        for fed in self.fed.values_mut().filter(|fed| fed.up && fed.encodes_video()) {
+            let frames = fed.feed.layer().figures().frames;
+            if fed.seen.replace(frames) == Some(frames) {
+                mute = fed.choice.encoder.clone();
+            }
+        }
+        mute
+    }
+
+    fn end_pipeline(&mut self) {
+        if let Some(pipeline) = self.pipeline.take() {
+            self.closing.retain(|thread| !thread.is_finished());
+            self.closing.push(pipeline.stop());
+        }
+        self.offer = None;
+        for fed in self.fed.values_mut() {
+            (fed.up, fed.seen) = (false, None);
+        }
+    }
+
+    /// A new pipeline runs: what passes without an encoder is fed from its first frame, and every layer in use again.
+    fn restore(&mut self, now: Instant) {
+        let Some(offer) = self.offer.clone() else { return };
+        let demand = &self.demand;
+        self.fed.retain(|codec, _| demand.uses(*codec));
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            if let Some(StreamOffer::Coded { format: Some(format), obstacle: None, .. }) = offer.of(kind)
+                && !self.fed.contains_key(&format.codec)
+            {
+                let reason = "the source gives it ready for viewers".into();
+                let choice = Choice { path: Path::Repacketise, codec: format.codec, encoder: None, reason };
+                if let Err(error) = self.feed(&choice) {
+                    warn!(source = %self.config.name, %error, "stream cannot be passed on");
+                }
+            }
+        }
+        for codec in self.fed.iter().filter(|(_, fed)| !fed.up).map(|(codec, _)| *codec).collect::<Vec<_>>() {
+            self.refeed(now, codec);
+        }
+    }
+
+    /// Fills a layer that viewers hold, by whatever path there now is.
+    fn refeed(&mut self, now: Instant, codec: Codec) {
+        let Some(offer) = &self.offer else { return };
+        let only = match codec.kind() {
+            MediaKind::Video => Wants { video: vec![codec], audio: Vec::new() },
+            MediaKind::Audio => Wants { video: Vec::new(), audio: vec![codec] },
+        };
+        let planned =
+            self.with_presence(|presence| plan::plan_kind(codec.kind(), offer, &only, &self.shared.board, presence, &[]));
+        match planned {
+            Some(Ok(choice)) => {
+                if let Err(error) = self.feed(&choice) {
+                    self.fail(now, error);
+                }
+            }
+            Some(Err(refusal)) => self.fail(now, SourceError::Refused(refusal)),
+            None => self.fail(now, SourceError::Failed(format!("it came back without {}", codec.kind()))),
+        }
+    }
+
+    fn plan(&mut self, now: Instant, viewer: PeerId) {
+        let (Some(offer), Some(waiting)) = (&self.offer, self.waiting.get(&viewer)) else { return };
+        let running: Vec<Choice> = self.fed.values().map(|fed| fed.choice.clone()).collect();
+        let planned = self.with_presence(|presence| plan::plan(offer, &waiting.wants, &self.shared.board, presence, &running));
+        let fed = planned.map_err(SourceError::Refused).and_then(|choices| {
+            choices.iter().try_for_each(|choice| match self.fed.contains_key(&choice.codec) {
+                true => Ok(()),
+                false => self.feed(choice),
+            })?;
+            Ok(choices)
+        });
+        match fed {
+            Ok(choices) => {
+                for choice in &choices {
+                    info!(source = %self.config.name, viewer = viewer.0, codec = %choice.codec, reason = choice.reason, "path chosen");
+                }
+                if let Some(waiting) = self.waiting.get_mut(&viewer) {
+                    waiting.choices = choices;
+                }
+                self.say_left_out(viewer);
+                self.answer_ready(now);
+            }
+            Err(error) => {
+                self.answer(viewer, Err(error));
+                self.demand.refused(now, viewer);
+                self.drop_unwanted();
+            }
+        }
+    }
+
+    /// Sound that is wanted and cannot be given does not refuse the viewer; it is said here.
+    fn say_left_out(&self, viewer: PeerId) {
+        let (Some(offer), Some(waiting)) = (&self.offer, self.waiting.get(&viewer)) else { return };
+        if waiting.choices.iter().any(|choice| choice.codec.kind() == MediaKind::Audio) {
+            return;
+        }
+        let planned = self.with_presence(|presence| {
+            plan::plan_kind(MediaKind::Audio, offer, &waiting.wants, &self.shared.board, presence, &[])
+        });
+        if let Some(Err(refusal)) = planned {
+            warn!(source = %self.config.name, viewer = viewer.0, error = %refusal, "played without sound");
+        }
+    }
+
+    /// Orders the branch of a choice, into the codec's layer if there is one.
+    fn feed(&mut self, choice: &Choice) -> Result<(), SourceError> {
+        let codec = choice.codec;
+        let encode = match &choice.encoder {
+            None => None,
+            Some(_) => Some(self.encode(choice)?),
+        };
+        let feed = match self.fed.get(&codec) {
+            Some(fed) => Arc::clone(&fed.feed),
+            None => {
+                let track = if codec.kind() == MediaKind::Video { self.video } else { self.audio };
+                let index =
+                    Codec::ALL.iter().position(|it| *it == codec).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
+                let feed = Feed::new(LayerId { track, index }, self.format(codec, encode.is_some()), encode.is_some());
+                Arc::new(feed.map_err(|error| SourceError::Failed(error.to_string()))?)
+            }
+        };
+        self.order(Order::Add(Box::new(BranchSpec { codec, feed: Arc::clone(&feed), encode })));
+        self.fed.insert(codec, Fed { feed, choice: choice.clone(), up: false, seen: None });
+        Ok(())
+    }
+
+    fn encode(&self, choice: &Choice) -> Result<Encode, SourceError> {
+        let board = &self.shared.board;
+        self.with_presence(|presence| {
+            let encoder = plan::candidate(choice, board, presence).ok_or_else(|| {
+                SourceError::Failed(format!("encoder {} is gone", choice.encoder.as_deref().unwrap_or_default()))
+            })?;
+            let coded = match self.offer.as_ref().and_then(|offer| offer.of(choice.codec.kind())) {
+                Some(StreamOffer::Coded { format: Some(format), .. }) => Some(format.codec),
+                _ => None,
+            };
+            let input = coded.map(super::board::DecoderInput::Codec);
+            Ok(Encode {
+                encoder: encoder.clone(),
+                convert: plan::converter_for(encoder, board, presence).to_owned(),
+                decoder: input.and_then(|input| plan::decoder_for(input, board, presence)).cloned(),
+                bitrate: self.config.bitrate,
+            })
+        })
+    }
+
+    /// How a layer is announced: as the source says for its own frames, as the encoders are set for ours.
+    fn format(&self, codec: Codec, encoded: bool) -> TrackFormat {
+        let stream = self.offer.as_ref().and_then(|offer| offer.of(codec.kind()));
+        match (codec, stream) {
+            (_, Some(StreamOffer::Coded { format: Some(format), .. })) if !encoded => format.clone(),
+            (Codec::H264, Some(&StreamOffer::Picture { width, height, framerate })) => {
+                h264::baseline_format(width, height, framerate)
+            }
+            (Codec::H264, _) => TrackFormat::h264_baseline(),
+            (Codec::Opus, _) => opus_format(),
+            _ => TrackFormat::plain(codec),
+        }
+    }
+
+    /// Answers those whose branches all run.
+    fn answer_ready(&mut self, now: Instant) {
+        let ready = |waiting: &Waiting| {
+            let up = |choice: &Choice| self.fed.get(&choice.codec).is_some_and(|fed| fed.up);
+            !waiting.choices.is_empty() && waiting.choices.iter().all(up)
+        };
+        let done: Vec<PeerId> = self.waiting.iter().filter(|(_, waiting)| ready(waiting)).map(|(viewer, _)| *viewer).collect();
+        for viewer in done {
+            let Some(waiting) = self.waiting.remove(&viewer) else { continue };
+            self.demand.granted(viewer, waiting.choices.iter().map(|choice| choice.codec));
+            let track = |choice: Choice| {
+                let layer = Arc::clone(self.fed.get(&choice.codec)?.feed.layer());
+                Some(PlannedTrack { kind: choice.codec.kind(), layer, choice })
+            };
+            let tracks = waiting.choices.into_iter().filter_map(track).collect();
+            if waiting.reply.send(Ok(tracks)).is_err() {
+                // it left without saying so
+                self.demand.release(now, viewer);
+            }
+        }
+    }
+
+    fn branch_failed(&mut self, now: Instant, codec: Codec, error: SourceError) {
+        warn!(source = %self.config.name, %codec, %error, "branch does not start");
+        let Some(fed) = self.fed.get_mut(&codec) else { return };
+        fed.up = false;
+        let element = fed.choice.encoder.clone();
+        let Some(element) = element else {
+            self.fail(now, error);
+            return;
+        };
+        self.broken.insert(element);
+        if self.demand.uses(codec) {
+            self.refeed(now, codec);
+        } else {
+            self.fed.remove(&codec);
+        }
+        let concerned = |waiting: &Waiting| waiting.choices.iter().any(|choice| choice.codec == codec);
+        for viewer in self.waiting.iter().filter(|(_, it)| concerned(it)).map(|(viewer, _)| *viewer).collect::<Vec<_>>() {
+            self.plan(now, viewer);
+        }
+    }
+
+    fn answer(&mut self, viewer: PeerId, answer: Result<Vec<PlannedTrack>, SourceError>) {
+        if let Some(waiting) = self.waiting.remove(&viewer) {
+            // one that left meanwhile needs no answer
+            let _ = waiting.reply.send(answer);
+        }
+    }
+
+    /// Encoders started for viewers that never came to use them.
+    fn drop_unwanted(&mut self) {
+        let wanted: BTreeSet<Codec> =
+            self.waiting.values().flat_map(|waiting| waiting.choices.iter().map(|choice| choice.codec)).collect();
+        for codec in self.fed.keys().copied().filter(|codec| !wanted.contains(codec)).collect::<Vec<_>>() {
+            if !self.demand.keeps(codec) {
+                self.drop_layer(codec);
+            }
+        }
+    }
+
+    /// Stops an encoder. What is passed on stays as long as the source is open: it costs next to nothing, and its cached
+    /// group gives the next viewer a picture at once.
+    fn drop_layer(&mut self, codec: Codec) {
+        if self.fed.get(&codec).is_some_and(|fed| fed.choice.encoder.is_some()) {
+            self.fed.remove(&codec);
+            self.order(Order::Remove(codec));
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.order(order);
+        }
+    }
+
+    fn tell(&self, event: MediaEvent) {
+        // after the hub's end nobody needs news
+        let _ = self.shared.events.send(event);
+    }
+
+    fn with_presence<T>(&self, ask: impl FnOnce(plan::Presences<'_>) -> T) -> T {
+        ask(&|element: &str, requires: &[String], nodes: &[PathBuf]| match self.broken.contains(element) {
+            true => Presence::NotReady { why: "it failed while in use".into() },
+            false => self.shared.presences.get(element, requires, nodes),
+        })
+    }
+}

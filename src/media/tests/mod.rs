@@ -1,0 +1,7 @@
+//! Sources with the real GStreamer. What needs no GStreamer is tested beside its code.
+
+mod files;
+mod live;
+mod rtsp;
+
+mod support;

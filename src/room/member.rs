@@ -1,0 +1,143 @@
+//! What is kept of a member, of its streams and of its peers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::command::{DialectName, Facts, TrackView};
+use super::effect::Feed;
+use super::missed::Missed;
+use super::notice::{MemberView, StreamView};
+use crate::vocab::{Grant, MediaKind, MemberId, PeerId, RequestId, Right, RoomId, SessionId, SourceName, StreamName};
+
+/// Who or what is in a room.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub id: MemberId,
+    pub room: RoomId,
+    pub user_id: String,
+    pub dialect: DialectName,
+    /// Where it came from; `None` for what lives in this process.
+    pub remote: Option<IpAddr>,
+    pub grant: Grant,
+    /// Whether the others see it, and it them.
+    pub visible: bool,
+    pub facts: Facts,
+    pub seat: Seat,
+    /// Streams, the coming ones included, in order of publication.
+    pub streams: Vec<Stream>,
+    pub peers: BTreeSet<PeerId>,
+    /// When its grant ends, where that is known as a time of this process.
+    pub expires: Option<Instant>,
+}
+
+/// Who listens at a member's place.
+#[derive(Debug)]
+pub(super) enum Seat {
+    /// A session.
+    Session(SessionId),
+    /// Nobody until somebody resumes; the place is left at `until`.
+    Lost { until: Instant, missed: Missed, last: SessionId },
+    /// Nobody, ever: a source, or a member that is just being removed.
+    Nobody,
+}
+
+/// A published or coming stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub name: StreamName,
+    pub origin: Origin,
+    pub tracks: Vec<TrackView>,
+    pub kinds: Vec<MediaKind>,
+    /// Whether it can be played and the others know.
+    pub up: bool,
+    /// The peers that play it.
+    pub viewers: BTreeSet<PeerId>,
+}
+
+/// Where a stream comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Peer(PeerId),
+    Source(SourceName),
+}
+
+/// One connection of a member.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub member: MemberId,
+    pub link: Link,
+    /// The request that opened it, until its first description is told. Forgotten with the session that asked.
+    pub opening: Option<RequestId>,
+    /// The latest request that described it again, until it is answered. Forgotten with the session that asked.
+    pub describing: Option<RequestId>,
+    /// Whether it has ever been connected.
+    pub up: bool,
+}
+
+/// What a peer carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Link {
+    /// The member's own stream, in.
+    Ingest(StreamName),
+    /// Someone's stream, out.
+    Play(MemberId, StreamName),
+}
+
+impl DialectName {
+    /// Whether a lost member of this dialect keeps its place for a while. HTTP sessions have no connection to lose: their
+    /// resource is deleted or their peer goes down.
+    pub(super) fn keeps_places(self) -> bool {
+        matches!(self, Self::Tribe)
+    }
+}
+
+impl Member {
+    pub(super) fn may(&self, right: Right) -> bool {
+        self.grant.allows(&self.room, right)
+    }
+
+    /// Whether it is told who comes, goes and publishes. `Right::Subscribe` is the right to see members.
+    pub(super) fn hears_of_others(&self) -> bool {
+        self.visible && self.may(Right::Subscribe)
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.seat, Seat::Lost { .. })
+    }
+
+    pub(super) fn stream(&self, name: &StreamName) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.name == *name)
+    }
+
+    pub(super) fn stream_mut(&mut self, name: &StreamName) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|stream| stream.name == *name)
+    }
+
+    pub(super) fn view(&self) -> MemberView {
+        MemberView {
+            member: self.id,
+            user_id: self.user_id.clone(),
+            dialect: self.dialect,
+            facts: self.facts.clone(),
+            streams: self.streams.iter().filter(|stream| stream.up).map(Stream::view).collect(),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(name: StreamName, origin: Origin) -> Self {
+        Self { name, origin, tracks: Vec::new(), kinds: Vec::new(), up: false, viewers: BTreeSet::new() }
+    }
+
+    pub(super) fn view(&self) -> StreamView {
+        StreamView { name: self.name.clone(), tracks: self.tracks.clone(), kinds: self.kinds.clone() }
+    }
+
+    pub(super) fn feed(&self) -> Feed {
+        match &self.origin {
+            Origin::Source(source) => Feed::Source(source.clone()),
+            Origin::Peer(_) => Feed::Published(self.tracks.iter().map(|track| track.track).collect()),
+        }
+    }
+}

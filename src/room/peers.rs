@@ -1,0 +1,341 @@
+//! The life of a peer, and of the stream it carries.
+
+use super::command::{PeerUpdate, StreamChoice, TrackView};
+use super::config::Topology;
+use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
+use super::member::{Link, Member, Origin, Peer, Stream};
+use super::notice::{Notice, Refusal};
+use super::rooms::Rooms;
+use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, Sdp, SdpKind, SessionId, StreamName};
+use std::time::Instant;
+
+/// Who must be told that a peer ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ending {
+    /// The hub: it has not ended the peer itself.
+    close: bool,
+    /// The session: it has not asked for it.
+    tell: bool,
+}
+
+impl Rooms {
+    /// News of a peer. News of a peer that is not known (any more) is ignored.
+    pub fn handle_peer(&mut self, now: Instant, update: PeerUpdate) {
+        self.handle_timeout(now);
+        match update {
+            PeerUpdate::Described { peer, sdp } => self.described(peer, sdp),
+            PeerUpdate::Rejected { peer, reason } => self.rejected(peer, reason),
+            PeerUpdate::Tracks { peer, tracks } => self.negotiated(peer, tracks),
+            PeerUpdate::Up { peer } => self.connected(peer),
+            PeerUpdate::Flowing { peer, kind } => {
+                if let Some(member) = self.peers.get(&peer).map(|peer| peer.member) {
+                    self.tell(member, Notice::PeerFlowing { peer, kind });
+                }
+            }
+            PeerUpdate::Down { peer, reason } => self.end_peer(peer, reason, Ending { close: false, tell: true }),
+        }
+    }
+
+    /// A peer that the hub could not even open. The same as [`PeerUpdate::Down`]: before the first description its request is
+    /// refused, afterwards the session is told `PeerDown`.
+    pub fn refuse_peer(&mut self, now: Instant, peer: PeerId, reason: EndReason) {
+        self.handle_peer(now, PeerUpdate::Down { peer, reason });
+    }
+
+    // ---- asked by a session ----
+
+    pub(super) fn publish(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        req: RequestId,
+        peer: PeerId,
+        stream: StreamName,
+        offer: Sdp,
+    ) -> Result<(), Refusal> {
+        let asker = self.member(member);
+        let room = asker.room.clone();
+        if !asker.may(Right::Publish) {
+            return Err(Refusal::Forbidden { room, right: Right::Publish });
+        }
+        match self.topology(&room) {
+            Topology::Sfu => {}
+            topology @ Topology::Mesh => return Err(Refusal::Topology { room, topology: topology.as_str() }),
+        }
+        if asker.stream(&stream).is_some() {
+            return Err(Refusal::StreamTaken(stream));
+        }
+        let limit = self.config.max_streams_per_member;
+        if asker.streams.len() >= limit {
+            return Err(Refusal::TooMany { what: "streams", limit });
+        }
+        let purpose = Purpose::Ingest { stream: stream.clone() };
+        self.open_peer(session, member, req, peer, Some(offer), purpose, Link::Ingest(stream.clone()))?;
+        if let Some(asker) = self.members.get_mut(&member) {
+            asker.streams.push(Stream::new(stream, Origin::Peer(peer)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn play(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        req: RequestId,
+        peer: PeerId,
+        of: StreamChoice,
+        offer: Option<Sdp>,
+    ) -> Result<(), Refusal> {
+        let asker = self.member(member);
+        if !asker.may(Right::Subscribe) {
+            return Err(Refusal::Forbidden { room: asker.room.clone(), right: Right::Subscribe });
+        }
+        let (owner, stream) = self.choose(asker, &of).ok_or(Refusal::UnknownStream)?;
+        let (owner, name) = (owner.id, stream.name.clone());
+        let purpose = Purpose::Play { of, owner, stream: name.clone(), feed: stream.feed() };
+        self.open_peer(session, member, req, peer, offer, purpose, Link::Play(owner, name.clone()))?;
+        if let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(&name)) {
+            stream.viewers.insert(peer);
+        }
+        Ok(())
+    }
+
+    pub(super) fn describe(&mut self, member: MemberId, req: RequestId, peer: PeerId, sdp: Sdp) -> Result<(), Refusal> {
+        self.own_peer(member, peer)?;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.describing = Some(req);
+        }
+        self.effects.push_back(Effect::DescribePeer { peer, sdp });
+        Ok(())
+    }
+
+    /// The session's own wish: it is not told.
+    pub(super) fn stop_peer(&mut self, peer: PeerId) {
+        self.end_peer(peer, EndReason::Left, Ending { close: true, tell: false });
+    }
+
+    /// Whether the peer is one of the member's.
+    pub(super) fn own_peer(&self, member: MemberId, peer: PeerId) -> Result<(), Refusal> {
+        self.peers.get(&peer).filter(|peer| peer.member == member).map(|_| ()).ok_or(Refusal::UnknownPeer)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command, and what was decided of it")]
+    fn open_peer(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        req: RequestId,
+        peer: PeerId,
+        offer: Option<Sdp>,
+        purpose: Purpose,
+        link: Link,
+    ) -> Result<(), Refusal> {
+        let limit = self.config.max_peers_per_member;
+        if offer.as_ref().is_some_and(|offer| offer.kind != SdpKind::Offer) {
+            return Err(Refusal::BadDescription);
+        }
+        // ids are made by `PeerId::next`, so that a used one is a fault of the asking dialect
+        if self.peers.contains_key(&peer) {
+            return Err(Refusal::Internal);
+        }
+        let Some(owner) = self.members.get_mut(&member) else { return Err(Refusal::NotJoined) };
+        if owner.peers.len() >= limit {
+            return Err(Refusal::TooMany { what: "peers", limit });
+        }
+        owner.peers.insert(peer);
+        let (room, dialect) = (owner.room.clone(), owner.dialect);
+        self.peers.insert(peer, Peer { member, link, opening: Some(req), describing: None, up: false });
+        let open = OpenPeer { peer, session, member, room, dialect, offer, purpose };
+        self.effects.push_back(Effect::OpenPeer(Box::new(open)));
+        Ok(())
+    }
+
+    /// The stream that a choice means now, of those that are up, in order of joining and publishing. A member's own streams
+    /// are played only when it names itself.
+    fn choose(&self, asker: &Member, of: &StreamChoice) -> Option<(&Member, &Stream)> {
+        let room = self.rooms.get(&asker.room)?;
+        let streams = || self.members_of(room).flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
+        let mut foreign = streams().filter(|(owner, _)| owner.id != asker.id);
+        match of {
+            StreamChoice::Default => {
+                let mut first = None;
+                let mut first_of_source = None;
+                for found in foreign {
+                    if found.1.name.as_str() == "main" {
+                        return Some(found);
+                    }
+                    if matches!(found.1.origin, Origin::Source(_)) {
+                        first_of_source.get_or_insert(found);
+                    }
+                    first.get_or_insert(found);
+                }
+                first_of_source.or(first)
+            }
+            StreamChoice::Named(name) => foreign.find(|(_, stream)| stream.name == *name),
+            StreamChoice::Of(owner, name) => {
+                streams().find(|(m, stream)| m.id == *owner && name.as_ref().is_none_or(|name| stream.name == *name))
+            }
+        }
+    }
+
+    // ---- told by the hub ----
+
+    fn described(&mut self, id: PeerId, sdp: Sdp) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.opening = None;
+        peer.describing = None;
+        let member = peer.member;
+        self.tell(member, Notice::Description { peer: id, sdp });
+    }
+
+    /// A later description was of no use; the peer goes on as it was.
+    fn rejected(&mut self, id: PeerId, reason: EndReason) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let member = peer.member;
+        if let Some(req) = peer.describing.take() {
+            self.tell(member, Notice::Refused { req, why: refusal(reason) });
+        }
+    }
+
+    /// New tracks make a new stream of the same name: who played the old one is told that it ended.
+    fn negotiated(&mut self, id: PeerId, tracks: Vec<TrackView>) {
+        let Some(Peer { member, link: Link::Ingest(name), .. }) = self.peers.get(&id) else { return };
+        let (member, name) = (*member, name.clone());
+        if self.members.get(&member).and_then(|m| m.stream(&name)).is_none_or(|stream| stream.tracks == tracks) {
+            return;
+        }
+        self.take_down(member, &name);
+        if let Some(stream) = self.members.get_mut(&member).and_then(|m| m.stream_mut(&name)) {
+            let mut kinds: Vec<MediaKind> = tracks.iter().map(|track| track.kind).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            (stream.tracks, stream.kinds) = (tracks, kinds);
+        }
+        self.put_up(member, &name);
+    }
+
+    /// Told and reported once; coming back after an interruption is no news.
+    fn connected(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.up) else { return };
+        peer.up = true;
+        let (member, link) = (peer.member, peer.link.clone());
+        self.tell(member, Notice::PeerUp { peer: id });
+        let room = self.member(member).room.clone();
+        self.report(Report::PeerUp { room, member, peer: id });
+        if let Link::Ingest(stream) = link {
+            self.put_up(member, &stream);
+        }
+    }
+
+    // ---- ends ----
+
+    /// Requests of a session that is gone are answered to nobody, least of all to the session that resumes with numbers of its
+    /// own.
+    pub(super) fn forget_requests(&mut self, member: MemberId) {
+        let Some(member) = self.members.get(&member) else { return };
+        for id in &member.peers {
+            if let Some(peer) = self.peers.get_mut(id) {
+                (peer.opening, peer.describing) = (None, None);
+            }
+        }
+    }
+
+    /// Closes all peers of a member that is leaving, and ends all its streams.
+    pub(super) fn end_all_peers(&mut self, member: MemberId, reason: EndReason) {
+        let Some(leaving) = self.members.get(&member) else { return };
+        let streams: Vec<_> = leaving.streams.iter().map(|stream| stream.name.clone()).collect();
+        for peer in leaving.peers.clone() {
+            self.end_peer(peer, reason, Ending { close: true, tell: false });
+        }
+        for stream in streams {
+            self.take_down(member, &stream);
+        }
+    }
+
+    fn end_peer(&mut self, id: PeerId, reason: EndReason, ending: Ending) {
+        let Some(peer) = self.peers.remove(&id) else { return };
+        if ending.close {
+            self.effects.push_back(Effect::ClosePeer { peer: id, reason });
+        }
+        if let Some(owner) = self.members.get_mut(&peer.member) {
+            owner.peers.remove(&id);
+        }
+        match &peer.link {
+            Link::Play(owner, stream) => {
+                if let Some(stream) = self.members.get_mut(owner).and_then(|owner| owner.stream_mut(stream)) {
+                    stream.viewers.remove(&id);
+                }
+            }
+            Link::Ingest(stream) => {
+                self.take_down(peer.member, stream);
+                if let Some(owner) = self.members.get_mut(&peer.member) {
+                    owner.streams.retain(|kept| kept.name != *stream);
+                }
+            }
+        }
+        if ending.tell {
+            let notice = match peer.opening {
+                Some(req) => Notice::Refused { req, why: refusal(reason) },
+                None => Notice::PeerDown { peer: id, reason },
+            };
+            self.tell(peer.member, notice);
+        }
+        let room = self.member(peer.member).room.clone();
+        self.report(Report::PeerDown { room, member: peer.member, peer: id, reason });
+    }
+
+    // ---- streams ----
+
+    /// Makes a stream playable, if it has all it needs: tracks from a connected peer, or a present source.
+    pub(super) fn put_up(&mut self, owner: MemberId, name: &StreamName) {
+        let Some(member) = self.members.get_mut(&owner) else { return };
+        let (room, visible) = (member.room.clone(), member.visible);
+        let Some(stream) = member.stream_mut(name).filter(|stream| !stream.up) else { return };
+        let ready = match &stream.origin {
+            Origin::Source(_) => true,
+            Origin::Peer(peer) => !stream.tracks.is_empty() && self.peers.get(peer).is_some_and(|peer| peer.up),
+        };
+        if !ready {
+            return;
+        }
+        stream.up = true;
+        let view = stream.view();
+        if visible {
+            self.tell_others(owner, Notice::StreamUp { member: owner, stream: view });
+        }
+        self.report(Report::StreamUp { room, member: owner, stream: name.clone() });
+    }
+
+    /// Ends a stream that is up: who plays it is cut off first, then all are told.
+    pub(super) fn take_down(&mut self, owner: MemberId, name: &StreamName) {
+        let Some(member) = self.members.get_mut(&owner) else { return };
+        let (room, visible) = (member.room.clone(), member.visible);
+        let Some(stream) = member.stream_mut(name).filter(|stream| stream.up) else { return };
+        stream.up = false;
+        for viewer in std::mem::take(&mut stream.viewers) {
+            self.end_peer(viewer, EndReason::StreamEnded, Ending { close: true, tell: true });
+        }
+        if visible {
+            self.tell_others(owner, Notice::StreamDown { member: owner, stream: name.clone() });
+        }
+        self.report(Report::StreamDown { room, member: owner, stream: name.clone() });
+    }
+}
+
+/// How the end of a peer that was never described reads as the answer to its request.
+fn refusal(reason: EndReason) -> Refusal {
+    match reason {
+        EndReason::BadDescription => Refusal::BadDescription,
+        EndReason::NoCommonCodec => Refusal::NoCommonCodec,
+        EndReason::SourceFailed => Refusal::SourceFailed,
+        EndReason::StreamEnded => Refusal::UnknownStream,
+        EndReason::Stopping => Refusal::Stopping,
+        EndReason::Left
+        | EndReason::Lost
+        | EndReason::NeverConnected
+        | EndReason::Replaced
+        | EndReason::Expired
+        | EndReason::Evicted
+        | EndReason::Internal => Refusal::Internal,
+    }
+}

@@ -1,0 +1,90 @@
+//! The little that dialects must know of an otherwise opaque session description (RFC 8866, RFC 8829). The peer reads the rest.
+
+use crate::vocab::MediaKind;
+
+/// Whether it can be a session description at all: a version line first and at least one media section.
+pub(crate) fn plausible(text: &str) -> bool {
+    let mut lines = text.lines();
+    lines.next().map(str::trim_end) == Some("v=0") && lines.any(|line| line.starts_with("m="))
+}
+
+/// User name and session id of the `o=` line. They stay the same over all offers of one peer connection (RFC 8829 §5.2.2),
+/// so another value means another connection at the far end.
+pub(crate) fn origin(text: &str) -> Option<(&str, &str)> {
+    let mut words = text.lines().find_map(|line| line.strip_prefix("o="))?.split_ascii_whitespace();
+    Some((words.next()?, words.next()?))
+}
+
+/// The kinds of media that whoever wrote an answer will receive: sections with a port and direction `recvonly` or `sendrecv`.
+pub(crate) fn received_kinds(answer: &str) -> Vec<MediaKind> {
+    let mut kinds = Vec::new();
+    let mut session_receives = true;
+    // the section being read: its kind, if it is one that counts, and whether it receives
+    let mut section: Option<(Option<MediaKind>, bool)> = None;
+    for line in answer.lines().map(str::trim_end) {
+        if let Some(media) = line.strip_prefix("m=") {
+            keep(&mut kinds, section);
+            section = Some((accepted_kind(media), session_receives));
+        }
+        let receives = match line {
+            "a=recvonly" | "a=sendrecv" => true,
+            "a=sendonly" | "a=inactive" => false,
+            _ => continue,
+        };
+        match &mut section {
+            Some((_, current)) => *current = receives,
+            None => session_receives = receives,
+        }
+    }
+    keep(&mut kinds, section);
+    kinds
+}
+
+/// The kind of a media line, unless it is refused (port 0) or neither audio nor video.
+fn accepted_kind(media: &str) -> Option<MediaKind> {
+    let mut words = media.split_ascii_whitespace();
+    let kind = match words.next()? {
+        "audio" => MediaKind::Audio,
+        "video" => MediaKind::Video,
+        _ => return None,
+    };
+    (words.next()? != "0").then_some(kind)
+}
+
+fn keep(kinds: &mut Vec<MediaKind>, section: Option<(Option<MediaKind>, bool)>) {
+    if let Some((Some(kind), true)) = section
+        && !kinds.contains(&kind)
+    {
+        kinds.push(kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = "v=0\r\no=- 42 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=recvonly\r\n\
+                          m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=recvonly\r\nm=video 9 UDP/TLS/RTP/SAVPF 97\r\na=sendonly\r\n";
+
+    #[test]
+    fn only_accepted_receiving_sections_count() {
+        assert_eq!(received_kinds(ANSWER), [MediaKind::Audio]);
+        assert_eq!(received_kinds("v=0\nm=video 9 x 96\n"), [MediaKind::Video]);
+        assert_eq!(received_kinds("v=0\nm=application 9 x y\na=inactive\nm=video 9 x 96\n"), [MediaKind::Video]);
+        assert!(received_kinds("v=0\na=inactive\nm=video 9 x 96\n").is_empty());
+    }
+
+    #[test]
+    fn origin_names_the_connection_not_the_version() {
+        assert_eq!(origin(ANSWER), Some(("-", "42")));
+        assert_eq!(origin("v=0\r\no=-\r\n"), None);
+    }
+
+    #[test]
+    fn garbage_is_not_plausible() {
+        assert!(plausible(ANSWER));
+        for text in ["", "v=0", "m=audio 9", "hello\nm=audio", "v=00\nm=audio 9"] {
+            assert!(!plausible(text), "{text:?}");
+        }
+    }
+}

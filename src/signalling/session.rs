@@ -1,1 +1,0 @@
-//! Runs one dialect over one connection (skeleton).

@@ -1,0 +1,297 @@
+//! Runs one dialect over one connection: the only place where a dialect meets IO and time.
+//!
+//! ```text
+//! connection ─► size and rate limit ─► handle_frame ─┐              ┌─► Send ─► connection
+//!        hub ─► notice ────────────► handle_notice ──┼─► dialect ───┼─► Command ─► hub
+//!      timer ─────────────────────► handle_timeout ──┘              └─► Close
+//! ```
+//! It owns liveness (pings, silence, the time to join a room) and how a connection's end becomes the place's end: a goodbye
+//! leaves the room, a loss only loses the place. It knows no dialect.
+
+mod rate;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, trace};
+
+use self::rate::Bucket;
+use super::transport::{CarrierError, FrameStream, Inbound};
+use super::{Carrier, Dialect, Entry, Frame, Output, WireError, close_of};
+use crate::hub::HubSession;
+use crate::room::{Command, EndReason, Notice};
+use crate::vocab::RequestId;
+
+/// Runs the dialect until the connection or the place ends, and ends the other. Returns within a few seconds of `stop`.
+pub async fn run<S: FrameStream>(
+    conn: S,
+    dialect: Box<dyn Dialect>,
+    hub: HubSession,
+    entry: &Entry,
+    remote: Option<IpAddr>,
+    stop: CancellationToken,
+) {
+    let span = info_span!("session", dialect = entry.name.as_str(), session = %hub.id);
+    let now = Instant::now();
+    let driver = Driver {
+        conn,
+        dialect,
+        hub,
+        carrier: entry.carrier,
+        bucket: Bucket::new(now.into_std()),
+        opened: now,
+        heard: now,
+        ping_at: now + entry.carrier.ping_every,
+        joined: false,
+        place: Place::Open,
+        ended: None,
+    };
+    async {
+        match remote {
+            Some(remote) => info!(remote_addr = %remote, "session opened"),
+            None => info!("session opened"),
+        }
+        driver.run(stop).await;
+    }
+    .instrument(span)
+    .await;
+}
+
+/// One connection and its session.
+struct Driver<S> {
+    conn: S,
+    dialect: Box<dyn Dialect>,
+    hub: HubSession,
+    carrier: Carrier,
+    bucket: Bucket,
+    opened: Instant,
+    /// When something last arrived.
+    heard: Instant,
+    ping_at: Instant,
+    /// Whether the session was ever given a place in a room.
+    joined: bool,
+    place: Place,
+    /// Set once the dialect was told that the session is over.
+    ended: Option<EndReason>,
+}
+
+/// Whether the room still has to be told of this session's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has.
+    Open,
+    /// The dialect left, or the room ended the place.
+    Gone,
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The connection is gone.
+    Lost(CarrierError),
+    /// Nothing more was heard of the client.
+    Silent,
+    /// A frame could not be written in time.
+    Stuck,
+    /// This side ends it.
+    Close {
+        /// RFC 6455 §7.4.
+        code: u16,
+        /// For people.
+        reason: &'static str,
+    },
+}
+
+impl From<EndReason> for End {
+    fn from(reason: EndReason) -> Self {
+        let (code, reason) = close_of(reason);
+        Self::Close { code, reason }
+    }
+}
+
+impl<S: FrameStream> Driver<S> {
+    async fn run(mut self, stop: CancellationToken) {
+        let end = loop {
+            if let Some(end) = self.drain().await {
+                break end;
+            }
+            if let Some(reason) = self.ended {
+                break reason.into(); // a dialect says its own farewell; this is for one that forgot
+            }
+            if let Some(end) = self.step(&stop).await {
+                break end;
+            }
+        };
+        self.finish(end).await;
+    }
+
+    /// Waits for one thing and hands it to the dialect.
+    async fn step(&mut self, stop: &CancellationToken) -> Option<End> {
+        let wake = self.next_wake();
+        // in this order: what was heard counts before silence is judged. A flood cannot starve the rest: the rate ends it.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => self.end(EndReason::Stopping),
+            inbound = self.conn.recv() => return self.handle_inbound(inbound),
+            notice = self.hub.notices.recv() => match notice {
+                Some(notice) => self.handle_notice(notice),
+                None => self.end(self.abandoned()),
+            },
+            () = sleep_until(wake) => return self.handle_timeout().await,
+        }
+        None
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut wake = self.ping_at.min(self.heard + self.carrier.silence_limit);
+        if !self.joined {
+            wake = wake.min(self.opened + self.carrier.join_limit);
+        }
+        match self.dialect.next_timeout() {
+            Some(at) => wake.min(Instant::from_std(at)),
+            None => wake,
+        }
+    }
+
+    fn handle_inbound(&mut self, inbound: Inbound) -> Option<End> {
+        let now = Instant::now();
+        self.heard = now;
+        if matches!(inbound, Inbound::Text(_) | Inbound::Binary(_) | Inbound::Alive) && !self.bucket.take(now.into_std()) {
+            return Some(End::Close { code: 1008, reason: "too many messages" });
+        }
+        let handled = match &inbound {
+            Inbound::Text(text) => {
+                trace!(bytes = text.len(), "frame");
+                self.dialect.handle_frame(now.into_std(), Frame::Text(text))
+            }
+            Inbound::Binary(bytes) => self.dialect.handle_frame(now.into_std(), Frame::Binary(bytes)),
+            Inbound::Alive => Ok(()),
+            Inbound::Closed => return Some(End::Goodbye),
+            Inbound::TooLarge => return Some(End::Close { code: 1009, reason: "the message is too large" }),
+            Inbound::Lost(_) => {
+                let Inbound::Lost(error) = inbound else { return None };
+                return Some(End::Lost(error));
+            }
+        };
+        match handled {
+            Ok(()) => None,
+            Err(WireError::Violation(reason)) => Some(End::Close { code: 1002, reason }),
+        }
+    }
+
+    fn handle_notice(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Welcome(_) | Notice::Resumed(_) => self.joined = true,
+            Notice::Ended { reason } => {
+                self.place = Place::Gone;
+                self.ended = Some(*reason);
+            }
+            _ => {}
+        }
+        self.dialect.handle_notice(Instant::now().into_std(), &notice);
+    }
+
+    /// Ends the session from this side: the dialect says its farewell, and the place is left afterwards.
+    fn end(&mut self, reason: EndReason) {
+        self.ended = Some(reason);
+        self.dialect.handle_notice(Instant::now().into_std(), &Notice::Ended { reason });
+    }
+
+    /// What it means that the hub hears or tells nothing any more.
+    fn abandoned(&self) -> EndReason {
+        if self.hub.to_hub.is_closed() { EndReason::Stopping } else { EndReason::Internal }
+    }
+
+    async fn handle_timeout(&mut self) -> Option<End> {
+        let now = Instant::now();
+        if self.heard + self.carrier.silence_limit <= now {
+            return Some(End::Silent);
+        }
+        if !self.joined && self.opened + self.carrier.join_limit <= now {
+            return Some(End::Close { code: 1008, reason: "no room was joined in time" });
+        }
+        if self.ping_at <= now {
+            self.ping_at = now + self.carrier.ping_every;
+            match timeout(self.carrier.write_limit, self.conn.ping()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Some(End::Lost(error)),
+                Err(_) => return Some(End::Stuck),
+            }
+        }
+        if self.dialect.next_timeout().is_some_and(|at| at <= now.into_std()) {
+            self.dialect.handle_timeout(now.into_std());
+        }
+        None
+    }
+
+    /// Carries out what the dialect wants.
+    async fn drain(&mut self) -> Option<End> {
+        while let Some(output) = self.dialect.poll_output() {
+            match output {
+                Output::Send(text) => match timeout(self.carrier.write_limit, self.conn.send(text)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Some(End::Lost(error)),
+                    Err(_) => return Some(End::Stuck),
+                },
+                Output::Command(req, command) => {
+                    if matches!(command, Command::Leave) {
+                        self.place = Place::Gone;
+                    }
+                    if self.hub.send(req, command).await.is_err() && self.ended.is_none() {
+                        self.end(self.abandoned());
+                    }
+                }
+                Output::Close { code, reason } => return Some(End::Close { code, reason }),
+            }
+        }
+        None
+    }
+
+    /// Tells the room first, so that the others hear of it at once, then completes the connection's own goodbye.
+    async fn finish(mut self, end: End) {
+        let goodbye = match end {
+            End::Goodbye | End::Close { .. } => Command::Leave,
+            End::Lost(_) | End::Silent | End::Stuck => Command::Lost,
+        };
+        if self.place == Place::Open && self.hub.send(RequestId::next(), goodbye).await.is_err() {
+            debug!("the hub was gone before the session");
+        }
+        match end {
+            End::Goodbye => {
+                info!("session closed by the client");
+                self.conn.close(1000, "").await;
+            }
+            End::Close { code, reason } => {
+                info!(code, reason, "session closed");
+                self.conn.close(code, reason).await;
+            }
+            End::Silent => {
+                info!(silence_ms = self.carrier.silence_limit.as_millis(), "session lost: nothing was heard");
+                self.conn.close(1008, "nothing was heard for too long").await;
+            }
+            End::Stuck => info!(limit_ms = self.carrier.write_limit.as_millis(), "session lost: the client does not read"),
+            End::Lost(error) => info!(error = %Chain(&error), "session lost"),
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a CarrierError);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

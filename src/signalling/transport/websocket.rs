@@ -1,0 +1,137 @@
+//! The websocket (RFC 6455) as a carrier, over axum.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{CarrierError, FrameStream, Inbound};
+use crate::hub::Hub;
+use crate::signalling::{Dialect, Entry, session};
+
+/// Bytes read at once. The library's default of 128 KiB would be most of an idle connection's memory.
+const READ_BUFFER: usize = 4 * 1024;
+/// Bytes gathered before a write. Frames are flushed one by one, so a larger buffer would only lie idle.
+const WRITE_BUFFER: usize = 4 * 1024;
+/// How long the far end may take to answer a close frame. Short enough for a stop within 2 s.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What a connection is wired to.
+pub struct Link {
+    /// Where its session is opened.
+    pub hub: Hub,
+    /// Where it comes from, after trusted proxies were asked; for the log.
+    pub remote: Option<IpAddr>,
+    /// Ends every connection.
+    pub stop: CancellationToken,
+}
+
+/// Answers an upgrade request and runs the dialect on the connection. `dialect` makes the session's value when the
+/// connection is up; `guard` is dropped when the connection has ended (a permit of a limit, a task tracker's token).
+///
+/// A plain HTTP request never gets here: the extractor `WebSocketUpgrade` refuses it with 400.
+pub fn upgrade<D, G>(ws: WebSocketUpgrade, entry: &Entry, link: Link, dialect: D, guard: G) -> Response
+where
+    D: FnOnce(Instant) -> Box<dyn Dialect> + Send + 'static,
+    G: Send + 'static,
+{
+    let entry = *entry;
+    ws.read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(entry.carrier.max_message)
+        .max_frame_size(entry.carrier.max_message)
+        .on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed"))
+        .on_upgrade(async move |socket| {
+            let _guard = guard;
+            match link.hub.open_session().await {
+                Ok(hub) => {
+                    let dialect = dialect(Instant::now());
+                    session::run(Socket::new(socket), dialect, hub, &entry, link.remote, link.stop).await;
+                }
+                Err(error) => {
+                    warn!(dialect = entry.name.as_str(), error = %error, "no session for a new connection");
+                    Socket::new(socket).close(1001, "the gateway is stopping").await;
+                }
+            }
+        })
+}
+
+/// One websocket.
+struct Socket {
+    socket: WebSocket,
+    state: State,
+}
+
+/// How far the connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The far end's close frame was read; the answer is queued by the library and leaves with the next read.
+    ClosedByPeer,
+    /// A message was too large: reading is over, writing still works.
+    Unreadable,
+}
+
+impl Socket {
+    fn new(socket: WebSocket) -> Self {
+        Self { socket, state: State::Open }
+    }
+}
+
+impl FrameStream for Socket {
+    async fn recv(&mut self) -> Inbound {
+        match self.socket.recv().await {
+            Some(Ok(Message::Text(text))) => Inbound::Text(text.as_str().to_owned()),
+            Some(Ok(Message::Binary(bytes))) => Inbound::Binary(bytes),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Inbound::Alive,
+            Some(Ok(Message::Close(_))) => {
+                self.state = State::ClosedByPeer;
+                Inbound::Closed
+            }
+            Some(Err(error)) => {
+                let error = error.into_inner();
+                if matches!(error.downcast_ref(), Some(tungstenite::Error::Capacity(_))) {
+                    self.state = State::Unreadable;
+                    Inbound::TooLarge
+                } else {
+                    Inbound::Lost(CarrierError::Failed(error))
+                }
+            }
+            None => Inbound::Lost(CarrierError::Ended),
+        }
+    }
+
+    async fn send(&mut self, text: String) -> Result<(), CarrierError> {
+        self.socket.send(Message::Text(text.into())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+    }
+
+    async fn ping(&mut self) -> Result<(), CarrierError> {
+        self.socket.send(Message::Ping(Bytes::new())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+    }
+
+    async fn close(&mut self, code: u16, reason: &'static str) {
+        if self.state != State::ClosedByPeer {
+            let goodbye = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+            if !matches!(timeout(CLOSE_WAIT, self.socket.send(goodbye)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+        if self.state == State::Unreadable {
+            // closing a socket with unread bytes resets it, and a reset can overtake the close frame
+            sleep(CLOSE_WAIT).await;
+        }
+        // the far end's answer, or ours to it; what else it says is not for us any more
+        let _ = timeout(CLOSE_WAIT, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
+    }
+}
+
+#[cfg(test)]
+mod served;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The binary from outside: output, exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn portico(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+    // nothing of the machine's own configuration may reach a test
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    command.output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("output is UTF-8")
+}
+
+fn file(dir: &Path, name: &str, content: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+#[test]
+fn usage_errors_are_64_and_help_is_0() {
+    for wrong in [&["nonsense"][..], &["check", "--nonsense"], &["run", "--listen", "8780"], &[], &["token", "--rights", "fly"]] {
+        let output = portico(wrong, &[]);
+        assert_eq!(output.status.code(), Some(64), "{wrong:?}");
+        assert!(!output.stderr.is_empty());
+    }
+    for right in [&["--help"][..], &["--version"], &["help", "run"], &["run", "--help"], &["token", "-h"]] {
+        let output = portico(right, &[]);
+        assert_eq!(output.status.code(), Some(0), "{right:?}");
+        assert!(output.stderr.is_empty() && !output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn check_says_ok_with_a_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "portico.toml", "[media]\nice_port = 9000\n[[room]]\nname = \"kitchen\"\n");
+    let output = portico(&["check", config.to_str().unwrap(), "--listen", "127.0.0.1:9001"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    for part in ["OK\n", "127.0.0.1:9001", "UDP port 9000", "kitchen"] {
+        assert!(stdout.contains(part), "{part} in {stdout}");
+    }
+}
+
+#[test]
+fn check_tells_all_that_is_wrong_and_exits_78() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "portico.toml", "[http]\nlitsen = 1\n[media]\nice_port = 70000\n");
+    let environment = [("PORTICO_ROOMS__MAX_ROOMS", "0"), ("PORTICO_CONFIG", config.to_str().unwrap())];
+    let output = portico(&["check", "--listen", "0.0.0.0:1"], &environment);
+    assert_eq!(output.status.code(), Some(78));
+    let stderr = text(&output.stderr);
+    for part in [
+        "portico.toml:2:1",
+        "did you mean `listen`?",
+        "portico.toml:4:12",
+        "environment: rooms.max_rooms",
+        "0.0.0.0:1 can be reached",
+    ] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    let output = portico(&["check", "--json"], &environment);
+    assert_eq!(output.status.code(), Some(78));
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["ok"], false);
+    assert_eq!(outcome["problems"][0]["key"], "http.litsen");
+    assert_eq!(outcome["problems"][0]["place"]["line"], 2);
+    assert_eq!(outcome["problems"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn run_refuses_an_exposed_address_without_a_guard() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "portico.toml", "");
+    let output = portico(&["run", "--config", config.to_str().unwrap(), "--listen", "0.0.0.0:0"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("token_secret_file"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn schema_prints_schema_example_and_keys() {
+    let schema: Value = serde_json::from_slice(&portico(&["schema"], &[]).stdout).unwrap();
+    assert!(schema["properties"]["http"].is_object());
+    let example = portico(&["schema", "--example"], &[]);
+    assert!(text(&example.stdout).contains("#listen = \"127.0.0.1:8780\""));
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "portico.toml", text(&example.stdout));
+    assert_eq!(portico(&["check", config.to_str().unwrap()], &[]).status.code(), Some(0));
+    assert!(text(&portico(&["schema", "--keys"], &[]).stdout).contains("## `[media]`"));
+}
+
+#[test]
+fn token_signs_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = file(dir.path(), "secret", "sixteen characters or more\n");
+    let arguments =
+        ["token", "--secret-file", secret.to_str().unwrap(), "--room", "kitchen", "--rights", "subscribe", "--for", "1h"];
+    let output = portico(&[&arguments[..], &["--json", "--url", "https://h:1", "--user-id", "u1"]].concat(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let token = told["token"].as_str().unwrap();
+    assert_eq!(told["url"].as_str().unwrap(), format!("https://h:1/?room=kitchen#token={token}"));
+
+    let config = portico::ops::access::AccessConfig { token_secret_file: Some(secret.clone()), ..Default::default() };
+    let access = portico::ops::access::Access::new(&config, false).unwrap();
+    let grant = access.grant("192.168.1.7".parse().unwrap(), Some(token), std::time::SystemTime::now()).unwrap();
+    let room = |name| portico::vocab::RoomId::new(name).unwrap();
+    assert!(grant.allows(&room("kitchen"), portico::vocab::Right::Subscribe));
+    assert!(!grant.allows(&room("kitchen"), portico::vocab::Right::Publish));
+    assert!(!grant.allows(&room("hall"), portico::vocab::Right::Subscribe));
+    use portico::vocab::BearerCheck;
+    assert_eq!(access.check(std::time::SystemTime::now(), token).unwrap().user_id, "u1");
+
+    // the same secret, from the configuration; only the token is printed
+    let config = file(dir.path(), "portico.toml", &format!("[access]\ntoken_secret_file = {:?}\n", secret.to_str().unwrap()));
+    let output = portico(&["token", "--config", config.to_str().unwrap()], &[]);
+    assert_eq!(text(&output.stdout).trim().split('.').count(), 3);
+}
+
+#[test]
+fn token_without_a_secret_says_how_to_make_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "portico.toml", "");
+    let output = portico(&["token", "--config", config.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("openssl rand -base64 32"));
+    let output = portico(&["token", "--secret-file", "/nowhere"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("/nowhere cannot be read: No such file"));
+}

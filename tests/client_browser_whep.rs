@@ -1,0 +1,54 @@
+//! Headless Chromium plays and publishes by WHEP and WHIP.
+
+mod support;
+
+use support::{Gateway, TEST_SOURCE, node};
+
+#[test]
+fn chromium_plays_the_test_source() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let seen = node("whep_play.mjs", &[&gateway.base, "/whep/main"]);
+    let figures = &seen["figures"];
+    assert!(figures["framesDecoded"].as_u64() > Some(100), "{seen:#}");
+    assert_eq!((figures["width"].as_u64(), figures["height"].as_u64()), (Some(640), Some(360)), "{seen:#}");
+    assert!(figures["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");
+    assert!(seen["moved"].as_f64() > Some(0.2), "the clock stands still: {seen:#}");
+    assert_eq!(figures["codec"], "video/H264", "{seen:#}");
+    assert_eq!(figures["srtp"], "AEAD_AES_128_GCM", "{seen:#}");
+    assert_eq!(seen["deleted"], 200, "{seen:#}");
+}
+
+#[test]
+fn chromium_without_h264_gets_vp8() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let seen = node("whep_play.mjs", &[&gateway.base, "/whep/main/test", "VP8"]);
+    assert_eq!(seen["figures"]["codec"], "video/VP8", "{seen:#}");
+    assert!(seen["figures"]["framesDecoded"].as_u64() > Some(100), "{seen:#}");
+}
+
+#[test]
+fn a_second_chromium_sees_and_hears_the_first() {
+    for codec in ["H264", "VP8", "VP9"] {
+        let gateway = Gateway::start("");
+        let seen = node("whip_publish.mjs", &[&gateway.base, "yard", codec]);
+        assert!(seen["figures"]["framesDecoded"].as_u64() >= Some(60), "{seen:#}");
+        assert!(seen["figures"]["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");
+        assert_eq!(seen["figures"]["codec"], format!("video/{codec}"), "forwarded, not transcoded: {seen:#}");
+        assert!(seen["moved"].as_f64() > Some(0.2), "{seen:#}");
+        assert_eq!(seen["deleted"], 200, "{seen:#}");
+        assert_ne!(seen["ended"], "connected", "the viewer was not told: {seen:#}");
+    }
+}
+
+#[test]
+fn five_viewers_cost_one_encoder() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let seen = node("viewers.mjs", &[&gateway.base, "/whep/main", "5"]);
+    for figures in seen["figures"].as_array().expect("five figures") {
+        assert!(figures["framesDecoded"].as_u64() >= Some(30), "{seen:#}");
+    }
+    let metrics = seen["metrics"].as_str().expect("a metrics page");
+    assert!(metrics.lines().any(|line| line == "portico_video_encoders 1"), "{metrics}");
+    assert_eq!(seen["sources"][0]["viewers"], 5, "{seen:#}");
+    assert_eq!(seen["sources"][0]["encoders"], 1, "{seen:#}");
+}

@@ -1,0 +1,155 @@
+// Headless Chromium for tests: one launch, a few helpers that run inside pages.
+// A script prints one JSON object on its last line; the Rust test reads it.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const FLAGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--disable-features=WebRtcHideLocalIpsWithMdns',
+];
+
+/** Runs `scenario(open)` with a browser; `open(url, options)` gives a page in a context of its own. */
+export async function withBrowser(scenario, { flags = [], ...contextOptions } = {}) {
+  const dir = mkdtempSync(join(tmpdir(), 'portico-chromium-'));
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: [...FLAGS, ...flags] });
+  const logs = [];
+  try {
+    const open = async (url, options = {}) => {
+      const context = await browser.newContext({ ...contextOptions, ...options });
+      const page = await context.newPage();
+      page.on('console', message => logs.push(message.text()));
+      page.on('pageerror', error => logs.push(`page error: ${error.message}`));
+      await page.goto(url);
+      await page.evaluate(inPage);
+      return page;
+    };
+    const result = await scenario(open);
+    console.log(JSON.stringify({ ok: true, ...result }));
+  } catch (error) {
+    console.log(JSON.stringify({ ok: false, error: String(error.stack ?? error), logs: logs.slice(-30) }));
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Defines `window.t` in the page: WHEP, WHIP, statistics, looking at pictures. Runs in the browser. */
+function inPage() {
+  const pcs = new Map();
+  const sleep = ms => new Promise(done => setTimeout(done, ms));
+  const gathered = pc => new Promise(done => {
+    if (pc.iceGatheringState === 'complete') return done();
+    pc.addEventListener('icegatheringstatechange', () => pc.iceGatheringState === 'complete' && done());
+    setTimeout(done, 2000);
+  });
+  async function exchange(pc, url, token) {
+    await pc.setLocalDescription(await pc.createOffer());
+    await gathered(pc);
+    const headers = { 'Content-Type': 'application/sdp' };
+    if (token) headers.Authorization = `Bearer ${token}`;
+    const response = await fetch(url, { method: 'POST', headers, body: pc.localDescription.sdp });
+    const body = await response.text();
+    if (response.status !== 201) throw new Error(`${url}: ${response.status} ${body}`);
+    await pc.setRemoteDescription({ type: 'answer', sdp: body });
+    return new URL(response.headers.get('Location'), new URL(url, location.href)).href;
+  }
+  const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
+  window.t = {
+    sleep,
+    /** Plays a WHEP address in a new <video>; resolves when answered. */
+    async play(name, url, { token, codec } = {}) {
+      const pc = new RTCPeerConnection();
+      const video = pc.addTransceiver('video', { direction: 'recvonly' });
+      pc.addTransceiver('audio', { direction: 'recvonly' });
+      if (codec) {
+        const all = RTCRtpReceiver.getCapabilities('video').codecs;
+        video.setCodecPreferences(all.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase() || c.mimeType === 'video/rtx'));
+      }
+      const element = document.createElement('video');
+      // not muted: a muted element takes no sound from the connection, and none would be counted
+      Object.assign(element, { autoplay: true, playsInline: true });
+      element.srcObject = new MediaStream();
+      pc.ontrack = e => element.srcObject.addTrack(e.track);
+      document.body.append(element);
+      const started = performance.now();
+      const entry = { pc, element, firstFrame: null };
+      element.requestVideoFrameCallback(() => { entry.firstFrame = performance.now() - started; });
+      pcs.set(name, entry);
+      entry.resource = await exchange(pc, url, token);
+      entry.answered = performance.now() - started;
+    },
+    /** Publishes the fake camera and microphone by WHIP. */
+    async publish(name, url, { token, codec, video = true, audio = true } = {}) {
+      const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width: 640, height: 360 }, audio });
+      const pc = new RTCPeerConnection();
+      for (const track of stream.getTracks()) {
+        const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
+        if (codec && track.kind === 'video') {
+          transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()));
+        }
+      }
+      pcs.set(name, { pc, stream });
+      pcs.get(name).resource = await exchange(pc, url, token);
+    },
+    /** Ends a WHIP or WHEP session properly. */
+    async end(name) {
+      const { pc, resource, stream } = pcs.get(name);
+      const response = await fetch(resource, { method: 'DELETE' });
+      pc.close();
+      stream?.getTracks().forEach(track => track.stop());
+      return response.status;
+    },
+    /** Waits until `frames` more video frames were decoded; gives the figures, or says what is missing after the limit. */
+    async watch(name, { frames = 100, limit = 30000, audio = true } = {}) {
+      const { pc, element } = pcs.get(name);
+      const start = performance.now();
+      const first = (await stat(pc, 'inbound-rtp', 'video'))?.framesDecoded ?? 0;
+      let video, sound;
+      for (;;) {
+        video = await stat(pc, 'inbound-rtp', 'video');
+        sound = await stat(pc, 'inbound-rtp', 'audio');
+        const enough = (video?.framesDecoded ?? 0) - first >= frames && (!audio || (sound?.totalAudioEnergy ?? 0) > 0);
+        if (enough || performance.now() - start > limit) break;
+        await sleep(100);
+      }
+      const transport = await stat(pc, 'transport');
+      const codec = video && (await pc.getStats()).get(video.codecId);
+      return {
+        state: pc.connectionState, framesDecoded: video?.framesDecoded ?? 0, keyFrames: video?.keyFramesDecoded, freezes: video?.freezeCount,
+        packetsLost: video?.packetsLost, nacks: video?.nackCount, plis: video?.pliCount, width: element?.videoWidth, height: element?.videoHeight,
+        codec: codec?.mimeType, audioEnergy: sound?.totalAudioEnergy ?? 0, audioPackets: sound?.packetsReceived ?? 0, srtp: transport?.srtpCipher,
+        firstFrameMs: pcs.get(name).firstFrame, answeredMs: pcs.get(name).answered, connected: pc.connectionState,
+      };
+    },
+    /** What left this browser. */
+    async sent(name, frames = 30) {
+      const { pc } = pcs.get(name);
+      for (let i = 0; i < 300; i++) {
+        const video = await stat(pc, 'outbound-rtp', 'video');
+        if ((video?.framesEncoded ?? 0) >= frames) break;
+        await sleep(100);
+      }
+      const video = await stat(pc, 'outbound-rtp', 'video');
+      return { framesEncoded: video?.framesEncoded ?? 0, state: pc.connectionState, codec: video && (await pc.getStats()).get(video.codecId)?.mimeType };
+    },
+    /** Pixels of a rectangle given in parts of the picture, as a flat array of grey values. */
+    pixels(name, { x = 0, y = 0, w = 1, h = 1 } = {}) {
+      const { element } = pcs.get(name);
+      const canvas = document.createElement('canvas');
+      const [sx, sy, sw, sh] = [x * element.videoWidth, y * element.videoHeight, w * element.videoWidth, h * element.videoHeight];
+      Object.assign(canvas, { width: 64, height: 36 });
+      const context = canvas.getContext('2d');
+      context.drawImage(element, sx, sy, sw, sh, 0, 0, 64, 36);
+      const data = context.getImageData(0, 0, 64, 36).data;
+      return Array.from({ length: 64 * 36 }, (_, i) => Math.round((data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3));
+    },
+    state: name => pcs.get(name).pc.connectionState,
+  };
+}
+
+/** Mean absolute difference of two pictures. */
+export const difference = (a, b) => a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length;

@@ -1,0 +1,184 @@
+//! Harness of the integration tests: a real gateway process, and the scripts that drive real clients against it.
+#![allow(dead_code)] // each test file uses a part of it
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest wait for anything that a healthy machine does within seconds.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running gateway; killed when dropped.
+pub struct Gateway {
+    child: Child,
+    /// `http://127.0.0.1:PORT`, no slash at the end.
+    pub base: String,
+    log: mpsc::Receiver<String>,
+    seen: Vec<String>,
+    dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Starts `portico run` on free ports of loopback with this configuration.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(config: &str, args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("portico.toml");
+        std::fs::write(&file, config).expect("the configuration is written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+        command.arg("run").arg("--config").arg(&file);
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        if !args.contains(&"--ice-port") {
+            command.args(["--ice-port", "0"]);
+        }
+        command.args(args).env("PORTICO_TLS__STATE_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the gateway starts");
+        let (tell, log) = mpsc::channel();
+        let (tell_base, base) = mpsc::channel();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let tell_out = tell.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(at) = line.find("http").filter(|_| line.contains("://")) {
+                    let _ =
+                        tell_base.send(line[at..].split_whitespace().next().unwrap_or_default().trim_end_matches('/').to_owned());
+                }
+                let _ = tell_out.send(line);
+            }
+        });
+        let Ok(base) = base.recv_timeout(Duration::from_secs(30)) else {
+            let _ = child.kill();
+            let lines: Vec<String> = log.try_iter().collect();
+            panic!("the gateway printed no address:\n{}", lines.join("\n"));
+        };
+        Self { child, base, log, seen: Vec::new(), dir }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A folder that lives as long as the gateway.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits for a log line that contains the text.
+    pub fn wait_log(&mut self, text: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("no log line with {text:?} in:\n{}", self.seen.join("\n"));
+    }
+
+    /// Everything logged so far.
+    pub fn log(&mut self) -> String {
+        self.seen.extend(self.log.try_iter());
+        self.seen.join("\n")
+    }
+
+    /// SIGTERM; returns how it ended and how long that took.
+    pub fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+        let start = Instant::now();
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+        (self.child.wait().expect("the gateway ends"), start.elapsed())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- gateway's log\n{}\n---", self.log());
+        }
+    }
+}
+
+/// The tests' folder.
+pub fn tests_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// Runs a Node script of `tests/clients` and reads the JSON object on its last line; panics with what it said if it failed.
+pub fn node(script: &str, args: &[&str]) -> Value {
+    let mut command = Command::new("node");
+    command.arg(tests_dir().join("clients").join(script)).args(args);
+    json_of(command, script)
+}
+
+/// The same for a Python script with aiortc.
+pub fn aiortc(script: &str, args: &[&str]) -> Value {
+    let mut command = Command::new(tests_dir().join(".venv/bin/python"));
+    command.arg(tests_dir().join("clients").join(script)).args(args);
+    json_of(command, script)
+}
+
+/// The same for a Python script with GStreamer.
+pub fn system_python(script: &str, args: &[&str]) -> Value {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(tests_dir().join("clients").join(script)).args(args);
+    json_of(command, script)
+}
+
+fn json_of(mut command: Command, what: &str) -> Value {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{what} does not start: {e} (run make test)"));
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    let errors = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    let mut out = String::new();
+    let _ = child.stdout.take().expect("stdout is piped").read_to_string(&mut out);
+    let status = child.wait().expect("the script ends");
+    let errors = errors.join().unwrap_or_default();
+    let last = out.lines().last().unwrap_or_default();
+    let value: Value =
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("{what} printed no JSON ({e}, {status}):\n{out}\n{errors}"));
+    assert!(status.success() && value["ok"] != Value::Bool(false), "{what} failed: {value:#}\n{errors}");
+    value
+}
+
+/// A configuration with one small test source in room `main`.
+pub const TEST_SOURCE: &str = r#"
+[[room]]
+name = "main"
+sources = ["test"]
+
+[[source]]
+name = "test"
+type = "test"
+width = 640
+height = 360
+framerate = 30
+"#;
