@@ -1,8 +1,8 @@
 //! PURE. What an SDP says, what Portico takes of it, and the texts that say so.
 //!
-//! The engine never sees a far end's description: it is read into plain data, a [`Plan`] picks what is used of it, and the
-//! engine gets a plain text that holds just that ([`engine_text`]). What goes out is the engine's own text, completed with
-//! the sections that are refused ([`public_answer`], [`public_offer`]).
+//! The engine never sees a far end's description: it is read into plain data, a `Plan` picks what is used of it, and the
+//! engine gets a plain text that holds just that (`engine_text`). What goes out is the engine's own text, completed with
+//! the sections that are refused (`public_answer`, `public_offer`).
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
