@@ -14,7 +14,7 @@ fn chromium_plays_the_test_source() {
     assert!(figures["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");
     assert!(seen["moved"].as_f64() > Some(0.2), "the clock stands still: {seen:#}");
     assert_eq!(figures["codec"], "video/H264", "{seen:#}");
-    assert_eq!(figures["srtp"], "AEAD_AES_128_GCM", "{seen:#}");
+    assert_eq!(figures["srtp"], "SRTP_AEAD_AES_128_GCM", "{seen:#}");
     assert_eq!(seen["deleted"], 200, "{seen:#}");
 }
 

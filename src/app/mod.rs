@@ -157,6 +157,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         hub: hub.clone(),
         access: Arc::clone(&access),
         ice_servers: ice_servers.clone(),
+        tribe: config.tribe.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),

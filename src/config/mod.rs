@@ -29,6 +29,7 @@ use crate::ops::logging::LogConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
+use crate::signalling::tribe::TribeConfig;
 use crate::vocab::{RoomId, SourceName};
 
 /// Everything that can be set. Every key has a default; an empty file runs the main job on this machine alone.
@@ -47,6 +48,8 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Habits of all sources.
     pub sources: SourcesConfig,
+    /// The dialect of live-webrtcsignaling clients.
+    pub tribe: TribeConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.
