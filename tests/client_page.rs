@@ -101,6 +101,13 @@ fn a_token_is_asked_for_and_kept_out_of_addresses() {
 }
 
 #[test]
+fn a_failed_connection_restarts_and_the_picture_goes_on() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let seen = node("page_ice.mjs", &[&gateway.base]);
+    assert_eq!(seen["connections"], serde_json::json!(["connected", "connected", "connected"]), "{seen:#}");
+}
+
+#[test]
 fn visitors_come_back_after_a_restart_of_the_gateway() {
     let gateway = Gateway::start(TEST_SOURCE);
     let (base, flag) = (gateway.base.clone(), gateway.dir().join("live"));
