@@ -16,7 +16,7 @@ use crate::hub::Hub;
 use crate::ops::access::{Access, PageTokens};
 use crate::ops::metrics::Metrics;
 use crate::signalling::transport::websocket::{Link, upgrade};
-use crate::signalling::{Dialect, Entry, page};
+use crate::signalling::{Dialect, Entry, page, tribe};
 use crate::vocab::Grant;
 
 /// What connections are wired to.
@@ -25,6 +25,7 @@ pub(super) struct Mounts {
     pub hub: Hub,
     pub access: Arc<Access>,
     pub ice_servers: Vec<String>,
+    pub tribe: tribe::TribeConfig,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -32,8 +33,10 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    let page = mounts.clone();
-    Router::new().route(page::ENTRY.carrier.path, get(async move |caller: Caller, ws: WebSocketUpgrade| page.page(caller, ws)))
+    let (page, tribe) = (mounts.clone(), mounts);
+    Router::new()
+        .route(page::ENTRY.carrier.path, get(async move |caller: Caller, ws: WebSocketUpgrade| page.page(caller, ws)))
+        .route(tribe::ENTRY.carrier.path, get(async move |caller: Caller, ws: WebSocketUpgrade| tribe.tribe(caller, ws)))
 }
 
 impl Mounts {
@@ -52,6 +55,17 @@ impl Mounts {
             wall: SystemTime::now(),
         };
         self.run(&page::ENTRY, caller.remote, ws, |now| Box::new(page::Page::new(now, deps)))
+    }
+
+    /// A tribe client brings its bearer in `join`.
+    fn tribe(self, caller: Caller, ws: WebSocketUpgrade) -> Response {
+        let deps = tribe::Deps {
+            bearer: Arc::clone(&self.access) as _,
+            remote: Some(caller.remote),
+            config: self.tribe.clone(),
+            wall: SystemTime::now(),
+        };
+        self.run(&tribe::ENTRY, caller.remote, ws, |now| Box::new(tribe::Tribe::new(now, deps)))
     }
 
     fn run(

@@ -9,14 +9,15 @@ use super::run::KeyArgs;
 use super::{ConfigArgs, colour, exit, print, tell};
 use crate::config::{self, Inputs, Problem, report};
 
-/// Says whether the configuration is right, and if not, all that is wrong: file, line, key, and what is allowed.
-///
-/// Reads what `portico run` would read: the file, conf.d beside it, the environment, the flags. Nothing is started or changed.
+/// Which configuration to check, and how to tell.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  portico check                          what the service would read
-  portico check ./portico.toml           a file before it is installed
-  portico check --json | jq .problems    for scripts
+  # what the service would read
+  portico check
+  # a file before it is installed
+  portico check ./portico.toml
+  # for scripts
+  portico check --json | jq .problems
 
 Exit codes: 0 right (warnings may have been printed), 78 wrong.")]
 pub struct Args {
@@ -44,7 +45,9 @@ pub(super) fn main(args: &Args) -> ExitCode {
             Err(errors) => (&errors.problems, Value::Null, Value::Null),
         };
         let problems: Vec<Value> = problems.iter().map(as_json).collect();
-        print(&format!("{:#}\n", json!({"ok": outcome.is_ok(), "problems": problems, "files": files, "config": config})));
+        let told = json!({"ok": outcome.is_ok(), "problems": problems, "files": files, "config": config});
+        // the configuration may hold passwords in addresses of cameras
+        print(&config::mask_secrets(&format!("{told:#}\n")));
         return code;
     }
     match outcome {

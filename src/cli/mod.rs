@@ -53,8 +53,14 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Runs the gateway until it is told to stop (Ctrl-C, SIGTERM).
+    ///
+    /// Without any configuration it shows the first camera, or a test picture where there is none, to this machine alone. The
+    /// address to open in a browser is printed first.
     Run(run::Args),
     /// Says whether the configuration is right, and if not, all that is wrong.
+    ///
+    /// Reads what `portico run` would read: the file, conf.d beside it, the environment, the flags. Tells every problem with file,
+    /// line, key and what is allowed. Nothing is started or changed.
     Check(check::Args),
     /// Lists cameras with formats, sizes and rates, sound devices, encoders and decoders.
     Devices(devices::Args),
@@ -63,6 +69,10 @@ pub enum Command {
     /// Shows for each source and demand the chosen path, and why.
     Plan(plan::Args),
     /// Signs a token that lets its holder into rooms.
+    ///
+    /// The token is a JWT signed with the secret that the configuration (access.token_secret_file) or --secret-file names. It is
+    /// shown to Portico as `Authorization: Bearer TOKEN` (WHIP, WHEP, API), in the page's address, or as the bearer of a tribe
+    /// client.
     Token(token::Args),
     /// Prints the configuration's JSON schema, an example, or the reference of keys.
     Schema(schema::Args),
@@ -72,7 +82,7 @@ pub enum Command {
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct ConfigArgs {
     /// The configuration file. Default: /etc/portico/portico.toml, if it is there. `conf.d/*.toml` beside it is read, too.
-    #[arg(long, value_name = "FILE", env = "PORTICO_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "PORTICO_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 }
 
@@ -125,6 +135,28 @@ pub fn colour(stream: &impl IsTerminal) -> bool {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    /// `docs/ref/cli.md`: every help text.
+    fn reference() -> String {
+        let mut command = super::Cli::command().term_width(100);
+        command.build();
+        let mut text =
+            String::from("# Command line\n\nThis page is generated from the program's help texts; a test compares the two.\n");
+        let mut page = |title: &str, help: String| {
+            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+            text.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
+        };
+        page("portico", command.render_long_help().to_string());
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            page(&format!("portico {}", sub.get_name()), sub.render_long_help().to_string());
+        }
+        text
+    }
+
+    #[test]
+    fn the_help_texts_are_those_checked_in() {
+        crate::config::tests::compare_with_checked_in("docs/ref/cli.md", &reference());
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -6,19 +6,22 @@ use std::process::ExitCode;
 use tracing::warn;
 
 use super::{ConfigArgs, exit, tell};
-use crate::config::{Flags, Loaded};
+use crate::config::{Flags, Inputs, Loaded};
 use crate::ops::logging::{self, LogHandle};
 
 /// Runs the gateway until it is told to stop.
 #[derive(clap::Args, Debug, Clone, Default)]
 #[command(after_help = "Examples:
-  portico run                                   the first camera, or a test picture, on this machine
-  portico run --listen 127.0.0.1:9000           another port
-  portico run --config ./portico.toml           a configuration of your own (`portico schema --example` to start from)
+  # the first camera, or a test picture, on this machine
+  portico run
+  # another port
+  portico run --listen 127.0.0.1:9000
+  # a configuration of your own; this is how to start one
+  portico schema --example > portico.toml; portico run --config portico.toml
+  # everyone who can reach this machine may watch and join, by https
   PORTICO_ACCESS__ANONYMOUS=publish,subscribe portico run --listen 0.0.0.0:8780
-                                                everyone who can reach this machine may watch and join, by https
 
-Stop it with Ctrl-C or SIGTERM: every session is ended cleanly first. SIGHUP reads the configuration again.")]
+Stop it with Ctrl-C or SIGTERM: every session is ended cleanly first.")]
 pub struct Args {
     /// Where the configuration comes from.
     #[command(flatten)]
@@ -45,6 +48,13 @@ pub struct KeyArgs {
     pub log: Option<String>,
 }
 
+impl Args {
+    /// What is read for these arguments, at start and again at a reload.
+    pub fn inputs(&self) -> Inputs {
+        Inputs::of_process(self.config.config.clone(), self.keys.flags())
+    }
+}
+
 impl KeyArgs {
     /// As a layer of the configuration.
     pub fn flags(&self) -> Flags {
@@ -57,7 +67,7 @@ impl KeyArgs {
 pub struct Job {
     /// The configuration.
     pub loaded: Loaded,
-    /// The arguments, for reading it again.
+    /// The arguments, for reading it again ([`Args::inputs`]).
     pub args: Args,
     /// Changes the log filter.
     pub log: LogHandle,

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 use super::{exit, print};
 use crate::config;
 
-/// Prints the configuration's JSON schema (for editors and other programs), an example, or the reference of keys.
+/// What to print.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  portico schema --example > portico.toml     a file with every key, each explained, all commented out
-  portico schema > portico.schema.json        for an editor that completes and checks TOML (taplo, Even Better TOML)
-  portico schema --keys | less                every key, what it takes and what it means")]
+  # a file with every key, each explained, all commented out
+  portico schema --example > portico.toml
+  # every key, what it takes and what it means
+  portico schema --keys | less
+  # for an editor that completes and checks TOML
+  portico schema > portico.schema.json")]
 pub struct Args {
     /// Print an example file with every key instead.
     #[arg(long, conflicts_with = "keys")]

@@ -11,19 +11,17 @@ use crate::config::Flags;
 use crate::ops::access::{Secret, SecretError, TokenRequest, read_secret, sign};
 use crate::vocab::{Right, RoomId, RoomPattern};
 
-/// Signs a token that lets its holder into rooms, and prints it.
-///
-/// The token is a JWT signed with the secret of the configuration (access.token_secret_file) or of --secret-file. It is shown to
-/// Portico as `Authorization: Bearer TOKEN` (WHIP, WHEP, API), in the page's address, or as the bearer of a tribe client.
+/// What the token shall say.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  portico token --room kitchen --rights publish,subscribe --for 12h --url https://192.168.1.7:8780
-                                            a link that opens the room in a browser for half a day
+  # a link that opens a room in a browser, for half a day
+  portico token --room kitchen --for 12h --url https://192.168.1.7:8780
+  # watch every room whose name begins with house-
   portico token --room 'house-*' --rights subscribe --for 30d --subject tablet
-                                            watch every room whose name begins with house-
-  portico token --rights control --for 1h   read the API and /metrics
-  portico token --room r1 --user-id u1      a bearer for a client of the tribe dialect
-  curl -H \"Authorization: Bearer $(portico token --rights control)\" http://127.0.0.1:8780/api/v1/rooms
+  # read the API
+  curl -H \"Authorization: Bearer $(portico token --rights control)\" $PORTICO/api/v1/rooms
+  # a bearer for a client of the tribe dialect
+  portico token --room r1 --user-id u1
 
 Rights: publish (send streams and messages), subscribe (see members, play streams), control (read the API, change what runs),
 bridge (join as a bridge to another place).")]

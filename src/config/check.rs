@@ -31,7 +31,7 @@ impl Checker<'_> {
             (Shape::Any, _) | (Shape::Bool, Value::Bool(_)) | (Shape::Number, Value::Number(_) | Value::Integer(_)) => None,
             (Shape::Table(keys), Value::Table(table)) => {
                 let keys: Vec<&Key> = keys.iter().collect();
-                self.table(table, &keys, None, &node.place);
+                node.faulty |= !self.table(table, &keys, None, &node.place);
                 None
             }
             (Shape::Kinds { tag, kinds, .. }, Value::Table(table)) => {
@@ -47,7 +47,7 @@ impl Checker<'_> {
                             shape: Shape::Text(TextForm::Free(0, usize::MAX)),
                         };
                         keys.push(&words);
-                        self.table(table, &keys, Some((shape, &name)), &node.place);
+                        node.faulty |= !self.table(table, &keys, Some((shape, &name)), &node.place);
                     }
                     found => {
                         self.unknown_kind(shape, found, table.get(tag).map_or(&node.place, |node| &node.place).clone());
@@ -100,7 +100,8 @@ impl Checker<'_> {
         self.problems.push(Problem { key, message, help: Some(help), place: Some(node.place.clone()), warning: false });
     }
 
-    fn table(&mut self, table: &mut BTreeMap<String, Node>, keys: &[&Key], kind: Option<(&Shape, &str)>, place: &Place) {
+    /// Returns whether all was well.
+    fn table(&mut self, table: &mut BTreeMap<String, Node>, keys: &[&Key], kind: Option<(&Shape, &str)>, place: &Place) -> bool {
         let mut guessed = Vec::new();
         let mut faulty = Vec::new();
         // in the order of writing
@@ -123,6 +124,7 @@ impl Checker<'_> {
             }
             self.path.pop();
         }
+        let told = self.problems.len();
         let missing = keys.iter().filter(|key| key.required && !table.contains_key(&key.name) && !guessed.contains(&key.name));
         for key in missing {
             self.path.push(Step::Key(key.name.clone()));
@@ -136,6 +138,7 @@ impl Checker<'_> {
             self.path.pop();
         }
         table.retain(|name, _| !faulty.contains(name));
+        faulty.is_empty() && told == self.problems.len()
     }
 
     /// Reports the key; returns the known key that was probably meant.

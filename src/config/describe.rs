@@ -91,7 +91,8 @@ fn list_example(text: &mut String, section: &Key, of: &Shape) {
                 text.push('\n');
                 comment(text, &kind.doc);
                 let _ = writeln!(text, "#[[{}]]", section.name);
-                let mut keys: Vec<&Key> = common.iter().chain(&kind.keys).collect();
+                let common = common.iter().filter(|key| takes(&section.name, tag, kind, key));
+                let mut keys: Vec<&Key> = common.chain(&kind.keys).collect();
                 keys.sort_by_key(|key| (key.name != "name", !key.required, key.name.clone()));
                 for key in keys {
                     if key.name == "name" {
@@ -153,6 +154,17 @@ fn sample(section: &str, key: &Key) -> String {
     }
 }
 
+/// Whether the reader lets an entry of that kind have a key that the schema gives to all kinds: the reader is asked, as only it
+/// knows.
+fn takes(section: &str, tag: &str, kind: &Kind, key: &Key) -> bool {
+    if key.required {
+        return true;
+    }
+    let required = kind.keys.iter().filter(|of_kind| of_kind.required);
+    let lines: String = required.chain([key]).map(|key| format!("{} = {}\n", key.name, sample(section, key))).collect();
+    super::parse("sample", &format!("[[{section}]]\nname = \"x\"\n{tag} = \"{}\"\n{lines}", kind.name)).is_ok()
+}
+
 /// A JSON value as TOML writes it.
 fn toml_text(value: &Value) -> String {
     match value {
@@ -197,7 +209,7 @@ pub fn reference() -> String {
             Shape::List(of) => {
                 let _ = write!(text, "\n## `[[{}]]`\n\n{}\n", section.name, section.doc);
                 match of.as_ref() {
-                    Shape::Kinds { tag, common, kinds } => kinds_reference(&mut text, tag, common, kinds),
+                    Shape::Kinds { tag, common, kinds } => kinds_reference(&mut text, &section.name, tag, common, kinds),
                     of => rows(&mut text, &of.keys(None)),
                 }
             }
@@ -219,13 +231,16 @@ fn table_reference(text: &mut String, path: &str, about: &str, keys: &[Key]) {
     }
 }
 
-fn kinds_reference(text: &mut String, tag: &str, common: &[Key], kinds: &[Kind]) {
+fn kinds_reference(text: &mut String, section: &str, tag: &str, common: &[Key], kinds: &[Kind]) {
     let names: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.name)).collect();
     let _ = write!(text, "\nEvery entry has `{tag}`, one of {}, and these keys:\n", names.join(", "));
-    rows(text, &common.iter().collect::<Vec<_>>());
+    let (of_all, of_some): (Vec<&Key>, Vec<&Key>) =
+        common.iter().partition(|key| kinds.iter().all(|kind| takes(section, tag, kind, key)));
+    rows(text, &of_all);
     for kind in kinds {
         let _ = write!(text, "\n### `{tag} = \"{}\"`\n\n{}\n", kind.name, kind.doc);
-        rows(text, &kind.keys.iter().collect::<Vec<_>>());
+        let of_kind = of_some.iter().copied().filter(|key| takes(section, tag, kind, key));
+        rows(text, &kind.keys.iter().chain(of_kind).collect::<Vec<_>>());
     }
 }
 

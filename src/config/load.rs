@@ -1,6 +1,8 @@
 //! Reads all layers and joins them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +96,17 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
     reading.finish()
 }
 
+/// A file's text, or why not.
+fn read_bounded(path: &Path) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    match text.len() as u64 > MAX_FILE_BYTES {
+        true => Err(format!("it has more than {MAX_FILE_BYTES} bytes")),
+        false => Ok(text),
+    }
+}
+
 /// `conf.d/*.toml` beside the file, by name.
 fn drop_ins(file: &Path) -> Vec<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new(".")).join(DROP_INS);
@@ -126,12 +139,7 @@ impl Reading {
 
     fn file(&mut self, path: &Path) {
         self.files.push(path.to_path_buf());
-        let text = match std::fs::metadata(path) {
-            Ok(meta) if meta.len() > MAX_FILE_BYTES => Err(format!("it has more than {MAX_FILE_BYTES} bytes")),
-            Ok(meta) if meta.is_dir() => Err("it is a folder".into()),
-            Ok(_) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let text = read_bounded(path);
         match text {
             Ok(text) => self.text(&path.display().to_string(), &text),
             Err(why) => self.problems.push(Problem {
@@ -186,13 +194,12 @@ impl Reading {
                 Err(error) => error,
             };
             let path = self.blame(&error);
-            // an entry that misses a key the check has reported already is dropped without another word
-            let known = error.inner().message().starts_with("missing field") && !self.problems.is_empty();
-            if !known {
+            // an entry of which something was taken out, or missing, has been reported already: it goes without another word
+            if !self.tree.at(&path).is_some_and(|node| node.faulty) {
                 self.problems.push(Problem {
                     key: path_text(&path),
                     message: error.inner().message().trim().to_owned(),
-                    help: None,
+                    help: self.shape.key_at(&path).map(|key| format!("allowed: {}\n{}", key.shape.allowed(), key.doc)),
                     place: self.tree.place_of(&path),
                     warning: false,
                 });

@@ -17,7 +17,7 @@ mod validate;
 
 pub use describe::{example, reference};
 pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
-pub use problem::{ConfigErrors, Place, Problem, Source, report};
+pub use problem::{ConfigErrors, Place, Problem, Source, mask_secrets, report};
 pub use shape::{Key, Kind, Shape, TextForm, Word, schema};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use crate::ops::logging::LogConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
+use crate::signalling::tribe::TribeConfig;
 use crate::vocab::{RoomId, SourceName};
 
 /// Everything that can be set. Every key has a default; an empty file runs the main job on this machine alone.
@@ -47,6 +48,8 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Habits of all sources.
     pub sources: SourcesConfig,
+    /// The dialect of live-webrtcsignaling clients.
+    pub tribe: TribeConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.
@@ -125,4 +128,4 @@ fn auto_source(cameras_present: bool) -> SourceConfig {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -144,8 +144,9 @@ pub fn report(problems: &[Problem], colour: bool) -> String {
     text
 }
 
-/// Replaces each byte of a secret by `*`, so that offsets stay.
-fn mask_secrets(text: &str) -> String {
+/// Replaces each byte of a token secret (`token_secret = …`) and of a password in an address (`scheme://user:password@…`) by `*`,
+/// so that offsets stay.
+pub fn mask_secrets(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let mut start = 0;
     for line in text.split_inclusive('\n') {

@@ -7,6 +7,7 @@ use schemars::Schema;
 use serde_json::{Map, Value};
 
 use super::Config;
+use super::tree::Step;
 
 /// The JSON schema of the whole configuration.
 pub fn schema() -> Value {
@@ -127,6 +128,24 @@ impl Shape {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The key a path ends in; of keys that several kinds have, the first. A path that ends in a list's item has that of the list.
+    pub(super) fn key_at(&self, path: &[Step]) -> Option<&Key> {
+        let mut shape = self;
+        let mut found = None;
+        for step in path {
+            match (step, shape) {
+                (Step::Item(_), Self::List(of)) => shape = of,
+                (Step::Key(name), _) => {
+                    let key = shape.keys(None).into_iter().find(|key| key.name == *name)?;
+                    shape = &key.shape;
+                    found = Some(key);
+                }
+                _ => return None,
+            }
+        }
+        found
     }
 
     /// What may stand here, for people.

@@ -27,7 +27,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "out_of_range",
-        "[media]\nice_port = 70000\nshards = -1\n[rooms]\nmax_members = 0\n[http.limits]\nsdp_bytes = 1\nhandshake_time = \"soon\"\n",
+        "[media]\nice_port = 70000\nshards = -1\n[rooms]\nmax_members = 0\nmax_streams_per_member = 65\nrejoin_grace = \"soon\"\n",
     ),
     ("topology_mcu", "[[room]]\nname = \"a\"\ntopology = \"mcu\"\n[[room]]\nname = \"b\"\ntopology = \"sfuu\"\n"),
     (
@@ -36,7 +36,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "source_values",
-        "[[source]]\nname = \"a\"\ntype = \"test\"\nwidth = 5\nbitrate = 1\ntone = \"loud\"\n[[source]]\nname = \"b\"\ntype = \"rtsp\"\nurl = \"http://cam\"\nlatency = \"now\"\ntransport = \"tpc\"\n",
+        "[[source]]\nname = \"a\"\ntype = \"test\"\nwidth = 5\nbitrate = 1\ntone = \"loud\"\n[[source]]\nname = \"b\"\ntype = \"rtsp\"\nurl = \"rtsp://cam/1\"\nlatency = \"now\"\ntransport = \"tpc\"\n",
     ),
     (
         "device_by_number",
@@ -56,6 +56,7 @@ const BAD: &[(&str, &str)] = &[
         "lists",
         "[http]\nallowed_origins = [\"https://a.example\", \"a.example\", \"https://b/\"]\n[media]\nice_servers = [\"stun:a:3478\", \"a:3478\"]\npublish_codecs = [\"H264\", \"opus\", \"H266\"]\n[access]\nanonymous = [\"watch\"]\n",
     ),
+    ("everyone", "[http]\nlisten = \"0.0.0.0:8780\"\n[access]\nanonymous = [\"publish\", \"control\"]\n[tls]\nmode = \"off\"\n"),
     ("cascade", "[[source]]\nname = \"cam\"\ntype = \"v4l2\"\ndevice = 5\n[[room]]\nname = \"a\"\nsources = [\"cam\"]\n"),
 ];
 
@@ -63,6 +64,20 @@ const BAD: &[(&str, &str)] = &[
 fn bad_texts_are_told_by_file_line_and_key() {
     let told: String = BAD.iter().map(|(name, text)| format!("== {name}\n{}", problems(text))).collect();
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn what_only_the_type_of_a_value_refuses_is_told_by_its_key() {
+    let text = "[[source]]\nname = \"cam\"\ntype = \"rtsp\"\nurl = \"http://cam\"\nwidth = 3\n[[room]]\nname = \"a\\u0001b\"\n";
+    let errors = parse("portico.toml", text).unwrap_err();
+    let at = |key: &str| {
+        let problem = errors.problems.iter().find(|problem| problem.key == key);
+        problem.unwrap_or_else(|| panic!("{key} in {errors:?}"))
+    };
+    assert!(at("source[0].url").to_string().starts_with("portico.toml:4:7: "));
+    assert!(at("room[0].name").to_string().starts_with("portico.toml:7:8: "));
+    assert!(at("room[0].name").help.as_deref().unwrap_or_default().contains("1 to 256 characters"));
+    at("source[0].width");
 }
 
 #[test]
@@ -136,7 +151,7 @@ fn the_environment_is_read_as_each_key_wants_it() {
         ("PORTICO_ACCESS__ANONYMOUS", "subscribe, publish"),
         ("PORTICO_HTTP__TRUSTED_PROXIES", "[\"10.0.0.1\"]"),
         ("PORTICO_ROOMS__AD_HOC", "false"),
-        ("PORTICO_HTTP__LIMITS__SESSIONS", "7"),
+        ("PORTICO_ROOMS__MAX_ROOMS", "7"),
         ("PORTICO_HTTP__LIMITS__HANDSHAKE_TIME", "3s"),
     ]);
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +160,7 @@ fn the_environment_is_read_as_each_key_wants_it() {
     assert_eq!(config.access.anonymous, [Right::Subscribe, Right::Publish]);
     assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
     assert!(!config.rooms.ad_hoc);
-    assert_eq!((config.http.limits.sessions, config.http.limits.handshake_time.as_secs()), (7, 3));
+    assert_eq!((config.rooms.max_rooms, config.http.limits.handshake_time.as_secs()), (7, 3));
 
     let environment = vars(&[("PORTICO_HTTP__LISTNE", "x"), ("PORTICO_MEDIA__ICE_PORT", "many")]);
     let flags = Flags { listen: Some("0.0.0.0:1".parse().unwrap()), ..Default::default() };
@@ -181,6 +196,10 @@ fn drop_ins_add_entries_and_replace_those_of_the_same_name() {
 fn a_named_file_must_be_there() {
     let errors = load(&Inputs { file: Some("/nowhere/portico.toml".into()), ..Default::default() }).unwrap_err();
     assert!(errors.problems[0].message.contains("/nowhere/portico.toml cannot be read"), "{errors:?}");
+    for (wrong, why) in [("/dev/zero", "more than 1048576 bytes"), ("/dev", "directory")] {
+        let errors = load(&Inputs { file: Some(wrong.into()), ..Default::default() }).unwrap_err();
+        assert!(errors.problems[0].message.contains(why), "{errors:?}");
+    }
 }
 
 /// Compares a generated page with the one that is checked in; `UPDATE=1` writes it.

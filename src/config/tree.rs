@@ -19,6 +19,8 @@ pub struct Node {
     pub place: Place,
     /// Where its key stands, for those that have one.
     pub key_place: Option<Place>,
+    /// Whether something was taken out of this table, or found missing in it, and reported.
+    pub faulty: bool,
 }
 
 /// A value.
@@ -66,7 +68,7 @@ impl Node {
     /// An empty table that stands nowhere in particular.
     pub fn empty(source: &Arc<Source>) -> Self {
         let place = Place { source: Arc::clone(source), span: 0..0 };
-        Self { value: Value::Table(BTreeMap::new()), place, key_place: None }
+        Self { value: Value::Table(BTreeMap::new()), place, key_place: None, faulty: false }
     }
 
     /// The table, if it is one.
@@ -128,6 +130,7 @@ impl Node {
                     value: Value::Table(BTreeMap::new()),
                     place: node.place.clone(),
                     key_place: node.key_place.clone(),
+                    faulty: false,
                 });
                 below.put(rest, node);
             }
@@ -195,7 +198,7 @@ pub fn parse(source: &Arc<Source>, text: &str, problems: &mut Vec<Problem>) -> N
         });
     }
     let place = Place { source: Arc::clone(source), span: table.span() };
-    Node { value: table_value(source, table.get_ref()), place, key_place: None }
+    Node { value: table_value(source, table.get_ref()), place, key_place: None, faulty: false }
 }
 
 fn table_value(source: &Arc<Source>, table: &DeTable<'_>) -> Value {
@@ -224,7 +227,7 @@ fn node(source: &Arc<Source>, value: &Spanned<DeValue<'_>>) -> Node {
         DeValue::Array(list) => list_value(source, list),
         DeValue::Table(table) => table_value(source, table),
     };
-    Node { value, place, key_place: None }
+    Node { value, place, key_place: None, faulty: false }
 }
 
 /// Prefix of environment variables that set keys: `PORTICO_HTTP__LISTEN` is `http.listen`.
@@ -265,6 +268,7 @@ pub fn from_environment(vars: &[(String, String)], shape: &Shape) -> Node {
             value: environment_value(value, wanted, &place(value_span.clone())),
             place: place(value_span),
             key_place: Some(place(name_span)),
+            faulty: false,
         };
         root.put(&path.iter().map(String::as_str).collect::<Vec<_>>(), node);
     }
@@ -281,8 +285,12 @@ fn environment_value(text: &str, wanted: Option<&Shape>, place: &Place) -> Value
                 Ok(table) => table["v"].as_array().into_iter().flatten().map(plain).collect(),
                 Err(_) => text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
             };
-            let node =
-                |item: &String| Node { value: environment_value(item, Some(of), place), place: place.clone(), key_place: None };
+            let node = |item: &String| Node {
+                value: environment_value(item, Some(of), place),
+                place: place.clone(),
+                key_place: None,
+                faulty: false,
+            };
             Value::List(items.iter().map(node).collect())
         }
         _ => Value::Text(text.into()),
@@ -311,7 +319,7 @@ pub fn from_flags(flags: &[(&str, &[&str], Value)]) -> Node {
     let mut root = Node::empty(&source);
     for ((_, path, value), span) in flags.iter().zip(spans) {
         let place = Place { source: Arc::clone(&source), span };
-        root.put(path, Node { value: value.clone(), key_place: Some(place.clone()), place });
+        root.put(path, Node { value: value.clone(), key_place: Some(place.clone()), place, faulty: false });
     }
     root
 }

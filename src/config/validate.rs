@@ -1,6 +1,7 @@
 //! What types cannot say: names that must fit each other, files that must be readable, addresses that must be guarded.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use super::problem::Problem;
 use super::tree::{Node, Step, path_text};
@@ -9,7 +10,7 @@ use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
 use crate::ops::net::is_loopback;
 use crate::ops::tls::TlsMode;
-use crate::vocab::MediaKind;
+use crate::vocab::{MediaKind, Right};
 
 /// Names of all sources and rooms that are written, those that could not be read included.
 pub(super) fn written_names(tree: &Node, list: &str) -> BTreeSet<String> {
@@ -86,6 +87,18 @@ fn access(config: &Config, found: &mut Findings<'_>) {
     if !access.anonymous_rooms.is_empty() && access.anonymous.is_empty() {
         let help = "set `anonymous = [\"subscribe\"]` as well, or remove `anonymous_rooms`";
         found.warning(&keys(&["access", "anonymous_rooms"]), "rooms are listed, but no anonymous rights", help);
+    }
+    if let Some(file) = &access.token_secret_file
+        && std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0)
+    {
+        let message = format!("{} can be read by every user of this machine", file.display());
+        found.warning(&keys(&["access", "token_secret_file"]), message, format!("chmod o= {}", file.display()));
+    }
+    let strong = access.anonymous.iter().position(|right| matches!(right, Right::Control | Right::Bridge));
+    if let Some(index) = strong.filter(|_| !is_loopback(config.http.listen.ip())) {
+        let path = [keys(&["access", "anonymous"]), vec![Step::Item(index)]].concat();
+        let help = "grant `publish` and `subscribe` to everyone at most, the rest by token";
+        found.warning(&path, "everyone who can reach this address may change what runs", help);
     }
     if let Err(exposed) = check_exposure(access, config.http.listen) {
         let message = format!("{} can be reached by others, and nothing says who may do what", exposed.listen);

@@ -16,6 +16,7 @@ use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
 use super::{ApiError, Caller, Limits, Origins, Parts};
+use crate::ops::metrics::Metrics;
 
 /// Carries the request's id in both directions of the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +35,8 @@ pub(super) struct Edge {
     origins: Origins,
     rate: Rate,
     request_time: Duration,
+    trusted_proxies: Vec<IpAddr>,
+    metrics: Arc<Metrics>,
 }
 
 impl Edge {
@@ -43,6 +46,8 @@ impl Edge {
             origins: parts.origins.clone(),
             rate: Rate::new(&parts.limits),
             request_time: parts.limits.request_time,
+            trusted_proxies: parts.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+            metrics: parts.figures.clone(),
         }
     }
 
@@ -53,13 +58,13 @@ impl Edge {
             && let Some(host) = host
             && !self.origins.knows_host(host)
         {
-            let message = "this gateway is not known by that name; add it to [http] origins, as in \"https://NAME\"";
+            let message = "this gateway is not known by that name; add it to http.allowed_origins, as in \"https://NAME\"";
             return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
         }
         let shown_to = match head.headers.get(header::ORIGIN) {
             Some(origin) if origin.to_str().is_ok_and(|origin| self.origins.allows(origin, host)) => Some(origin.clone()),
             Some(_) if changes(head) => {
-                let message = "pages of that origin may not use this gateway; add it to [http] origins";
+                let message = "pages of that origin may not use this gateway; add it to http.allowed_origins";
                 return Err(ApiError::new(StatusCode::FORBIDDEN, "origin_refused", message));
             }
             _ => None,
@@ -82,7 +87,7 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     let request_id = uuid::Uuid::new_v4().simple().to_string();
     let (mut head, body) = request.into_parts();
     let remote = head.extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv6Addr::UNSPECIFIED.into(), |info| info.0.ip());
-    let remote = remote.to_canonical();
+    let remote = client_address(remote.to_canonical(), &head.headers, &edge.trusted_proxies);
     let preflight = head.method == Method::OPTIONS && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let method = head.method.clone();
     // the path only: a query may hold a token
@@ -115,6 +120,7 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
         headers.insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
+    edge.metrics.http_request(status);
     match status {
         500.. => tracing::warn!(%remote, %method, path, status, request_id, "request failed"),
         _ => tracing::debug!(%remote, %method, path, status, request_id, "request answered"),
@@ -124,12 +130,24 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
 
 /// Writes the body of a refusal; keeps what the router added (`Allow`).
 fn finish(mut response: Response, request_id: &str) -> Response {
-    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let status = response.status();
+    let error = match response.extensions_mut().remove::<ApiError>() {
+        Some(error) => error,
+        // a refusal of the framework, such as that of a plain request to a websocket
+        None if (status.is_client_error() || status.is_server_error()) && is_text(response.headers()) => {
+            ApiError::new(status, "refused", status.canonical_reason().unwrap_or("the request was refused"))
+        }
+        None => return response,
+    };
     let mut finished = error.finish(request_id);
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         finished.headers_mut().entry(header::ALLOW).or_insert(allow);
     }
     finished
+}
+
+fn is_text(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/plain"))
 }
 
 /// The CORS headers, as the Fetch standard has them. No credentials mode: tokens travel in headers, there are no cookies.
@@ -142,6 +160,19 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOW_HEADERS));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE));
     }
+}
+
+/// Whom a request comes from. A trusted proxy's word is believed: of `X-Forwarded-For` the last address that is no trusted proxy
+/// itself (those before it are whatever the client wrote), else `X-Real-Ip`.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    let parse = |text: &str| text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    let hops = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    let forwarded = hops.rsplit(',').map(parse).take_while(Option::is_some).flatten().find(|address| !trusted.contains(address));
+    let real = || headers.get("x-real-ip").and_then(|value| parse(value.to_str().ok()?));
+    forwarded.or_else(real).unwrap_or(peer)
 }
 
 /// What limits are counted by: an address, an IPv6 one by its /64, since a host has all of it.
@@ -175,5 +206,27 @@ impl Rate {
             }
         }
         self.limiter.check_key(&limit_key(remote)).map_err(|not_yet| not_yet.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = ["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let mut client = |peer: &str, forwarded: &'static str| {
+            headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));
+            client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(client("192.0.2.1", "127.0.0.1"), "192.0.2.1", "a client may write what it likes");
+        assert_eq!(client("127.0.0.1", "127.0.0.1, 192.0.2.7, 10.0.0.1"), "192.0.2.7");
+        assert_eq!(client("127.0.0.1", "192.0.2.9, rubbish"), "127.0.0.1");
+        assert_eq!(client("10.0.0.1", "::ffff:192.0.2.8"), "192.0.2.8");
+        headers.remove("x-forwarded-for");
+        headers.insert("x-real-ip", HeaderValue::from_static("2001:db8::1"));
+        assert_eq!(client_address(trusted[0], &headers, &trusted).to_string(), "2001:db8::1");
     }
 }

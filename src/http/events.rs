@@ -129,7 +129,7 @@ pub(super) struct Filter {
            ("token" = Option<String>, Query, description = "For readers that cannot set Authorization")),
     responses((status = 200, content_type = "text/event-stream", body = String,
         description = "Events: room-opened, room-closed, member-joined, member-lost, member-resumed, member-left, stream-up, \
-                       stream-down, peer-up, peer-down, missed")),
+                       stream-down, peer-up, peer-down, remark, missed")),
 ))]
 pub(super) async fn events(
     State(app): State<App>,

@@ -30,6 +30,7 @@ mod serve;
 mod tribe;
 mod ui;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,7 +47,13 @@ pub use inventory::{Inventory, PlanOutcome, PlanRow};
 pub use origin::Origins;
 pub use serve::serve;
 
+use crate::ops::metrics::Metrics;
 use crate::signalling::whip::IceServer;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
 
 /// What the router is built from.
 pub struct Parts {
@@ -62,8 +69,12 @@ pub struct Parts {
     pub ice_servers: Vec<IceServer>,
     /// Origins and host names that browsers may come from, besides the gateway's own.
     pub origins: Origins,
+    /// Reverse proxies that are believed when they say whom a request comes from.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Sizes, rates and counts.
     pub limits: Limits,
+    /// Counts requests, WHIP and WHEP sessions and refusals.
+    pub figures: Arc<Metrics>,
     /// Writes the metrics in OpenMetrics text form.
     pub metrics: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
     /// What the gateway still waits for.

@@ -18,7 +18,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Reads `[http] origins`: `https://example.org`, `http://host:3000`, or `*` for any page anywhere.
+    /// Reads `http.allowed_origins`: `https://example.org`, `http://host:3000`, or `*` for any page anywhere.
     pub fn parse<T: AsRef<str>>(entries: &[T]) -> Result<Self, OriginError> {
         let mut origins = Self::default();
         for entry in entries.iter().map(AsRef::as_ref) {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::ApiError;
 use crate::hub::HubSession;
+use crate::ops::metrics::Metrics;
 use crate::room::{Command, Joining, Notice, StreamChoice};
 use crate::signalling::whip::{EntityTag, Exchange, Fragment, Patch, Role, cut};
 use crate::vocab::{PeerId, RequestId, RoomId, Sdp, StreamName};
@@ -30,7 +31,7 @@ const WAITING_PATCHES: usize = 8;
 /// All living sessions.
 pub(super) struct Resources {
     table: Arc<Table>,
-    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 type Table = Mutex<HashMap<Uuid, Arc<Resource>>>;
@@ -84,7 +85,7 @@ pub(super) struct Opened {
 
 impl Resources {
     pub(super) fn new(most: usize) -> Self {
-        Self { table: Arc::default(), room: Arc::new(Semaphore::new(most)) }
+        Self { table: Arc::default(), places: Arc::new(Semaphore::new(most)) }
     }
 
     /// The session, if it lives.
@@ -100,7 +101,7 @@ impl Resources {
     /// Opens a session in a task of its own, so that a client which goes away meanwhile leaves nothing behind.
     pub(super) async fn open(&self, app: &super::App, opening: Opening) -> Result<Opened, ApiError> {
         let full = || ApiError::unavailable("too_many_sessions", "too many WHIP and WHEP sessions", 10);
-        let permit = self.room.clone().try_acquire_owned().map_err(|_| full())?;
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| full())?;
         let session = app.parts.hub.open_session().await?;
         let exchange = Exchange::new(opening.role, opening.offer.clone(), EntityTag::from_bits(rand::random()))?;
         let (patches, orders) = mpsc::channel(WAITING_PATCHES); // full: the PATCH waits in its request
@@ -115,10 +116,10 @@ impl Resources {
             stop: stop.clone(),
             ended: CancellationToken::new(),
         });
-        let task = Task { session, exchange, orders, stop, peer: PeerId::next() };
+        let task = Task { session, exchange, orders, stop, peer: PeerId::next(), over: false };
         let entry = Entry { table: self.table.clone(), id, resource, _permit: permit };
         let (reply, opened) = oneshot::channel();
-        app.parts.tasks.spawn(run(task, opening, entry, reply));
+        app.parts.tasks.spawn(run(task, opening, entry, app.parts.figures.clone(), reply));
         opened.await.unwrap_or_else(|_| Err(ApiError::unavailable("stopping", "the gateway is stopping", 5)))
     }
 }
@@ -169,9 +170,17 @@ struct Task {
     orders: mpsc::Receiver<PatchOrder>,
     stop: CancellationToken,
     peer: PeerId,
+    /// The peer or the place has ended, or the hub is gone.
+    over: bool,
 }
 
-async fn run(mut task: Task, opening: Opening, entry: Entry, reply: oneshot::Sender<Result<Opened, ApiError>>) {
+async fn run(
+    mut task: Task,
+    opening: Opening,
+    entry: Entry,
+    metrics: Arc<Metrics>,
+    reply: oneshot::Sender<Result<Opened, ApiError>>,
+) {
     let (role, room) = (opening.role, opening.joining.room.clone());
     let deadline = Instant::now() + OPEN_LIMIT;
     let stop = task.stop.clone();
@@ -184,16 +193,19 @@ async fn run(mut task: Task, opening: Opening, entry: Entry, reply: oneshot::Sen
             lock(&entry.table).insert(entry.id, entry.resource.clone());
             let opened = Opened { id: entry.id, tag: task.exchange.tag().clone(), answer };
             if reply.send(Ok(opened)).is_ok() {
+                metrics.session_opened(role.segment());
                 tracing::info!(%room, dialect = role.segment(), session = %task.session.id, peer = %task.peer, "session opened");
                 tokio::select! {
                     () = task.serve() => {}
                     () = stop.cancelled() => {}
                 }
+                metrics.session_closed(role.segment());
                 tracing::info!(%room, dialect = role.segment(), session = %task.session.id, "session ended");
             }
             task.leave().await;
         }
         Err(refusal) => {
+            metrics.session_refused(refusal.code());
             task.leave().await;
             let _ = reply.send(Err(refusal)); // the client may be gone
         }
@@ -225,13 +237,12 @@ impl Task {
         self.wait(deadline, |notice| match notice {
             Notice::Description { peer: described, sdp } if *described == peer => Some(Ok(sdp.text.clone())),
             Notice::Refused { req, why } if *req == ask => Some(Err(why.clone().into())),
-            Notice::PeerDown { peer: down, reason } if *down == peer => Some(Err((*reason).into())),
             _ => None,
         })
         .await
     }
 
-    /// Reads notices until one decides; a place that ends decides too.
+    /// Reads notices until one decides. The end of the place or of the peer decides too, and is remembered in `over`.
     async fn wait(
         &mut self,
         deadline: Instant,
@@ -240,9 +251,11 @@ impl Task {
         loop {
             let notice = tokio::time::timeout_at(deadline, self.session.notices.recv()).await;
             let slow = || ApiError::unavailable("timeout", "the room did not answer in time", 5);
-            match notice.map_err(|_| slow())? {
+            let notice = notice.map_err(|_| slow())?;
+            self.over = self.is_end(notice.as_ref());
+            match notice {
                 None => return Err(crate::hub::HubGone.into()),
-                Some(Notice::Ended { reason }) => return Err(reason.into()),
+                Some(Notice::Ended { reason } | Notice::PeerDown { reason, .. }) if self.over => return Err(reason.into()),
                 Some(notice) => {
                     if let Some(decision) = decides(&notice) {
                         return decision;
@@ -254,19 +267,12 @@ impl Task {
 
     /// Lives until the peer or the place ends.
     async fn serve(&mut self) {
-        loop {
+        while !self.over {
             tokio::select! {
-                notice = self.session.notices.recv() => {
-                    if self.is_end(notice.as_ref()) {
-                        return;
-                    }
-                }
+                notice = self.session.notices.recv() => self.over = self.is_end(notice.as_ref()),
                 Some(order) = self.orders.recv() => {
-                    let (result, over) = self.patch(order.if_match.as_deref(), order.fragment).await;
+                    let result = self.patch(order.if_match.as_deref(), order.fragment).await;
                     let _ = order.reply.send(result); // the client may be gone; what it asked for is done all the same
-                    if over {
-                        return;
-                    }
                 }
             }
         }
@@ -280,54 +286,35 @@ impl Task {
         }
     }
 
-    /// Carries out a PATCH; the flag says that the session ended meanwhile.
-    async fn patch(&mut self, if_match: Option<&str>, fragment: Fragment) -> (Result<Patched, ApiError>, bool) {
-        match self.exchange.judge(if_match, fragment) {
-            Err(refusal) => (Err(refusal.into()), false),
-            Ok(Patch::Candidates(candidates)) => {
+    async fn patch(&mut self, if_match: Option<&str>, fragment: Fragment) -> Result<Patched, ApiError> {
+        match self.exchange.judge(if_match, fragment)? {
+            Patch::Candidates(candidates) => {
                 for candidate in candidates {
-                    let command = Command::Candidate { peer: self.peer, candidate };
-                    if let Err(gone) = self.session.send(RequestId::next(), command).await {
-                        return (Err(gone.into()), true);
-                    }
+                    self.session.send(RequestId::next(), Command::Candidate { peer: self.peer, candidate }).await?;
                 }
-                (Ok(Patched::Added), false)
+                Ok(Patched::Added)
             }
-            Ok(Patch::Restart(offer)) => self.restart(offer).await,
+            Patch::Restart(offer) => self.restart(offer).await,
         }
     }
 
     /// RFC 9725 section 4.3.3: a restart that cannot be had leaves the session as it was.
-    async fn restart(&mut self, offer: String) -> (Result<Patched, ApiError>, bool) {
+    async fn restart(&mut self, offer: String) -> Result<Patched, ApiError> {
         let (peer, ask) = (self.peer, RequestId::next());
-        let describe = Command::Describe { peer, sdp: Sdp::offer(offer.clone()) };
-        if let Err(gone) = self.session.send(ask, describe).await {
-            return (Err(gone.into()), true);
-        }
-        let mut over = false;
+        self.session.send(ask, Command::Describe { peer, sdp: Sdp::offer(offer.clone()) }).await?;
         let answer = self
             .wait(Instant::now() + RESTART_LIMIT, |notice| match notice {
                 Notice::Description { peer: described, sdp } if *described == peer => Some(Ok(sdp.text.clone())),
                 Notice::Refused { req, why } if *req == ask => Some(Err(why.clone().into())),
-                Notice::PeerDown { peer: down, .. } if *down == peer => {
-                    over = true;
-                    Some(Err(gone()))
-                }
-                Notice::Ended { .. } => {
-                    over = true;
-                    Some(Err(gone()))
-                }
                 _ => None,
             })
-            .await;
-        let restarted = answer.and_then(|answer| {
-            let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer cannot be told");
-            let fragment = cut(&answer).map_err(broken)?;
-            let tag = EntityTag::from_bits(rand::random());
-            self.exchange.restarted(offer, tag.clone()).map_err(broken)?;
-            Ok(Patched::Restarted(tag, fragment))
-        });
-        (restarted, over)
+            .await
+            .map_err(|error| if self.over { gone() } else { error })?;
+        let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer cannot be told");
+        let fragment = cut(&answer).map_err(broken)?;
+        let tag = EntityTag::from_bits(rand::random());
+        self.exchange.restarted(offer, tag.clone()).map_err(broken)?;
+        Ok(Patched::Restarted(tag, fragment))
     }
 
     /// Leaves, so that the place is not kept for a client that will not come back. A hub that is gone needs no goodbye.

@@ -21,9 +21,9 @@ pub(super) async fn file(request: Request) -> Result<Response, ApiError> {
         let allow = [(header::ALLOW, "GET, HEAD")];
         return Ok((allow, error::method_not_allowed().await).into_response());
     }
-    let path = match request.uri().path().trim_start_matches('/') {
-        "" => "index.html",
-        path => path,
+    let path = match request.uri().path() {
+        "/" => "index.html",
+        path => path.strip_prefix('/').unwrap_or(path),
     };
     let missing = || ApiError::not_found("not_found", "there is nothing at this path");
     // the folder has plain names; whatever needs decoding or leads elsewhere is not in it

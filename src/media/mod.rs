@@ -145,7 +145,7 @@ pub struct SourceFigures {
     pub state: &'static str,
     /// Viewers now.
     pub viewers: usize,
-    /// Encoders running for it now.
+    /// Video encoders running for it now.
     pub encoders: usize,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,

@@ -13,7 +13,7 @@ use super::config::SourcesConfig;
 use super::demand::{Action, Demand, Habits};
 use super::element::Presence;
 use super::h264;
-use super::pipeline::{BranchSpec, Encode, Marks, News, Order, Pipeline, Start, opus_format};
+use super::pipeline::{BranchSpec, Device, Encode, Marks, News, Order, Pipeline, Start, opus_format};
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
 use super::sources::{Shared, ToOwner};
 use super::tap::{Feed, LastFrame};
@@ -37,8 +37,9 @@ pub(super) struct Slot {
     /// Viewers without an answer yet.
     waiting: BTreeMap<PeerId, Waiting>,
     pipeline: Option<Pipeline>,
-    /// The thread of the pipeline before, which may still be closing its device.
-    closing: Option<JoinHandle<()>>,
+    device: Arc<Device>,
+    /// Threads of pipelines that may still be closing the device.
+    closing: Vec<JoinHandle<()>>,
     /// Counts pipelines; news of an earlier one is out of date.
     run: u64,
     offer: Option<SourceOffer>,
@@ -65,6 +66,14 @@ struct Fed {
     choice: Choice,
     /// The present pipeline fills it.
     up: bool,
+    /// Frames at the last look, once the present pipeline has been looked at.
+    seen: Option<u64>,
+}
+
+impl Fed {
+    fn encodes_video(&self) -> bool {
+        self.choice.encoder.is_some() && self.choice.codec.kind() == MediaKind::Video
+    }
 }
 
 impl Slot {
@@ -83,7 +92,8 @@ impl Slot {
             demand: Demand::new(Habits { linger: habits.linger, open_limit: habits.open_limit, longest_pause }),
             waiting: BTreeMap::new(),
             pipeline: None,
-            closing: None,
+            device: Arc::default(),
+            closing: Vec::new(),
             run: 0,
             offer: None,
             fed: BTreeMap::new(),
@@ -171,14 +181,14 @@ impl Slot {
             source: self.config.name.to_string(),
             state: self.demand.state(),
             viewers: self.demand.viewers(),
-            encoders: self.fed.values().filter(|fed| fed.up && fed.choice.encoder.is_some()).count(),
+            encoders: self.fed.values().filter(|fed| fed.up && fed.encodes_video()).count(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
             error: self.error.as_ref().map(ToString::to_string),
         }
     }
 
-    /// Ends it; the thread may still be closing its device.
-    pub fn stop(mut self) -> Option<JoinHandle<()>> {
+    /// Ends it; the threads may still be closing its device.
+    pub fn stop(mut self) -> Vec<JoinHandle<()>> {
         self.end_pipeline();
         self.closing
     }
@@ -226,7 +236,7 @@ impl Slot {
             epoch: self.epoch,
             marks: Marks { last_frame: Arc::clone(&self.last_frame), news: Arc::new(news) },
             holds: Arc::default(),
-            after: self.closing.take(),
+            device: Arc::clone(&self.device),
         };
         match Pipeline::start(start) {
             Ok(pipeline) => self.pipeline = Some(pipeline),
@@ -252,7 +262,14 @@ impl Slot {
     fn check_flow(&mut self, now: Instant) {
         match self.last_frame.last() {
             Some(last) if now.saturating_duration_since(last) < self.open_limit => match self.offer {
-                Some(_) => self.flowed(now),
+                Some(_) => match self.mute_encoder() {
+                    Some(element) => {
+                        let error = SourceError::Failed(format!("encoder {element} gives nothing"));
+                        self.broken.insert(element);
+                        self.fail(now, error);
+                    }
+                    None => self.flowed(now),
+                },
                 None => {
                     self.fail(now, SourceError::Failed(format!("its streams are not understood within {:?}", self.open_limit)))
                 }
@@ -261,12 +278,27 @@ impl Slot {
         }
     }
 
+    /// A video encoder that gave nothing since the last look, while the source gave frames.
+    fn mute_encoder(&mut self) -> Option<String> {
+        let mut mute = None;
+        for fed in self.fed.values_mut().filter(|fed| fed.up && fed.encodes_video()) {
+            let frames = fed.feed.layer().figures().frames;
+            if fed.seen.replace(frames) == Some(frames) {
+                mute = fed.choice.encoder.clone();
+            }
+        }
+        mute
+    }
+
     fn end_pipeline(&mut self) {
         if let Some(pipeline) = self.pipeline.take() {
-            self.closing = Some(pipeline.stop());
+            self.closing.retain(|thread| !thread.is_finished());
+            self.closing.push(pipeline.stop());
         }
         self.offer = None;
-        self.fed.values_mut().for_each(|fed| fed.up = false);
+        for fed in self.fed.values_mut() {
+            (fed.up, fed.seen) = (false, None);
+        }
     }
 
     /// A new pipeline runs: what passes without an encoder is fed from its first frame, and every layer in use again.
@@ -329,6 +361,7 @@ impl Slot {
                 if let Some(waiting) = self.waiting.get_mut(&viewer) {
                     waiting.choices = choices;
                 }
+                self.say_left_out(viewer);
                 self.answer_ready(now);
             }
             Err(error) => {
@@ -336,6 +369,20 @@ impl Slot {
                 self.demand.refused(now, viewer);
                 self.drop_unwanted();
             }
+        }
+    }
+
+    /// Sound that is wanted and cannot be given does not refuse the viewer; it is said here.
+    fn say_left_out(&self, viewer: PeerId) {
+        let (Some(offer), Some(waiting)) = (&self.offer, self.waiting.get(&viewer)) else { return };
+        if waiting.choices.iter().any(|choice| choice.codec.kind() == MediaKind::Audio) {
+            return;
+        }
+        let planned = self.with_presence(|presence| {
+            plan::plan_kind(MediaKind::Audio, offer, &waiting.wants, &self.shared.board, presence, &[])
+        });
+        if let Some(Err(refusal)) = planned {
+            warn!(source = %self.config.name, viewer = viewer.0, error = %refusal, "played without sound");
         }
     }
 
@@ -356,8 +403,8 @@ impl Slot {
                 Arc::new(feed.map_err(|error| SourceError::Failed(error.to_string()))?)
             }
         };
-        self.order(Order::Add(BranchSpec { codec, feed: Arc::clone(&feed), encode }));
-        self.fed.insert(codec, Fed { feed, choice: choice.clone(), up: false });
+        self.order(Order::Add(Box::new(BranchSpec { codec, feed: Arc::clone(&feed), encode })));
+        self.fed.insert(codec, Fed { feed, choice: choice.clone(), up: false, seen: None });
         Ok(())
     }
 

@@ -168,7 +168,7 @@ impl Owner {
     }
 
     fn close(self) {
-        let threads: Vec<_> = self.slots.into_iter().filter_map(Slot::stop).collect();
+        let threads: Vec<_> = self.slots.into_iter().flat_map(Slot::stop).collect();
         let limit = Instant::now() + STOP_LIMIT;
         while threads.iter().any(|thread| !thread.is_finished()) {
             if Instant::now() >= limit {
@@ -196,7 +196,7 @@ pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<Sour
         epoch: now,
         marks: Marks { last_frame: Arc::new(LastFrame::new(now)), news: Arc::new(news) },
         holds: Arc::default(),
-        after: None,
+        device: Arc::default(),
     };
     let pipeline = Pipeline::start(start).map_err(|error| SourceError::Failed(error.to_string()))?;
     let outcome = loop {

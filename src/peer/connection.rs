@@ -23,7 +23,7 @@ use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
 use crate::room::EndReason;
 use crate::vocab::{Candidate, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
 
-use super::demux::{Wire, classify};
+use super::demux::{self, Wire, classify};
 use super::engine::{self, Blueprint, Built, Identity, OutTrack};
 use super::feedback::Watch;
 use super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
@@ -38,6 +38,10 @@ use super::{PeerFigures, PeerSpec, Receive, ReceivedTrack, SendTrack};
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
 /// least every 5 s on average), and answers Portico's checks every 2 s.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// From the end of DTLS here to the first packet of media. The far end ends DTLS when it has our last flight, and several
+/// stacks install its keys only after they read everything that came with it: what overtakes that is lost, and the first
+/// packet of all is the key picture's.
+const START_DELAY: Duration = Duration::from_millis(20);
 /// Checks kept to be told again to a rebuilt engine; a far end has a few pairs under test.
 const KEPT_CHECKS: usize = 16;
 /// Late remote candidates kept.
@@ -50,6 +54,8 @@ const TIMER_FLOOR: Duration = Duration::from_millis(1);
 pub(super) enum News {
     /// ICE and DTLS are up.
     Up,
+    /// Media may leave.
+    Ready,
     /// First packet of a kind.
     Flowing(MediaKind),
     /// It is over.
@@ -105,7 +111,12 @@ pub(super) struct Connection {
     up: bool,
     over: bool,
     connect_by: Instant,
+    /// When media may leave; `None` before it is up and once it did.
+    start_at: Option<Instant>,
+    started: bool,
     heard: Instant,
+    /// What the engine told between two drains.
+    events: VecDeque<RTCPeerConnectionEvent>,
     timer: Option<Instant>,
 }
 
@@ -167,7 +178,10 @@ impl Connection {
             up: false,
             over: false,
             connect_by: now + spec.connect_limit,
+            start_at: None,
+            started: false,
             heard: now,
+            events: VecDeque::new(),
             timer: Some(now),
             send: spec.send,
             blueprint,
@@ -189,9 +203,9 @@ impl Connection {
         &self.blueprint.ufrag
     }
 
-    /// Whether ICE and DTLS came up.
-    pub(super) fn is_up(&self) -> bool {
-        self.up
+    /// Whether media may leave.
+    pub(super) fn is_ready(&self) -> bool {
+        self.started
     }
 
     /// Layers to be attached for it, with the number of the track.
@@ -328,7 +342,13 @@ impl Connection {
         self.heard = now;
         let gated = self.blueprint.profile == Profile::Gcm && !self.up;
         match classify(datagram) {
-            Wire::Stun if gated => {
+            // the rebuilt engine takes a nomination only for a pair it has checked itself, and the far end nominated the old
+            // one: after each answer to its checks it is told the nomination again
+            Wire::Stun if !self.waiting.is_empty() => {
+                self.feed(now, local, from, datagram);
+                self.repeat_checks(now);
+            }
+            Wire::Stun if gated && demux::local_ufrag(datagram).is_some() => {
                 if self.checks.len() == KEPT_CHECKS {
                     self.checks.pop_front();
                 }
@@ -357,7 +377,11 @@ impl Connection {
         if let Err(error) = self.engine.handle_read(TaggedBytesMut { now, transport, message }) {
             tracing::trace!(peer = %self.peer, %error, "datagram refused");
         }
-        self.collect(now);
+        if !self.up {
+            // the engine installs SRTP keys with its events: media that comes in the same batch needs them
+            self.events.extend(std::iter::from_fn(|| self.engine.poll_event()));
+        }
+        self.collect();
     }
 
     /// The far end knows no GCM: a new engine for AES_CM, with the same credentials and certificate, is told the checks
@@ -370,9 +394,13 @@ impl Connection {
         }
         tracing::debug!(peer = %self.peer, "far end knows no GCM, using AES_CM");
         self.waiting = datagrams.into_iter().map(|datagram| (local, from, datagram)).collect();
-        for (local, from, check) in std::mem::take(&mut self.checks) {
-            self.feed(now, local, from, &check);
-        }
+        self.repeat_checks(now);
+    }
+
+    fn repeat_checks(&mut self, now: Instant) {
+        let checks = std::mem::take(&mut self.checks);
+        checks.iter().for_each(|(local, from, check)| self.feed(now, *local, *from, check));
+        self.checks = checks;
     }
 
     fn rebuild(&mut self, now: Instant) -> Result<(), rtc::shared::error::Error> {
@@ -395,7 +423,7 @@ impl Connection {
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + SILENCE_LIMIT } else { self.connect_by };
-        self.timer.map_or(own, |timer| timer.min(own))
+        [self.timer, self.start_at].into_iter().flatten().fold(own, Instant::min)
     }
 
     /// Sends a frame of one of its layers.
@@ -476,7 +504,7 @@ impl Connection {
     }
 
     /// Takes media out of the engine.
-    fn collect(&mut self, now: Instant) {
+    fn collect(&mut self) {
         while let Some(message) = self.engine.poll_read() {
             if let RTCMessage::RtpPacket(_, packet) = message.message {
                 self.receive(packet, true);
@@ -484,7 +512,6 @@ impl Connection {
         }
         let strays = std::mem::take(&mut self.watch.lock().strays);
         strays.into_iter().for_each(|packet| self.receive(packet, false));
-        let _ = now;
     }
 
     fn receive(&mut self, packet: rtc::rtp::Packet, bound: bool) {
@@ -527,14 +554,14 @@ impl Connection {
                 out.push(self.peer, local, to, &datagram.message);
             }
             let mut again = false;
-            while let Some(event) = self.engine.poll_event() {
+            while let Some(event) = self.events.pop_front().or_else(|| self.engine.poll_event()) {
                 again |= self.event(now, event, news);
             }
             if !again {
                 break;
             }
         }
-        self.collect(now);
+        self.collect();
         for sending in &mut self.sendings {
             if !sending.flowing && sending.rewriter.figures().sent > 0 {
                 sending.flowing = true;
@@ -552,6 +579,7 @@ impl Connection {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected) if !self.up => {
                 self.up = true;
                 self.heard = now;
+                self.start_at = Some(now + START_DELAY);
                 self.checks = VecDeque::new();
                 self.figures.connected = true;
                 tracing::debug!(peer = %self.peer, profile = ?self.blueprint.profile, "connected");
@@ -607,6 +635,9 @@ impl Connection {
             self.end(EndReason::Lost, news);
         } else if !self.up && now >= self.connect_by {
             self.end(EndReason::NeverConnected, news);
+        } else if self.start_at.is_some_and(|at| at <= now) {
+            (self.start_at, self.started) = (None, true);
+            news.push(News::Ready);
         }
     }
 

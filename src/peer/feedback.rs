@@ -30,12 +30,22 @@ pub(super) struct Seen {
     pub(super) retransmitted: u64,
     /// `(ssrc, packets lost)` of the newest report about each of our streams.
     pub(super) lost: Vec<(u32, u64)>,
+    /// `(ssrc, NTP time, RTP time)` of the newest report of each of the far end's streams.
+    pub(super) clocks: Vec<(u32, u64, u32)>,
     /// Newest round trip, in milliseconds.
     pub(super) rtt_ms: Option<f64>,
     bound: HashSet<u32>,
 }
 
 impl Seen {
+    fn clock(&mut self, report: &SenderReport) {
+        self.clocks.retain(|(ssrc, ..)| *ssrc != report.ssrc);
+        // as many as a peer has streams
+        if self.clocks.len() < 8 {
+            self.clocks.push((report.ssrc, report.ntp_time, report.rtp_time));
+        }
+    }
+
     fn report(&mut self, report: &ReceptionReport) {
         let known = self.lost.iter().position(|(ssrc, _)| *ssrc == report.ssrc);
         // a peer has one stream per kind, and their retransmissions
@@ -117,6 +127,7 @@ impl Watcher {
                         report.reports.iter().for_each(|report| seen.report(report));
                     } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
                         report.reports.iter().for_each(|report| seen.report(report));
+                        seen.clock(report);
                     }
                 }
             }

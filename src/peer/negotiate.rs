@@ -237,7 +237,11 @@ fn plan_section(
         }
     }
     match agreed {
-        Some(agreed) if send.is_some() || receives => {
+        Some(mut agreed) if send.is_some() || receives => {
+            if !receives {
+                // nothing is numbered transport-wide on the way out
+                agreed.feedback.retain(|value| value != "transport-cc");
+            }
             if let Some(index) = send {
                 sent[index] = true;
             }
@@ -512,7 +516,7 @@ impl<'a> Text<'a> {
                 plan.sections.iter().filter(|(_, used)| *used != Use::Refuse).map(|(mid, _)| mid.as_str()).collect();
             text.line(format!("a=group:BUNDLE {}", mids.join(" ")));
         }
-        text.line("a=msid-semantic: WMS *");
+        text.line("a=msid-semantic: WMS *").line("a=ice-options:trickle");
         for line in self.session.iter().filter(|line| line.starts_with("a=fingerprint:")) {
             text.line(line);
         }

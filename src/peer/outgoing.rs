@@ -8,13 +8,15 @@
 //! publisher: offer() ─► answer by signalling ─► accept() ─► connected() ─► send()…
 //! ```
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc::interceptor::{Registry, Slot};
+use rtc::interceptor::{Attribute, Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
@@ -22,6 +24,7 @@ use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::sansio::Protocol;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -64,6 +67,8 @@ pub struct OutgoingConfig {
     pub srtp: SrtpChoice,
     /// What may be received or is sent, best first. Default H.264 constrained baseline and Opus.
     pub formats: Vec<TrackFormat>,
+    /// Loses every nth RTP packet on its way in or out, retransmissions spared: for tests of repair. Default none.
+    pub lose_every: Option<NonZeroU32>,
 }
 
 impl Default for OutgoingConfig {
@@ -72,6 +77,7 @@ impl Default for OutgoingConfig {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             srtp: SrtpChoice::default(),
             formats: vec![TrackFormat::h264_baseline(), TrackFormat::plain(crate::vocab::Codec::Opus)],
+            lose_every: None,
         }
     }
 }
@@ -106,6 +112,15 @@ pub struct PlayedPacket {
     pub packet: MediaPacket,
     /// When it arrived.
     pub arrived: Instant,
+}
+
+/// What a sender report says of a stream's clock (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SenderClock {
+    /// Wall-clock time of the sender, in seconds since 1900.
+    pub seconds: f64,
+    /// The stream's RTP time at that moment.
+    pub timestamp: u32,
 }
 
 /// Figures of an outgoing connection.
@@ -155,7 +170,11 @@ impl Peer {
             }
         }
         let watch = Watch::default();
-        let registry = register_default_interceptors(Registry::new(), &mut media)?.with(Slot::Custom(500), watch.interceptor());
+        let mut registry =
+            register_default_interceptors(Registry::new(), &mut media)?.with(Slot::Custom(500), watch.interceptor());
+        if let Some(every) = config.lose_every {
+            registry = registry.with(Slot::Custom(400), Lossy::new(every));
+        }
         use SrtpProtectionProfile::{Srtp_Aead_Aes_128_Gcm as Gcm, Srtp_Aes128_Cm_Hmac_Sha1_80 as Cm};
         let profiles = match config.srtp {
             SrtpChoice::Any => vec![Gcm, Cm],
@@ -309,6 +328,68 @@ impl Shared {
     }
 }
 
+/// Loses packets.
+struct Lossy {
+    every: NonZeroU32,
+    count: u32,
+    reads: VecDeque<TaggedPacket>,
+    writes: VecDeque<TaggedPacket>,
+}
+
+impl Lossy {
+    fn new(every: NonZeroU32) -> Self {
+        Self { every, count: 0, reads: VecDeque::new(), writes: VecDeque::new() }
+    }
+
+    /// Whether the packet is lost. Retransmissions are told by their attribute when they leave; those that come in have the
+    /// odd payload type next to their stream's.
+    fn loses(&mut self, packet: &TaggedPacket) -> bool {
+        let Packet::Rtp(rtp) = &packet.message.packet else { return false };
+        if packet.message.has(&Attribute::Retransmission) || rtp.header.payload_type % 2 == 1 {
+            return false;
+        }
+        self.count += 1;
+        self.count.is_multiple_of(self.every.get())
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Lossy {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = rtc::shared::error::Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Self::Error> {
+        if !self.loses(&packet) {
+            self.reads.push_back(packet);
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.reads.pop_front()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Self::Error> {
+        if !self.loses(&packet) {
+            self.writes.push_back(packet);
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.writes.pop_front()
+    }
+}
+
+impl Interceptor for Lossy {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}
+
 /// Plays what a far end sends.
 pub struct OutgoingPlayer {
     peer: Peer,
@@ -358,6 +439,13 @@ impl OutgoingPlayer {
     /// The next packet; `None` when the connection ended and all were read. Cancel-safe.
     pub async fn next_packet(&mut self) -> Option<PlayedPacket> {
         self.packets.recv().await
+    }
+
+    /// The newest sender report of a stream.
+    pub fn clock(&self, ssrc: u32) -> Option<SenderClock> {
+        let seen = self.peer.shared.watch.lock();
+        let (_, ntp, timestamp) = *seen.clocks.iter().find(|(of, ..)| *of == ssrc)?;
+        Some(SenderClock { seconds: ntp as f64 / f64::powi(2.0, 32), timestamp })
     }
 
     /// Asks for a key frame by PLI. Fails before the first packet of the track.

@@ -11,37 +11,50 @@ use crate::forward::{FramePackets, FrameSink, Offered};
 /// publisher that sends 256 bursts a second.
 const RING_FRAMES: usize = 256;
 
-/// Wakes a shard from its wait, once however often it is called before the shard sleeps again.
+/// Wakes a shard from its wait. Costs a system call only while the shard sleeps, and then once.
+///
+/// The shard calls [`Waker::begin_turn`] before it looks at its inputs and [`Waker::fall_asleep`] before it waits: what is
+/// put in between is seen by the second.
 #[derive(Debug)]
 pub(super) struct Waker {
     event: OwnedFd,
-    awake: AtomicBool,
+    /// Something was put since the turn began.
+    called: AtomicBool,
+    asleep: AtomicBool,
 }
 
 impl Waker {
     pub(super) fn new() -> std::io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { event, awake: AtomicBool::new(true) })
+        Ok(Self { event, called: AtomicBool::new(false), asleep: AtomicBool::new(false) })
     }
 
-    /// Wakes the shard.
+    /// Wakes the shard; called after the input is in place.
     pub(super) fn wake(&self) {
-        if !self.awake.swap(true, Ordering::AcqRel) {
-            // it can fail only when the counter is at its end, and then the shard is awake
+        // sequentially consistent like `fall_asleep`: of the two, at least one sees the other's store
+        self.called.store(true, Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            // it can fail only when the counter is at its end, and then the shard wakes anyway
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
     }
 
-    /// Said by the shard before it looks at its inputs for the last time and sleeps.
-    pub(super) fn about_to_sleep(&self) {
-        self.awake.store(false, Ordering::Release);
-        std::sync::atomic::fence(Ordering::SeqCst);
+    /// Said by the shard before it looks at its inputs.
+    pub(super) fn begin_turn(&self) {
+        self.called.store(false, Ordering::SeqCst);
     }
 
-    /// Said by the shard after it slept.
-    pub(super) fn woke(&self) {
-        if self.awake.swap(true, Ordering::AcqRel) {
+    /// Said by the shard before it waits; false when there is new input.
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        !self.called.load(Ordering::SeqCst)
+    }
+
+    /// Said by the shard after [`Self::fall_asleep`], whether it waited or not.
+    pub(super) fn get_up(&self) {
+        if !self.asleep.swap(false, Ordering::SeqCst) {
+            // somebody wrote, or is about to: an event that comes late costs one empty turn
             let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
         }
     }
@@ -81,11 +94,6 @@ impl Ring {
     pub(super) fn take(&self) -> Taken {
         let mut state = self.lock();
         Taken { frames: std::mem::take(&mut state.frames), overrun: std::mem::take(&mut state.overrun) }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        let state = self.lock();
-        state.frames.is_empty() && !state.overrun
     }
 
     /// Lets the layer forget the ring.
@@ -149,7 +157,12 @@ mod tests {
     #[test]
     fn many_wakes_are_one_event() {
         let waker = Waker::new().unwrap();
-        waker.about_to_sleep();
+        waker.begin_turn();
+        (0..5).for_each(|_| waker.wake());
+        assert!(!waker.fall_asleep(), "what was put during the turn is seen");
+        waker.get_up();
+        waker.begin_turn();
+        assert!(waker.fall_asleep());
         (0..5).for_each(|_| waker.wake());
         let mut count = [0u8; 8];
         rustix::io::read(waker.fd(), &mut count).unwrap();

@@ -235,6 +235,7 @@ impl Shard {
         let mut inbox = Inbox::new();
         let mut said = Instant::now();
         loop {
+            self.waker.begin_turn();
             let now = Instant::now();
             if !self.take_orders(now) {
                 break;
@@ -261,17 +262,16 @@ impl Shard {
 
     /// Waits for a datagram, a wake-up or the next timer.
     fn sleep(&mut self) {
-        self.waker.about_to_sleep();
-        let pending = self.rings.values().any(|attached| !attached.ring.is_empty());
-        let timer = self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
-        let limit = if pending { Some(Duration::ZERO) } else { timer };
-        // rounded up: a wait that ends just before the timer would spin
+        let limit = match self.waker.fall_asleep() {
+            true => self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now())),
+            false => Some(Duration::ZERO),
+        };
         let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
         let mut fds: Vec<PollFd<'_>> = self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)).collect();
         fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));
         // an interrupted wait is a short one
         let _ = poll(&mut fds, limit.as_ref());
-        self.waker.woke();
+        self.waker.get_up();
     }
 
     /// Carries out waiting orders; false to stop.
@@ -431,10 +431,8 @@ impl Shard {
                 }
                 for news in news.drain(..) {
                     match news {
-                        News::Up => {
-                            self.tell(PeerEvent::Up { peer });
-                            self.attach(now, peer);
-                        }
+                        News::Up => self.tell(PeerEvent::Up { peer }),
+                        News::Ready => self.attach(now, peer),
                         News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
                         News::Down(reason) => {
                             self.remove(peer);
@@ -455,11 +453,14 @@ impl Shard {
         }
     }
 
-    /// Attaches a connected peer to the layers it plays, and sends it what joiners get first.
+    /// Attaches a peer that is ready to the layers it plays, and sends it what joiners get first.
     fn attach(&mut self, now: Instant, peer: PeerId) {
-        let Some(slot) = self.peers.get_mut(&peer).filter(|slot| slot.connection.is_up()) else { return };
+        let Some(slot) = self.peers.get_mut(&peer).filter(|slot| slot.connection.is_ready()) else { return };
         let wanted: Vec<(usize, Arc<Layer>)> =
             slot.connection.layers().map(|(index, layer)| (index, Arc::clone(layer))).collect();
+        // a track the far end does not take any more
+        self.detach(peer, |layer, index| wanted.iter().any(|(of, its)| *of == index && key_of(its) == layer));
+        let Some(slot) = self.peers.get_mut(&peer) else { return };
         let mut missed = Vec::new();
         for (index, layer) in wanted {
             let attached = self.rings.entry(key_of(&layer)).or_insert_with(|| {
@@ -496,8 +497,13 @@ impl Shard {
         slot.connection.close(&mut self.out);
         self.timers.remove(&(slot.due, peer));
         self.demux.remove(peer);
-        self.rings.retain(|_, attached| {
-            attached.viewers.retain(|(viewer, _)| *viewer != peer);
+        self.detach(peer, |_, _| false);
+    }
+
+    /// Takes a peer's tracks off their layers, but for those to keep. A layer without viewers forgets this shard.
+    fn detach(&mut self, peer: PeerId, keep: impl Fn(LayerKey, usize) -> bool) {
+        self.rings.retain(|layer, attached| {
+            attached.viewers.retain(|(viewer, index)| *viewer != peer || keep(*layer, *index));
             if attached.viewers.is_empty() {
                 attached.layer.detach(SINK);
                 attached.ring.close();

@@ -70,7 +70,8 @@ function inPage() {
         video.setCodecPreferences(all.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase() || c.mimeType === 'video/rtx'));
       }
       const element = document.createElement('video');
-      Object.assign(element, { autoplay: true, muted: true, playsInline: true });
+      // not muted: a muted element takes no sound from the connection, and none would be counted
+      Object.assign(element, { autoplay: true, playsInline: true });
       element.srcObject = new MediaStream();
       pc.ontrack = e => element.srcObject.addTrack(e.track);
       document.body.append(element);
@@ -120,7 +121,7 @@ function inPage() {
       return {
         state: pc.connectionState, framesDecoded: video?.framesDecoded ?? 0, keyFrames: video?.keyFramesDecoded, freezes: video?.freezeCount,
         packetsLost: video?.packetsLost, nacks: video?.nackCount, plis: video?.pliCount, width: element?.videoWidth, height: element?.videoHeight,
-        codec: codec?.mimeType, audioEnergy: sound?.totalAudioEnergy ?? 0, srtp: transport?.srtpCipher,
+        codec: codec?.mimeType, audioEnergy: sound?.totalAudioEnergy ?? 0, audioPackets: sound?.packetsReceived ?? 0, srtp: transport?.srtpCipher,
         firstFrameMs: pcs.get(name).firstFrame, answeredMs: pcs.get(name).answered, connected: pc.connectionState,
       };
     },

@@ -24,7 +24,7 @@ function client() {
     // a downlink that the server offers
     const from = d.from.socketId;
     const pc = new RTCPeerConnection();
-    const element = Object.assign(document.createElement('video'), { autoplay: true, muted: true });
+    const element = Object.assign(document.createElement('video'), { autoplay: true });
     element.srcObject = new MediaStream();
     document.body.append(element);
     pc.ontrack = e => element.srcObject.addTrack(e.track);

@@ -62,7 +62,8 @@ def post(text):
         request = urllib.request.Request(url, data=text.encode(), headers={"Content-Type": "application/sdp"}, method="POST")
         with urllib.request.urlopen(request) as answer:
             body = answer.read().decode()
-        _, message = GstSdp.SDPMessage.new_from_text(body)
+        _, message = GstSdp.SDPMessage.new()
+        GstSdp.sdp_message_parse_buffer(body.encode(), message)
         answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
         webrtc.emit("set-remote-description", answer, Gst.Promise.new())
     except Exception as error:  # noqa: BLE001 - the test wants to see any failure

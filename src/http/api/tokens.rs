@@ -33,7 +33,7 @@ pub(in crate::http) async fn sign(State(app): State<App>, caller: Caller, reques
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_request("malformed", error.to_string()))?;
     let now = SystemTime::now();
     let order = order(&grant, wanted, now)?;
-    let missing = "no token secret is configured: set [access] secret";
+    let missing = "no token secret is configured: set access.token_secret_file";
     let signer = app.parts.signer.as_ref().ok_or_else(|| ApiError::new(StatusCode::CONFLICT, "no_secret", missing))?;
     let token = signer.sign(&order, now).map_err(|error| {
         tracing::warn!(%error, "token not signed");
@@ -52,8 +52,9 @@ fn order(grant: &Grant, wanted: TokenRequest, now: SystemTime) -> Result<TokenOr
     if characters(&wanted.subject) > 128 || wanted.subject.chars().any(char::is_control) {
         return Err(malformed("subject has at most 128 characters, none of them a control character"));
     }
-    if !(1..=256).contains(&characters(&wanted.rooms)) {
-        return Err(malformed("rooms has 1 to 256 characters"));
+    // a line break would stand between two patterns
+    if !(1..=256).contains(&characters(&wanted.rooms)) || wanted.rooms.chars().any(char::is_control) {
+        return Err(malformed("rooms has 1 to 256 characters, none of them a control character"));
     }
     if wanted.rights.is_empty() {
         return Err(malformed("rights names at least one of publish, subscribe, control, bridge"));
@@ -86,7 +87,8 @@ fn right_of(right: TokenRight) -> Right {
 /// Whether everything the wanted pattern matches is matched by the own one. On the safe side: patterns with `*` are covered only by
 /// `*` and by themselves.
 fn covers(own: &RoomPattern, wanted: &str) -> bool {
-    own.0 == "*" || own.0 == wanted || (!wanted.contains('*') && RoomId::new(wanted).is_ok_and(|room| own.matches(&room)))
+    own.0.split('\n').any(|own| own == "*" || own == wanted)
+        || (!wanted.contains('*') && RoomId::new(wanted).is_ok_and(|room| own.matches(&room)))
 }
 
 #[cfg(test)]
@@ -124,6 +126,7 @@ mod tests {
         for odd in [
             wish("", &[TokenRight::Publish]),
             wish("*", &[]),
+            wish("a\n*", &[TokenRight::Publish]),
             TokenRequest { expires_in: 0, ..wish("*", &[TokenRight::Publish]) },
             TokenRequest { expires_in: MAX_LIFE + 1, ..wish("*", &[TokenRight::Publish]) },
             TokenRequest { subject: "x".repeat(129), ..wish("*", &[TokenRight::Publish]) },

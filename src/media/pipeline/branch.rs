@@ -134,10 +134,14 @@ impl Session {
             return Ok(decoder.tee.clone());
         }
         let description = match &encode.decoder {
-            Some(it) if it.output_caps.is_empty() => format!("{CODED_QUEUE} ! {} name=decoder", it.element),
-            Some(it) => format!("{CODED_QUEUE} ! {} name=decoder ! {}", it.element, it.output_caps),
-            None if kind == MediaKind::Audio => format!("{CODED_QUEUE} ! decodebin ! audioconvert"),
-            None => format!("{CODED_QUEUE} ! decodebin ! videoconvert"),
+            Some(it) if it.output_caps.is_empty() => {
+                format!("{CODED_QUEUE} name=entry ! {} name=decoder ! identity name=exit", it.element)
+            }
+            Some(it) => {
+                format!("{CODED_QUEUE} name=entry ! {} name=decoder ! {} ! identity name=exit", it.element, it.output_caps)
+            }
+            None if kind == MediaKind::Audio => format!("{CODED_QUEUE} name=entry ! decodebin ! audioconvert name=exit"),
+            None => format!("{CODED_QUEUE} name=entry ! decodebin ! videoconvert name=exit"),
         };
         let bin = make::bin(&description)?;
         if let (Some(element), Some(candidate)) = (bin.by_name("decoder"), &encode.decoder) {
@@ -237,7 +241,7 @@ impl Session {
 
 /// The branch as `gst-launch-1.0` would write it; what needs quoting is set as a property instead.
 fn describe(spec: &BranchSpec) -> String {
-    let Some(encode) = &spec.encode else { return TAP.into() };
+    let Some(encode) = &spec.encode else { return format!("identity name=entry silent=true ! {TAP}") };
     let Encode { encoder, convert, .. } = encode;
     let caps = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
     let (queue, convert) = match spec.codec.kind() {
@@ -251,14 +255,14 @@ fn describe(spec: &BranchSpec) -> String {
         Codec::AV1 => "av1parse ! video/x-av1,stream-format=obu-stream,alignment=tu ! ",
         Codec::VP8 | Codec::VP9 | Codec::Opus => "",
     };
-    format!("{queue} ! {convert} ! {input}{} name=encoder ! {output}{parser}{TAP}", encoder.element)
+    format!("{queue} name=entry ! {convert} ! {input}{} name=encoder ! {output}{parser}{TAP}", encoder.element)
 }
 
 /// Keeps what cannot be decoded from a decoder that is started in the middle of a stream.
 fn wait_for_key(bin: &gst::Bin) {
     if let Some(pad) = bin.static_pad("sink") {
         pad.add_probe(gst::PadProbeType::BUFFER, |_, info| match info.buffer() {
-            Some(buffer) if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) => gst::PadProbeReturn::Drop,
+            Some(buffer) if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Remove,
         });
     }

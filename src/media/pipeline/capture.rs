@@ -19,7 +19,7 @@ use crate::media::plan::{SourceOffer, StreamOffer, decoder_for};
 use crate::media::{SourceError, SourceKind};
 use crate::vocab::MediaKind;
 
-/// Raw pictures wait here for at most this many frames; older ones are dropped, so a slow encoder costs frames, not latency.
+/// Pictures (raw or JPEG) wait here for at most 3 frames; older ones are dropped, so a slow codec costs frames, not latency.
 pub(super) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
 
 /// A pipeline that has not been started.
@@ -80,7 +80,7 @@ fn test(test: &TestConfig) -> Result<Built, SourceError> {
     let pipeline = make::pipeline(&format!(
         "videotestsrc name=picture is-live=true ! \
          video/x-raw,format=I420,width={width},height={height},framerate={framerate}/1 ! {overlay} \
-         {RAW_QUEUE} ! tee name=video allow-not-linked=true \
+         tee name=video allow-not-linked=true \
          audiotestsrc name=tone is-live=true samplesperbuffer=480 volume=0.2 wave={wave} freq={} ! \
          audio/x-raw,format=S16LE,rate=48000,channels=1 ! tee name=audio allow-not-linked=true",
         test.tone.max(1)
@@ -123,8 +123,7 @@ fn csi(start: &Start, picture: &PictureConfig) -> Result<Built, SourceError> {
     let PictureConfig { width, height, framerate } = *picture;
     let caps = if chosen.output_caps.is_empty() { "video/x-raw" } else { &chosen.output_caps };
     let mut description = format!(
-        "{} name=camera ! {caps},width={width},height={height},framerate={framerate}/1 ! {RAW_QUEUE} ! \
-         tee name=video allow-not-linked=true",
+        "{} name=camera ! {caps},width={width},height={height},framerate={framerate}/1 ! tee name=video allow-not-linked=true",
         chosen.element
     );
     let sound = microphone(start, &mut description);
@@ -150,14 +149,14 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
             let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
             let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };
             format!(
-                "v4l2src name=camera ! {} ! {element} name=jpeg ! {caps} {RAW_QUEUE} ! tee name=video allow-not-linked=true",
+                "v4l2src name=camera ! {} ! {RAW_QUEUE} ! {element} name=jpeg ! {caps} tee name=video allow-not-linked=true",
                 caps_of(&mode)
             )
         }
         // the rest is added below: what it holds is known only from the stream
         PixelFormat::H264 => format!("v4l2src name=camera ! {} ! identity name=coded silent=true", caps_of(&mode)),
         PixelFormat::Raw(_) | PixelFormat::Other(_) => {
-            format!("v4l2src name=camera ! {} ! {RAW_QUEUE} ! tee name=video allow-not-linked=true", caps_of(&mode))
+            format!("v4l2src name=camera ! {} ! tee name=video allow-not-linked=true", caps_of(&mode))
         }
     };
     let sound = microphone(start, &mut description);

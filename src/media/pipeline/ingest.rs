@@ -156,6 +156,7 @@ impl Ingest {
             }
         });
         let ingest = Arc::clone(self);
+        // `parsebin` never says this, see `take`
         element.connect_no_more_pads(move |_| ingest.tell(Order::AllStreams));
     }
 
@@ -205,7 +206,16 @@ impl Ingest {
             rewinder.join(&entry);
         }
         self.marks.watch(&looked_at);
+        answer_queries(&looked_at);
         self.holds.hold(&pad_of(&hold, "src")?);
+        if self.paced {
+            // `parsebin` shows all its pads before the first buffer leaves any of them (gst_parse_bin_expose)
+            let orders = Mutex::new(self.sender());
+            looked_at.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                let _ = orders.lock().unwrap_or_else(PoisonError::into_inner).send(Order::AllStreams);
+                gst::PadProbeReturn::Remove
+            });
+        }
         make::add_row(pipeline, &row)?;
         match offer {
             Some(offer) => self.tell(Order::Known(kind, offer)),
@@ -224,6 +234,15 @@ impl Ingest {
     fn tell(&self, order: Order) {
         let _ = self.sender().send(order);
     }
+}
+
+/// Answers queries that would travel in order with the buffers, such as those for a buffer pool: behind a held queue they would
+/// wait for ever, and the stream with them.
+fn answer_queries(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM | gst::PadProbeType::PUSH, |_, info| match &info.data {
+        Some(gst::PadProbeData::Query(query)) if query.is_serialized() => gst::PadProbeReturn::Handled,
+        _ => gst::PadProbeReturn::Ok,
+    });
 }
 
 fn hold_name(kind: MediaKind) -> String {

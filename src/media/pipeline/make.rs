@@ -29,14 +29,22 @@ pub(super) fn pipeline(description: &str) -> Result<gst::Pipeline, SourceError> 
     element.downcast().map_err(|_| SourceError::Failed("the description is no pipeline".into()))
 }
 
-/// A bin with ghost pads for what is unlinked at its ends.
+/// A bin whose pads `sink` and `src` are those of its elements `entry` and `exit`, where it has them.
 pub(super) fn bin(description: &str) -> Result<gst::Bin, SourceError> {
     debug!(description, "building branch");
     let mut context = gst::ParseContext::new();
     let flags = gst::ParseFlags::FATAL_ERRORS | gst::ParseFlags::PLACE_IN_BIN;
-    let made = gst::parse::bin_from_description_full(description, true, Some(&mut context), flags);
+    let made = gst::parse::bin_from_description_full(description, false, Some(&mut context), flags);
     let element = made.map_err(|error| parse_error(&context, &error))?;
-    element.downcast().map_err(|_| SourceError::Failed("the description is no bin".into()))
+    let bin: gst::Bin = element.downcast().map_err(|_| SourceError::Failed("the description is no bin".into()))?;
+    for (end, pad) in [("entry", "sink"), ("exit", "src")] {
+        // by hand: GStreamer's own ghosting takes the pad of what a `decodebin` will be linked to only later
+        let target = bin.by_name(end).and_then(|element| element.static_pad(pad));
+        if let Some(ghost) = target.and_then(|target| gst::GhostPad::with_target(&target).ok()) {
+            bin.add_pad(&ghost).map_err(|error| SourceError::Failed(error.to_string()))?;
+        }
+    }
+    Ok(bin)
 }
 
 fn parse_error(context: &gst::ParseContext, error: &gst::glib::Error) -> SourceError {

@@ -16,9 +16,12 @@ mod fault;
 mod ingest;
 mod make;
 mod rewind;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,7 +42,7 @@ pub(super) use ingest::{Holds, opus_format};
 /// What the owner, the bus and the streaming threads ask of a pipeline's thread.
 pub(super) enum Order {
     /// Fill a feed. Answered by `News::Branch`.
-    Add(BranchSpec),
+    Add(Box<BranchSpec>),
     /// Take a branch away.
     Remove(Codec),
     /// All branches of the start are there: let what was held back flow.
@@ -106,8 +109,35 @@ pub(super) struct Start {
     pub marks: Marks,
     /// What is held back until [`Order::Flow`].
     pub holds: Arc<Holds>,
-    /// The thread of the pipeline before: a device is free only when it has ended.
-    pub after: Option<JoinHandle<()>>,
+    pub device: Arc<Device>,
+}
+
+/// A source's device or server, which one pipeline holds at a time: the next may be started while the last still closes it.
+#[derive(Default)]
+pub(super) struct Device(AtomicBool);
+
+/// The device is held until this is dropped.
+struct Held(Arc<Device>);
+
+impl Device {
+    /// How often a waiting pipeline looks again.
+    const LOOK: Duration = Duration::from_millis(20);
+
+    /// Waits for the device; `None` when told to stop meanwhile.
+    fn hold(self: &Arc<Self>, inbox: &mpsc::Receiver<Order>) -> Option<Held> {
+        while self.0.swap(true, Ordering::Acquire) {
+            if let Ok(Order::Stop) = inbox.recv_timeout(Self::LOOK) {
+                return None;
+            }
+        }
+        Some(Held(Arc::clone(self)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
 }
 
 /// Where a pipeline's threads report to.
@@ -159,22 +189,33 @@ impl Pipeline {
     }
 }
 
-/// Verdicts on elements, each found out once: reaching READY can take seconds.
+/// How long an element that does not reach READY is left alone: a try can take seconds.
+const RETRY_ELEMENT: Duration = Duration::from_secs(60);
+
+/// Verdicts on elements.
 #[derive(Default)]
-pub(super) struct PresenceCache(Mutex<HashMap<String, Presence>>);
+pub(super) struct PresenceCache(Mutex<HashMap<String, (Presence, Instant)>>);
 
 impl PresenceCache {
-    /// As [`element::candidate`]. Only good verdicts are kept: what is missing may be installed, what is busy may be freed.
+    /// As [`element::candidate`]. A good verdict stays, a bad one is tried again after a while; what is missing is always looked
+    /// up, which costs nothing.
     pub fn get(&self, name: &str, requires: &[String], nodes: &[PathBuf]) -> Presence {
         let key = format!("{name} {requires:?} {nodes:?}");
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        known.unwrap_or_else(|| {
-            let verdict = element::candidate(name, requires, nodes);
-            if verdict.is_ready() {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict.clone());
-            }
-            verdict
-        })
+        let known = self.verdicts().get(&key).cloned();
+        if let Some((verdict, since)) = known
+            && (verdict.is_ready() || since.elapsed() < RETRY_ELEMENT)
+        {
+            return verdict;
+        }
+        let verdict = element::candidate(name, requires, nodes);
+        if !matches!(verdict, Presence::Missing { .. }) {
+            self.verdicts().insert(key, (verdict.clone(), Instant::now()));
+        }
+        verdict
+    }
+
+    fn verdicts(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Presence, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the verdicts a plan will ask for, on the caller's thread.
@@ -208,22 +249,18 @@ struct Session {
     kept: VecDeque<Order>,
 }
 
-fn run(mut start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
+fn run(start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
     let _span = tracing::info_span!("pipeline", source = %start.source.name).entered();
-    if let Some(before) = start.after.take() {
-        let _ = before.join();
-    }
-    if let Ok(Order::Stop) = inbox.try_recv() {
-        return;
-    }
+    let Some(_held) = start.device.hold(inbox) else { return };
     start.presences.warm(&start.board);
-    let mut session = match Session::open(start, orders) {
-        Ok(session) => session,
-        Err((start, error)) => {
+    let built = match capture::build(&start, &orders) {
+        Ok(built) => built,
+        Err(error) => {
             (start.marks.news)(News::Failed { error, culprit: None });
             return;
         }
     };
+    let mut session = Session::start(start, orders, built);
     let end = session.play(inbox);
     session.close();
     if let Err((error, culprit)) = end {
@@ -235,11 +272,8 @@ fn run(mut start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Ord
 type End = (SourceError, Option<String>);
 
 impl Session {
-    fn open(start: Start, orders: mpsc::Sender<Order>) -> Result<Self, (Start, SourceError)> {
-        let built = match capture::build(&start, &orders) {
-            Ok(built) => built,
-            Err(error) => return Err((start, error)),
-        };
+    /// Sets the pipeline going. Whether it does is found out by `play`.
+    fn start(start: Start, orders: mpsc::Sender<Order>, built: capture::Built) -> Self {
         let session = Self {
             orders,
             pipeline: built.pipeline,
@@ -260,7 +294,7 @@ impl Session {
             // the reason is on the bus, which the handler has turned into an order; `play` finds it first
             debug!("pipeline does not start");
         }
-        Ok(session)
+        session
     }
 
     /// Errors become orders, on whatever thread posts them; everything else is dropped.
@@ -304,7 +338,7 @@ impl Session {
                 Order::Stop => return Ok(()),
                 Order::Add(spec) => {
                     let codec = spec.codec;
-                    let outcome = self.add_branch(spec, inbox);
+                    let outcome = self.add_branch(*spec, inbox);
                     (self.start.marks.news)(News::Branch(codec, outcome));
                 }
                 Order::Remove(codec) => self.remove_branch(codec),

@@ -3,13 +3,14 @@
 //! At the end of a pass the demuxer is sought back to the start. End of stream, flushes and new segments of that are kept from
 //! what follows, and times count on from where the pass ended, so no encoder, layer or viewer notices.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::Order;
+
+// What is kept back is returned as `Handled`: `Drop` makes GStreamer before 1.24 complain, as the bindings have freed it already.
 
 /// A pass shorter than this is no film; playing it in a loop would only burn the processor.
 const SHORTEST_PASS: gst::ClockTime = gst::ClockTime::from_mseconds(20);
@@ -41,7 +42,6 @@ impl Rewinder {
         self.passes().streams.push(entry.clone());
         let rewinder = Arc::clone(self);
         let segment: Mutex<Option<gst::FormattedSegment<gst::ClockTime>>> = Mutex::new(None);
-        let began = AtomicBool::new(false);
         let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;
         entry.add_probe(mask, move |_, info| {
             let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,22 +49,19 @@ impl Rewinder {
                 Some(gst::PadProbeData::Event(event)) => match event.view() {
                     gst::EventView::Segment(new) => {
                         *segment = new.segment().downcast_ref::<gst::ClockTime>().cloned();
-                        if began.swap(true, Ordering::Relaxed) {
-                            return gst::PadProbeReturn::Drop;
-                        }
                         *event = gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new());
                         gst::PadProbeReturn::Ok
                     }
                     gst::EventView::Eos(_) => {
                         rewinder.ended();
-                        gst::PadProbeReturn::Drop
+                        gst::PadProbeReturn::Handled
                     }
-                    gst::EventView::FlushStart(_) | gst::EventView::FlushStop(_) => gst::PadProbeReturn::Drop,
+                    gst::EventView::FlushStart(_) | gst::EventView::FlushStop(_) => gst::PadProbeReturn::Handled,
                     _ => gst::PadProbeReturn::Ok,
                 },
                 Some(gst::PadProbeData::Buffer(buffer)) => match segment.as_ref() {
                     Some(segment) => rewinder.retime(segment, buffer),
-                    None => gst::PadProbeReturn::Drop,
+                    None => gst::PadProbeReturn::Handled,
                 },
                 _ => gst::PadProbeReturn::Ok,
             }
@@ -98,7 +95,7 @@ impl Rewinder {
     fn retime(&self, segment: &gst::FormattedSegment<gst::ClockTime>, buffer: &mut gst::Buffer) -> gst::PadProbeReturn {
         let mut passes = self.passes();
         let shown = buffer.pts().or(buffer.dts()).and_then(|time| segment.to_running_time(time)).map(|time| time + passes.start);
-        let Some(shown) = shown else { return gst::PadProbeReturn::Drop };
+        let Some(shown) = shown else { return gst::PadProbeReturn::Handled };
         let decoded = buffer.dts().and_then(|time| segment.to_running_time(time)).map(|time| time + passes.start);
         passes.end = passes.end.max(shown + buffer.duration().unwrap_or(gst::ClockTime::ZERO));
         drop(passes);

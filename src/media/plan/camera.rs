@@ -35,8 +35,7 @@ pub struct NoMode {
 
 /// The nearest mode: nearest in size, then nearest in rate, then the cheapest format (H.264 made in the camera, raw, JPEG).
 ///
-/// With `auto` the size and rate come first except that H.264 wins wherever it has the wanted size and rate within the nearest's
-/// reach: a format is never preferred at the price of a worse picture. A camera that lists no modes is asked for what is wanted.
+/// A format is never preferred at the price of a worse picture. A camera that lists no modes is asked for what is wanted.
 pub fn choose(modes: &[CameraMode], picture: &PictureConfig, format: CameraFormat) -> Result<ChosenMode, NoMode> {
     if modes.is_empty() {
         let pixel = match format {

@@ -118,8 +118,9 @@ pub type Presences<'a> = &'a dyn Fn(&str, &[String], &[PathBuf]) -> Presence;
 
 /// The paths for one viewer: at most one per kind.
 ///
-/// `running` are the encoders at work for the source, best asked anew for each viewer. Among equally cheap paths the viewer's
-/// order of codecs decides, then the board's order of elements. A picture that is wanted and cannot be given refuses the viewer;
+/// `running` are the encoders at work for the source, best asked anew for each viewer. Among equally cheap paths the board's
+/// order of encoders decides: browsers differ in what they list first, and one encoder shall serve them all. Where nothing is
+/// encoded, the viewer's order does. A picture that is wanted and cannot be given refuses the viewer;
 /// missing sound does not, as long as there is a picture (see [`plan_kind`] for its reason).
 pub fn plan(
     source: &SourceOffer,
@@ -171,12 +172,18 @@ pub fn plan_kind(
             }
         })
         // the first of equals stays: the viewer's order
-        .min_by_key(|choice| choice.path);
+        .min_by_key(|choice| (choice.path, rank(choice, board)));
     Some(best.ok_or_else(|| Refusal {
         have: offer.to_string(),
         want: list(wanted.iter()),
         reason: if obstacles.is_empty() { format!("none of these is {kind}") } else { obstacles.join("; ") },
     }))
+}
+
+/// Where the board lists the encoder of a choice; 0 when nothing is encoded.
+fn rank(choice: &Choice, board: &Board) -> usize {
+    let Some(element) = &choice.encoder else { return 0 };
+    board.encoders.iter().position(|it| &it.element == element && it.codec == choice.codec).unwrap_or(usize::MAX)
 }
 
 /// The decoder for a codec: the board's first that is present.

@@ -2,7 +2,6 @@
 
 use std::path::Path as FilePath;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::support::*;

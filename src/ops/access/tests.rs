@@ -168,3 +168,19 @@ fn a_secret_file_is_trimmed_and_must_be_long_enough() {
     assert!(matches!(read_secret(&file), Err(SecretError::Short { chars: 5, .. })));
     assert!(matches!(read_secret(&dir.path().join("none")), Err(SecretError::Unreadable { .. })));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_a_token_by_accident(text in "[A-Za-z0-9_.-]{0,60}|.{0,40}", payload in "[{]?\"?[a-z]{0,5}\"?:?[0-9\\[\\]\"]{0,5}[}]?") {
+        let access = with_secret(true);
+        let head = URL_SAFE_NO_PAD.encode("{\"alg\":\"HS256\"}");
+        let shaped = format!("{head}.{}.{text}", URL_SAFE_NO_PAD.encode(&payload));
+        for token in [text.as_str(), shaped.as_str()] {
+            proptest::prop_assert!(access.check(now(), token).is_err());
+            if let Ok(grant) = access.grant(HERE, Some(token), now()) {
+                proptest::prop_assert_eq!(grant, Grant::nothing());
+            }
+            let _ = Access::open().check(now(), token);
+        }
+    }
+}

@@ -46,7 +46,7 @@ pub struct Metrics {
     pub streams: Gauge,
     /// Peer connections now.
     pub peers: Gauge,
-    /// Encoders running now.
+    /// Video encoders running now.
     pub encoders: Gauge,
     /// Key frames that viewers asked for.
     pub key_frame_requests: Counter,
@@ -78,7 +78,7 @@ impl Metrics {
         let rooms = gauge(ours, "rooms", "Rooms now");
         let streams = gauge(ours, "streams", "Published streams now");
         let peers = gauge(ours, "peers", "Peer connections now");
-        let encoders = gauge(ours, "encoders", "Encoders running now");
+        let encoders = gauge(ours, "video_encoders", "Video encoders running now");
         let key_frame_requests = counter(ours, "key_frame_requests", "Key frames that viewers asked for");
         let frames_dropped = counter(ours, "frames_dropped", "Frames left out for viewers that were behind");
         let members = gauges(ours, "members", "Members now, by `dialect`");

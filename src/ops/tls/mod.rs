@@ -181,6 +181,11 @@ impl Tls {
 
     /// Reloads whenever the files change, for as long as the returned value lives.
     pub fn watch(&self) -> Result<CertificateWatch, TlsError> {
+        self.watch_then(|| {})
+    }
+
+    /// As [`Self::watch`], and calls `then` on the watcher's thread after each reload or attempt at one.
+    fn watch_then(&self, then: impl Fn() + Send + 'static) -> Result<CertificateWatch, TlsError> {
         let store = Arc::clone(&self.store);
         let folder_of = |file: &Path| match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
@@ -194,6 +199,7 @@ impl Tls {
             let changed = |event: &notify::Event| !matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
             if event.as_ref().is_ok_and(changed) {
                 store.reload_and_tell();
+                then();
             }
         };
         let error = |path: &Path, source| TlsError::Watch { path: path.into(), source };

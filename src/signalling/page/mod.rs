@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
+use tracing::{debug, info};
 
 use self::wire::{Code, Head, Member, Message, Request, Stream};
 use super::{Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, WallClock, WireError, farewell};
@@ -45,6 +46,8 @@ const MAX_MALFORMED: u32 = 20;
 const MAX_OPEN: usize = 256;
 /// A request type longer than this is not repeated in the refusal.
 const MAX_ECHO: usize = 32;
+/// Longest message of a refusal, in characters: the JSON reader's own may repeat what it read.
+const MAX_MESSAGE_CHARS: usize = 200;
 
 /// One entry of `RTCConfiguration.iceServers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +89,9 @@ pub struct Page {
     clock: WallClock,
     peers: HashMap<String, OpenPeer>,
     pending: HashMap<RequestId, Pending>,
+    /// Malformed messages in a row.
     malformed: u32,
+    refusals: u64,
     ended: bool,
     outputs: VecDeque<Output>,
 }
@@ -110,7 +115,16 @@ impl Page {
     /// A session at its start.
     pub fn new(now: Instant, deps: Deps) -> Self {
         let clock = WallClock::new(now, deps.wall);
-        Self { deps, clock, peers: HashMap::new(), pending: HashMap::new(), malformed: 0, ended: false, outputs: VecDeque::new() }
+        Self {
+            deps,
+            clock,
+            peers: HashMap::new(),
+            pending: HashMap::new(),
+            malformed: 0,
+            refusals: 0,
+            ended: false,
+            outputs: VecDeque::new(),
+        }
     }
 
     fn send(&mut self, message: &Message<'_>) {
@@ -118,8 +132,16 @@ impl Page {
         self.outputs.push_back(Output::Send(text));
     }
 
+    /// Tells a refusal. The first of a session is logged for the operator, the rest for whoever debugs.
     fn refuse(&mut self, re: Option<&str>, peer: Option<&str>, code: Code, message: impl ToString) {
-        self.send(&Message::Refused { re, peer, code, message: message.to_string() });
+        let message: String = message.to_string().chars().take(MAX_MESSAGE_CHARS).collect();
+        if self.refusals == 0 {
+            info!(request = re, code = ?code, reason = %message, "request refused");
+        } else {
+            debug!(request = re, code = ?code, reason = %message, "request refused");
+        }
+        self.refusals += 1;
+        self.send(&Message::Refused { re, peer, code, message });
     }
 
     fn malformed(&mut self, re: Option<&str>, peer: Option<&str>, message: impl ToString) {
@@ -317,6 +339,11 @@ impl Dialect for Page {
             self.malformed(None, None, "messages are text");
             return Ok(());
         };
+        if !text.trim_ascii_start().starts_with('{') {
+            // serde would take an array for a struct as well
+            self.malformed(None, None, "a message is one JSON object");
+            return Ok(());
+        }
         match serde_json::from_str::<Request>(text) {
             Ok(request) => {
                 let before = self.malformed;

@@ -192,6 +192,7 @@ fn malformed_messages_are_named_and_twenty_in_a_row_close() {
     for (text, re) in [
         ("not json", Value::Null),
         ("[]", Value::Null),
+        ("[\"leave\"]", Value::Null),
         ("{\"type\":7}", Value::Null),
         ("{\"type\":\"dance\"}", json!("dance")),
         ("{\"type\":\"publish\",\"peer\":\"a\",\"stream\":\"main\"}", json!("publish")),
@@ -203,6 +204,8 @@ fn malformed_messages_are_named_and_twenty_in_a_row_close() {
         let refusal = only_sent(&outputs(&mut page));
         assert_eq!((&refusal["code"], &refusal["re"]), (&json!("malformed"), &re), "{text}");
     }
+    let long = only_sent(&say(&mut page, json!({"type":"x".repeat(60_000)})));
+    assert!(long.to_string().len() < 400, "what is refused is not sent back");
     assert!(matches!(&say(&mut page, json!({"type":"mute","audio":true}))[..], [Output::Command(_, Command::Show { .. })]));
     for n in 1..=MAX_MALFORMED {
         page.handle_frame(Instant::now(), Frame::Binary(b"x")).unwrap();

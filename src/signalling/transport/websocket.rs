@@ -132,4 +132,6 @@ impl FrameStream for Socket {
 }
 
 #[cfg(test)]
+mod served;
+#[cfg(test)]
 mod tests;
