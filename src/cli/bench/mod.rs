@@ -38,21 +38,24 @@ const SETTLE: Duration = Duration::from_secs(1);
   portico bench --viewers 100 --seconds 30
   portico bench --json | jq '.rows[] | {viewers, cpu_us_per_packet, times_floor}'
 
-How: a gateway of its own (`portico run`, free ports of loopback, default configuration) gets a synthetic H264 picture by
-WHIP and forwards it to viewers by WHEP, nothing is encoded. Publisher and viewers are whole WebRTC peers in this process.
-Only the gateway's time is counted. Let nothing else run, and compare figures of one run with each other.
+How: a gateway of its own (`portico run`, free ports of loopback, default configuration) gets a
+synthetic H264 picture by WHIP and forwards it to viewers by WHEP; nothing is encoded. Publisher and
+viewers are whole WebRTC peers in this process. Only the gateway's time is counted. Let nothing else
+run, and compare figures of one run with each other.
 
 Columns:
   packets/s    packets that reached the viewers
   lost         packets that did not, after repair
   CPU          of one core, all threads of the gateway
-  µs/packet    that time by packets that reached viewers; receiving from the publisher is in it
-  floor        the same for a bare sender: SRTP (AES-128-GCM) and one UDP train per viewer and frame, nothing else
+  µs/packet    that time by packets that reached viewers; what the publisher costs is in it
+  floor        the same for a bare sender: SRTP (AES-128-GCM) and one UDP train per viewer and frame
   ratio        µs/packet by floor
   wake-ups/s   times a thread of the gateway slept and was woken
-  p50, p99 ms  added latency: from the publisher's send to the kernel's arrival at the viewer's socket, packets of plain
-               frames; floor p99: the same for the bare sender, from the frame's time
-  key p99      the same for packets of key frames, which are six times as large; floor key: of the bare sender
+  p50, p99 ms  added latency of plain frames' packets: from the publisher's send to the kernel's
+               arrival at the viewer's socket
+  floor p99    the same for the bare sender, from the frame's time
+  key p99      the same for packets of key frames, which are six times as large
+  floor key    the same for the bare sender
   first frame  from the WHEP request to a complete key frame at one more viewer, median of 9 joins
   RSS          resident memory of the gateway, its libraries included
 

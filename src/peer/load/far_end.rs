@@ -41,12 +41,19 @@ pub struct LoadPeer {
     role: Role,
     timer: Option<Instant>,
     connected: bool,
+    /// How far the engine's clock is set ahead: by a round of checks once the gateway answered the first, so that the time to
+    /// the first frame is the gateway's and not that of the engine's patience.
+    ahead: Duration,
 }
 
 enum Role {
     Play(Box<Viewer>),
     Publish(Box<Publisher>),
 }
+
+/// From one round of connectivity checks to the next in the engine. It nominates a pair only in the round after the one that
+/// found it, where browsers nominate at once (RFC 8445 §8.1.1 leaves it to them).
+const CHECK_ROUND: Duration = Duration::from_millis(200);
 
 /// What a viewer saw.
 #[derive(Default)]
@@ -124,7 +131,7 @@ impl LoadPeer {
         let text = offer.sdp.clone();
         engine.set_local_description(now, offer)?;
         let text = engine.local_description().map_or(text, |description| description.sdp);
-        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false }, Sdp::offer(text)))
+        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::offer(text)))
     }
 
     /// Takes the gateway's answer.
@@ -142,7 +149,9 @@ impl LoadPeer {
 
     /// Reads all datagrams there are; [`Self::drain`] follows.
     pub(super) fn read(&mut self, now: Instant, inbox: &mut Inbox, sums: &mut Interval) {
-        let Self { engine, socket, role, .. } = self;
+        let Self { engine, socket, role, ahead, .. } = self;
+        let before = std::mem::replace(ahead, CHECK_ROUND);
+        let now = now + before;
         inbox.read_all(socket, |from, arrived, datagram| {
             let transport = TransportContext {
                 local_addr: socket.address,
@@ -163,7 +172,7 @@ impl LoadPeer {
     /// Runs what is due; [`Self::drain`] follows.
     pub(super) fn timeout(&mut self, now: Instant) {
         if self.timer.is_some_and(|timer| timer <= now) {
-            let _ = self.engine.handle_timeout(now);
+            let _ = self.engine.handle_timeout(now + self.ahead);
         }
         self.publish(now);
     }
@@ -187,7 +196,7 @@ impl LoadPeer {
                 ..Default::default()
             };
             let message = RTCMessage::RtpPacket(String::new(), rtc::rtp::Packet { header, payload: packet.payload });
-            let _ = self.engine.handle_write(TaggedRTCMessage { now, message });
+            let _ = self.engine.handle_write(TaggedRTCMessage { now: now + self.ahead, message });
             // at once, since the stamp is of now
             self.send_out();
         }
@@ -225,7 +234,7 @@ impl LoadPeer {
                 tell(Happened::FirstFrame);
             }
         }
-        self.timer = self.engine.poll_timeout().map(|timer| timer.max(now + Duration::from_millis(1)));
+        self.timer = self.engine.poll_timeout().map(|timer| (timer - self.ahead).max(now + Duration::from_millis(1)));
         self.send_out();
     }
 
