@@ -47,7 +47,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The HTTP port is taken, or the address is not ours.
-    #[error("cannot listen on {address}: is another program (or another Portico) using it?")]
+    #[error("cannot listen on {address} (http.listen)")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
@@ -102,15 +102,43 @@ pub fn run(job: Job) -> ExitCode {
     }
 }
 
+impl StartError {
+    /// What to do about it, where that is not in the message.
+    fn help(&self) -> Option<&'static str> {
+        let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
+        match self {
+            Self::Listen { source, .. } if in_use(source) => {
+                Some("another program, perhaps another Portico, has this port: stop it, or choose another with --listen")
+            }
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 are for root: choose another with --listen")
+            }
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                Some("this machine has no such address: `ip address` lists those it has")
+            }
+            Self::Peers(ShardsError::Bind { source, .. }) if in_use(source) => {
+                Some("another program, perhaps another Portico, has this port: stop it, or choose another with --ice-port")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Tells why, once: people at a terminal by a sentence, logs by an event.
 fn failed(error: &StartError) -> ExitCode {
-    let mut text = format!("portico: {error}");
+    let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text.push_str(&format!(": {inner}"));
         cause = inner.source();
     }
-    error!(error = text, "the gateway cannot start");
-    cli::tell(&format!("{text}\n"));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    if tracing::enabled!(tracing::Level::ERROR) && !terminal {
+        error!(error = text, help = error.help(), "the gateway cannot start");
+    } else {
+        let help = error.help().map(|help| format!("  help: {help}\n")).unwrap_or_default();
+        cli::tell(&format!("portico: {text}\n{help}"));
+    }
     ExitCode::from(error.exit_code())
 }
 
@@ -138,6 +166,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
+    warn_of_missing_cameras(&effective);
 
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
@@ -323,6 +352,17 @@ fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
         SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
     };
     effective.sources.iter().map(present).collect()
+}
+
+/// Says at start which cameras are not there, so that nobody has to open a page to learn it. They are used once they are.
+fn warn_of_missing_cameras(effective: &Effective) {
+    for source in &effective.sources {
+        if let SourceKind::V4l2(camera) = &source.kind
+            && let Err(error) = device::find(&camera.device)
+        {
+            warn!(source = %source.name, %error, "camera not there yet");
+        }
+    }
 }
 
 /// Prints where the page is.
