@@ -27,8 +27,8 @@ pub(super) struct Feed {
 
 struct State {
     packetiser: Packetiser,
-    /// The last frame's time: a new pipeline goes on after it.
-    last: Option<Duration>,
+    /// The last frame's time, and its length where known: a new pipeline goes on after it.
+    last: Option<(Duration, Option<Duration>)>,
     /// Frames left out since the last complaint, and when that was.
     left_out: u64,
     complained: Option<Instant>,
@@ -65,21 +65,20 @@ impl Feed {
         let feed = Arc::clone(self);
         let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if let Some(frame) = frame_of(&sample, feed.layer.format().codec, offset) {
-                feed.write(frame);
+            if let Some((frame, length)) = frame_of(&sample, feed.layer.format().codec, offset) {
+                feed.write(frame, length);
             }
             Ok(gst::FlowSuccess::Ok)
         });
         sink.set_callbacks(callbacks.build());
     }
 
-    fn write(&self, mut frame: EncodedFrame) {
+    fn write(&self, mut frame: EncodedFrame, Length { length, gap }: Length) {
         // no code that can panic runs under the lock, and every state is valid
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = state.last {
-            frame.pts = frame.pts.max(last + Duration::from_micros(1));
-        }
-        state.last = Some(frame.pts);
+        let Some(pts) = in_line(frame.codec, frame.pts, gap, state.last) else { return };
+        frame.pts = pts;
+        state.last = Some((frame.pts, length));
         match state.packetiser.packetise(&frame) {
             // under the lock, so that packets reach the layer in their order
             Ok(packets) => self.layer.write(packets),
@@ -101,14 +100,53 @@ impl State {
     }
 }
 
-/// `None` for a buffer without a time or outside its segment.
-fn frame_of(sample: &gst::Sample, codec: Codec, offset: Duration) -> Option<EncodedFrame> {
+/// How a frame stands to its neighbours.
+#[derive(Clone, Copy)]
+struct Length {
+    /// How long it lasts, where known.
+    length: Option<Duration>,
+    /// Something is missing in front of it.
+    gap: bool,
+}
+
+/// Sound that comes later than it should by less than this joins the last packet all the same.
+const LATE: Duration = Duration::from_millis(80);
+/// Sound that is ahead of its time by more than this is left out until it is not.
+const AHEAD: Duration = Duration::from_millis(500);
+
+/// The time of a frame after the `last` one: always later; `None` leaves it out.
+///
+/// Receivers take sound that does not join for a loss, while the clocks of cameras jitter and those of jitter buffers are far
+/// off at first. So a packet of sound joins the one before, unless packets are missing between them or the clocks have drifted
+/// apart too far.
+fn in_line(codec: Codec, pts: Duration, gap: bool, last: Option<(Duration, Option<Duration>)>) -> Option<Duration> {
+    /// More than one tick of any RTP clock.
+    const LEAST: Duration = Duration::from_millis(1);
+    match last {
+        Some((last, Some(length))) if codec == Codec::Opus => {
+            let next = last + length;
+            let slack = if gap { length / 2 } else { LATE };
+            match () {
+                () if pts >= next + slack => Some(pts),
+                () if pts + AHEAD < next => None,
+                () => Some(next),
+            }
+        }
+        Some((last, _)) => Some(pts.max(last + LEAST)),
+        None => Some(pts),
+    }
+}
+
+/// With its length, where that is known. `None` for a buffer without a time or outside its segment.
+fn frame_of(sample: &gst::Sample, codec: Codec, offset: Duration) -> Option<(EncodedFrame, Length)> {
     let buffer = sample.buffer_owned()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let time = segment.to_running_time(buffer.pts().or(buffer.dts())?)?;
     let key = codec == Codec::Opus || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    let length = buffer.duration().filter(|it| !it.is_zero()).map(Duration::from);
+    let length = Length { length, gap: buffer.flags().contains(gst::BufferFlags::DISCONT) };
     let data = Bytes::from_owner(Mapped(buffer.into_mapped_buffer_readable().ok()?));
-    Some(EncodedFrame { codec, pts: offset + Duration::from(time), key, data, arrived: Instant::now() })
+    Some((EncodedFrame { codec, pts: offset + Duration::from(time), key, data, arrived: Instant::now() }, length))
 }
 
 /// The bytes of a buffer without a copy.
@@ -177,5 +215,27 @@ impl LastFrame {
     pub fn last(&self) -> Option<Instant> {
         let at = self.at.load(Ordering::Relaxed);
         at.checked_sub(1).map(|elapsed| self.start + Duration::from_millis(elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_rise_and_sound_joins() {
+        let ms = Duration::from_millis;
+        let packet = Some((ms(1000), Some(ms(20))));
+        let sound = |pts, gap| in_line(Codec::Opus, ms(pts), gap, packet);
+        assert_eq!(sound(1033, false), Some(ms(1020)));
+        assert_eq!(sound(700, false), Some(ms(1020)));
+        assert_eq!(sound(1040, true), Some(ms(1040)), "a packet is missing");
+        assert_eq!(sound(1022, true), Some(ms(1020)));
+        assert_eq!(sound(1100, false), Some(ms(1100)), "the clocks are too far apart");
+        assert_eq!(sound(500, false), None, "and so they come together again");
+        let picture = |pts, last| in_line(Codec::H264, ms(pts), false, last);
+        assert_eq!(picture(1033, packet), Some(ms(1033)));
+        assert_eq!(picture(1000, packet), Some(ms(1001)));
+        assert_eq!(picture(0, None), Some(ms(0)));
     }
 }

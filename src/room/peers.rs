@@ -1,12 +1,12 @@
 //! The life of a peer, and of the stream it carries.
 
-use super::command::{PeerUpdate, StreamChoice, TrackView};
+use super::command::{DialectName, PeerUpdate, StreamChoice, TrackView};
 use super::config::Topology;
 use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
 use super::rooms::Rooms;
-use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, Sdp, SdpKind, SessionId, StreamName};
+use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, RoomId, Sdp, SdpKind, SessionId, StreamName};
 use std::time::Instant;
 
 /// Who must be told that a peer ends.
@@ -303,7 +303,25 @@ impl Rooms {
         if visible {
             self.tell_others(owner, Notice::StreamUp { member: owner, stream: view });
         }
-        self.report(Report::StreamUp { room, member: owner, stream: name.clone() });
+        self.report(Report::StreamUp { room: room.clone(), member: owner, stream: name.clone() });
+        self.replace_encoders(&room, owner, name);
+    }
+
+    /// An encoder that crashed and comes back by WHIP takes the place it had: the path names the stream, so two members behind
+    /// one path are never meant. The old one goes when the new one is up, so that a failed attempt costs nothing.
+    fn replace_encoders(&mut self, room: &RoomId, newer: MemberId, name: &StreamName) {
+        if self.member(newer).dialect != DialectName::Whip {
+            return;
+        }
+        let Some(open) = self.rooms.get(room) else { return };
+        let older: Vec<MemberId> = self
+            .members_of(open)
+            .filter(|m| m.id != newer && m.dialect == DialectName::Whip && m.stream(name).is_some_and(|stream| stream.up))
+            .map(|m| m.id)
+            .collect();
+        for member in older {
+            self.end_place(member, EndReason::Replaced);
+        }
     }
 
     /// Ends a stream that is up: who plays it is cut off first, then all are told.

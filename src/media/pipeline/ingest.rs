@@ -52,6 +52,8 @@ struct Ingest {
     orders: Mutex<mpsc::Sender<Order>>,
     marks: Marks,
     holds: Arc<Holds>,
+    /// The streams chosen of an RTSP server.
+    selected: Mutex<Vec<MediaKind>>,
     rewinder: Option<Arc<Rewinder>>,
     /// A file: its own time is kept by the clock.
     paced: bool,
@@ -90,7 +92,9 @@ pub(super) fn rtsp(start: &Start, rtsp: &RtspConfig, orders: &mpsc::Sender<Order
     client.set_property("latency", u32::try_from(rtsp.latency.as_millis()).unwrap_or(u32::MAX));
     make::set(&client, "protocols", if rtsp.transport == RtspTransport::Tcp { "tcp" } else { "udp" });
     pipeline.add(&client).map_err(|error| SourceError::Failed(error.to_string()))?;
-    Ingest::new(start, &pipeline, orders, None).listen(&client);
+    let ingest = Ingest::new(start, &pipeline, orders, None);
+    ingest.listen(&client);
+    ingest.select(&client);
     Ok(Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: None })
 }
 
@@ -142,6 +146,7 @@ impl Ingest {
             orders: Mutex::new(orders.clone()),
             marks: start.marks.clone(),
             holds: Arc::clone(&start.holds),
+            selected: Mutex::default(),
             paced: matches!(start.source.kind, SourceKind::File(_)),
             rewinder,
         })
@@ -156,8 +161,39 @@ impl Ingest {
             }
         });
         let ingest = Arc::clone(self);
-        // `parsebin` never says this, see `take`
-        element.connect_no_more_pads(move |_| ingest.tell(Order::AllStreams));
+        // `parsebin` never says this, see `take`; `rtspsrc` may say it while the other stream's thread still adds its pad
+        element.connect_no_more_pads(move |_| ingest.tell(Order::StreamsDue));
+    }
+
+    /// Takes one picture and one sound of what an RTSP server has, and leaves the rest (a camera's metadata) unsent.
+    fn select(self: &Arc<Self>, client: &gst::Element) {
+        let ingest = Arc::clone(self);
+        client.connect("select-stream", false, move |arguments| {
+            let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+            let stream = caps.as_ref().and_then(|caps| caps.structure(0)).and_then(|caps| of_rtp(caps).transpose());
+            let kind = match stream {
+                Some(Ok(stream)) => stream.kind,
+                Some(Err(error)) => {
+                    ingest.tell(Order::Fail(error));
+                    return Some(false.to_value());
+                }
+                None => return Some(false.to_value()),
+            };
+            let mut selected = ingest.selected.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = !selected.contains(&kind);
+            if first {
+                selected.push(kind);
+            }
+            Some(first.to_value())
+        });
+    }
+
+    /// Tells when every selected stream is there.
+    fn count(&self, pipeline: &gst::Pipeline) {
+        let selected = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !selected.is_empty() && linked_kinds(pipeline).len() == selected.len() {
+            self.tell(Order::AllStreams);
+        }
     }
 
     fn found(&self, pad: &gst::Pad) {
@@ -175,8 +211,9 @@ impl Ingest {
                 Ok(())
             }
         });
-        if let Err(error) = taken {
-            self.tell(Order::Fail(error));
+        match taken {
+            Ok(()) => self.count(&pipeline),
+            Err(error) => self.tell(Order::Fail(error)),
         }
     }
 
@@ -362,7 +399,7 @@ fn of_rtp(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
         "VP9" => video(&["rtpvp9depay"], coded(Codec::VP9, None)),
         "JPEG" => video(&["rtpjpegdepay"], Some(foreign("Motion JPEG"))),
         "MP4V-ES" => video(&["rtpmp4vdepay"], Some(foreign("MPEG-4"))),
-        "OPUS" => Ok(Some(Stream { front: chain(&["rtpopusdepay"])?, ..opus_stream() })),
+        "OPUS" => Ok(Some(Stream { front: chain(&["rtpopusdepay", "opusparse"])?, ..opus_stream() })),
         "PCMU" => audio(&["rtppcmudepay"], "PCMU"),
         "PCMA" => audio(&["rtppcmadepay"], "PCMA"),
         "G722" => audio(&["rtpg722depay"], "G722"),

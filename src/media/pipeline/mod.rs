@@ -30,7 +30,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tracing::{debug, info, warn};
 
-use super::board::{Board, DecoderCandidate, EncoderCandidate};
+use super::board::{Board, DecoderCandidate, DecoderInput, EncoderCandidate};
 use super::element::{self, Presence};
 use super::plan::{SourceOffer, StreamOffer};
 use super::tap::{Feed, LastFrame};
@@ -57,8 +57,10 @@ pub(super) enum Order {
     Ended,
     /// A stream's offer is known.
     Known(MediaKind, StreamOffer),
-    /// No more streams will appear.
+    /// Every stream has appeared.
     AllStreams,
+    /// Every stream should have appeared; some may be a moment late.
+    StreamsDue,
     /// A stream could not be taken.
     Fail(SourceError),
     /// The file came to its end.
@@ -189,6 +191,9 @@ impl Pipeline {
     }
 }
 
+/// How long a stream may come after an RTSP server's last one; a stream the server does not send must not hold up the others.
+const STREAMS_LATE: Duration = Duration::from_secs(1);
+
 /// How long an element that does not reach READY is left alone: a try can take seconds.
 const RETRY_ELEMENT: Duration = Duration::from_secs(60);
 
@@ -240,6 +245,7 @@ struct Session {
     offer: SourceOffer,
     expects: Vec<MediaKind>,
     all_streams: bool,
+    streams_due: Option<Instant>,
     opened: bool,
     branches: HashMap<Codec, branch::Branch>,
     decoders: HashMap<MediaKind, branch::Decoder>,
@@ -279,6 +285,7 @@ impl Session {
             pipeline: built.pipeline,
             offset: start.epoch.elapsed(),
             all_streams: !built.offer_later,
+            streams_due: None,
             expects: Vec::new(),
             offer: built.offer,
             opened: false,
@@ -331,9 +338,13 @@ impl Session {
         }
         self.announce();
         loop {
-            let kept = self.kept.pop_front();
-            // our own sender keeps the channel open
-            let Some(order) = kept.or_else(|| inbox.recv().ok()) else { return Ok(()) };
+            let order = match (self.kept.pop_front(), self.streams_due.filter(|_| !self.all_streams)) {
+                (Some(order), _) => order,
+                (None, None) => inbox.recv().unwrap_or(Order::Stop),
+                (None, Some(due)) => {
+                    inbox.recv_timeout(due.saturating_duration_since(Instant::now())).unwrap_or(Order::AllStreams)
+                }
+            };
             match order {
                 Order::Stop => return Ok(()),
                 Order::Add(spec) => {
@@ -354,6 +365,7 @@ impl Session {
                     }
                     self.announce();
                 }
+                Order::StreamsDue => self.streams_due = Some(Instant::now() + STREAMS_LATE),
                 Order::AllStreams => {
                     self.all_streams = true;
                     self.expects = ingest::linked_kinds(&self.pipeline);
@@ -373,6 +385,19 @@ impl Session {
         }
     }
 
+    /// Finds out what could decode a stream that cannot pass, before the owner asks.
+    fn warm_decoders(&self) {
+        for stream in [&self.offer.video, &self.offer.audio].into_iter().flatten() {
+            if let StreamOffer::Coded { format: Some(format), obstacle: Some(_), .. } = stream {
+                for it in self.start.board.decoders_of(DecoderInput::Codec(format.codec)) {
+                    if self.start.presences.get(&it.element, &it.requires, &it.nodes).is_ready() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     /// Tells the owner once everything is known.
     fn announce(&mut self) {
         let known = self.expects.iter().all(|kind| self.offer.of(*kind).is_some());
@@ -380,6 +405,7 @@ impl Session {
             return;
         }
         self.opened = true;
+        self.warm_decoders();
         info!(
             video = self.offer.video.as_ref().map(tracing::field::display),
             audio = self.offer.audio.as_ref().map(tracing::field::display),

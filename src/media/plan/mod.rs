@@ -160,11 +160,16 @@ pub fn plan_kind(
     if wanted.is_empty() {
         return None;
     }
+    let wanted: Vec<Codec> = wanted.iter().copied().filter(|codec| codec.kind() == kind).collect();
+    // in the order of cost, so that nobody asks for encoders where none is needed: the first question about one can take long
+    let free = |path: &dyn Fn(Codec) -> Option<Choice>| wanted.iter().find_map(|codec| path(*codec));
+    if let Some(choice) = free(&|codec| passed(codec, offer)).or_else(|| free(&|codec| shared(codec, running))) {
+        return Some(Ok(choice));
+    }
     let mut obstacles = Vec::new();
     let best = wanted
         .iter()
-        .filter(|codec| codec.kind() == kind)
-        .filter_map(|codec| match path_to(*codec, offer, board, presence, running) {
+        .filter_map(|codec| match encoded(*codec, offer, board, presence) {
             Ok(choice) => Some(choice),
             Err(obstacle) => {
                 obstacles.push(format!("{codec}: {obstacle}"));
@@ -204,30 +209,33 @@ pub fn candidate<'b>(choice: &Choice, board: &'b Board, presence: Presences<'_>)
     board.encoders_of(choice.codec).find(|it| it.element == element && presence(&it.element, &it.requires, &it.nodes).is_ready())
 }
 
-fn path_to(
-    codec: Codec,
-    offer: &StreamOffer,
-    board: &Board,
-    presence: Presences<'_>,
-    running: &[Choice],
-) -> Result<Choice, String> {
-    let mut why = String::new();
-    if let StreamOffer::Coded { name, format, obstacle } = offer {
-        match (format, obstacle) {
-            (Some(format), None) if format.codec == codec => {
-                let reason = format!("the source gives {codec} that the viewer takes: nothing is encoded");
-                return Ok(Choice { path: Path::Repacketise, codec, encoder: None, reason });
-            }
-            (Some(format), Some(obstacle)) if format.codec == codec => {
-                why = format!("the source's {name} cannot pass: {obstacle}")
-            }
-            _ => why = format!("the source gives {name}"),
+/// The source's own frames, where they fit.
+fn passed(codec: Codec, offer: &StreamOffer) -> Option<Choice> {
+    match offer {
+        StreamOffer::Coded { format: Some(format), obstacle: None, .. } if format.codec == codec => {
+            let reason = format!("the source gives {codec} that the viewer takes: nothing is encoded");
+            Some(Choice { path: Path::Repacketise, codec, encoder: None, reason })
         }
+        _ => None,
     }
-    if let Some(layer) = running.iter().find(|it| it.codec == codec && it.encoder.is_some()) {
-        let reason = format!("{codec} is being encoded for another viewer");
-        return Ok(Choice { path: Path::Layer, codec, encoder: layer.encoder.clone(), reason });
-    }
+}
+
+/// An encoder that runs for another viewer.
+fn shared(codec: Codec, running: &[Choice]) -> Option<Choice> {
+    let layer = running.iter().find(|it| it.codec == codec && it.encoder.is_some())?;
+    let reason = format!("{codec} is being encoded for another viewer");
+    Some(Choice { path: Path::Layer, codec, encoder: layer.encoder.clone(), reason })
+}
+
+/// An encoder of the codec's own, or why there is none.
+fn encoded(codec: Codec, offer: &StreamOffer, board: &Board, presence: Presences<'_>) -> Result<Choice, String> {
+    let why = match offer {
+        StreamOffer::Coded { name, format: Some(format), obstacle: Some(obstacle) } if format.codec == codec => {
+            format!("the source's {name} cannot pass: {obstacle}")
+        }
+        StreamOffer::Coded { name, .. } => format!("the source gives {name}"),
+        StreamOffer::Picture { .. } | StreamOffer::Sound => String::new(),
+    };
     let mut passed_over = Vec::new();
     if let StreamOffer::Coded { format: Some(format), .. } = offer {
         let input = DecoderInput::Codec(format.codec);

@@ -125,7 +125,9 @@ fn opus_passes_and_other_sound_is_encoded() {
         let (_, tracks) = bench.play("cam", H264);
         assert_eq!(track(&tracks, MediaKind::Audio).choice.path, path);
         let frames = Watch::new(&track(&tracks, MediaKind::Audio).layer).take(30);
-        assert!(steps(&frames).iter().all(|step| *step > 0));
+        let steps = steps(&frames);
+        assert!(steps.iter().all(|step| *step > 0), "{steps:?}");
+        assert!(steps.iter().filter(|step| **step == 960).count() > 15, "{steps:?}");
         Watch::new(&track(&tracks, MediaKind::Video).layer).take(10);
         bench.media.stop();
     }

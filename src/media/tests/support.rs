@@ -1,5 +1,6 @@
 //! A `Media` with a test's own sources, and viewers that keep what they are sent.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ impl Bench {
             source: Vec<SourceConfig>,
         }
         gstreamer::init().unwrap();
+        // shown with a test that fails
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let file: File = toml::from_str(sources).unwrap();
         let config = MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source };
         let (tell, events) = mpsc::unbounded_channel();
@@ -102,6 +105,10 @@ pub fn track(tracks: &[PlannedTrack], kind: MediaKind) -> &PlannedTrack {
 /// A viewer of one layer.
 pub struct Watch {
     frames: Receiver<Arc<FramePackets>>,
+    /// What was cached, not yet seen.
+    cached: Mutex<VecDeque<Arc<FramePackets>>>,
+    /// Times of the cached frames, which may also have come as they were written.
+    known: HashSet<u32>,
 }
 
 struct Sink(Mutex<Sender<Arc<FramePackets>>>);
@@ -121,15 +128,23 @@ impl Watch {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let (frame, frames) = channel();
         let id = SinkId(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        for cached in layer.cached() {
-            frame.send(cached).unwrap();
-        }
+        // attached first: nothing is written unseen between the two
         layer.attach(id, Arc::new(Sink(Mutex::new(frame))));
-        Self { frames }
+        let cached = VecDeque::from(layer.cached());
+        let known = cached.iter().map(|frame| frame.packets[0].timestamp).collect();
+        Self { frames, cached: Mutex::new(cached), known }
     }
 
     pub fn frame(&self) -> Arc<FramePackets> {
-        self.frames.recv_timeout(PATIENCE).expect("a frame in time")
+        if let Some(frame) = self.cached.lock().unwrap().pop_front() {
+            return frame;
+        }
+        loop {
+            let frame = self.frames.recv_timeout(PATIENCE).expect("a frame in time");
+            if !self.known.contains(&frame.packets[0].timestamp) {
+                return frame;
+            }
+        }
     }
 
     pub fn take(&self, count: usize) -> Vec<Arc<FramePackets>> {

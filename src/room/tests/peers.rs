@@ -279,3 +279,25 @@ fn first_packets_are_passed_on() {
     world.update(PeerUpdate::Flowing { peer, kind: MediaKind::Audio });
     assert!(matches!(world.told(one).as_slice(), [Notice::PeerFlowing { kind: MediaKind::Audio, .. }]));
 }
+
+#[test]
+fn an_encoder_that_comes_back_takes_the_place_it_had_once_it_is_up() {
+    let mut world = World::new();
+    let whip = |user: &str| Joining { dialect: DialectName::Whip, ..joining("yard", user) };
+    let (old, old_member) = world.join(whip("obs"));
+    world.publish_up(old, "main");
+    let (new, new_member) = world.join(whip("obs"));
+    let failing = world.publish(new, "main");
+    world.update(PeerUpdate::Down { peer: failing, reason: EndReason::NeverConnected });
+    assert_eq!(world.rooms.rooms()[0].members.len(), 2, "an attempt that failed costs the old one nothing");
+    world.effects.clear();
+    world.publish_up(new, "main");
+    assert!(world.told(old).iter().any(|notice| matches!(notice, Notice::Ended { reason: EndReason::Replaced })));
+    let members: Vec<MemberId> = world.rooms.rooms()[0].members.iter().map(|member| member.view.member).collect();
+    assert_eq!(members, [new_member]);
+    assert_ne!(old_member, new_member);
+    // members of other kinds keep their streams, whatever they are called
+    let (page, _) = world.join(Joining { dialect: DialectName::Page, ..joining("yard", "anna") });
+    world.publish_up(page, "main");
+    assert_eq!(world.rooms.rooms()[0].members.len(), 2);
+}
