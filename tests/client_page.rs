@@ -26,9 +26,7 @@ fn a_visitor_sees_and_hears_the_test_source_with_its_figures() {
 #[test]
 fn two_visitors_meet_mute_change_devices_and_part() {
     let gateway = Gateway::start(TEST_SOURCE);
-    // PORTICO_PICTURE=docs/images/room.png takes the picture of the README anew
-    let picture = std::env::var("PORTICO_PICTURE").unwrap_or_default();
-    let seen = node("page_meet.mjs", &[&gateway.base, &picture]);
+    let seen = node("page_meet.mjs", &[&gateway.base]);
     for (visitor, other) in [("anna", "Ben"), ("ben", "Anna")] {
         for name in [other, "test"] {
             let figures = &seen[visitor][name];
@@ -101,6 +99,13 @@ fn a_token_is_asked_for_and_kept_out_of_addresses() {
 }
 
 #[test]
+fn a_failed_connection_restarts_and_the_picture_goes_on() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let seen = node("page_ice.mjs", &[&gateway.base]);
+    assert_eq!(seen["connections"], serde_json::json!(["connected", "connected", "connected"]), "{seen:#}");
+}
+
+#[test]
 fn visitors_come_back_after_a_restart_of_the_gateway() {
     let gateway = Gateway::start(TEST_SOURCE);
     let (base, flag) = (gateway.base.clone(), gateway.dir().join("live"));
@@ -120,4 +125,15 @@ fn visitors_come_back_after_a_restart_of_the_gateway() {
         let lost = seen["lost"].as_str().unwrap_or_default();
         assert!(lost.contains("restarting") || lost.contains("Connection lost"), "{seen:#}");
     });
+}
+
+#[test]
+#[ignore = "writes docs/images/room.png, the picture of the README"]
+fn picture_of_a_room() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let picture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/room.png");
+    std::fs::create_dir_all(picture.parent().expect("a folder")).expect("the folder is made");
+    node("page_picture.mjs", &[&gateway.base, picture.to_str().expect("a plain path")]);
+    let bytes = std::fs::metadata(&picture).expect("the picture").len();
+    assert!(bytes <= 400_000, "{bytes} bytes");
 }

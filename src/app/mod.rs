@@ -35,11 +35,19 @@ use inventory::Stock;
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
+/// What `/readyz` waits for: the first look at the sources.
+const SOURCES: &str = "sources";
+/// A driver that does not answer in this time does not keep the gateway from being ready.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// While a source cannot be opened it is looked at this often, so that the API tells what is true now. A look costs some
+/// milliseconds; viewers do not wait for it, their demand is tried at once.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The HTTP port is taken, or the address is not ours.
-    #[error("cannot listen on {address}: is another program (or another Portico) using it?")]
+    #[error("cannot listen on {address} (http.listen)")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
@@ -67,6 +75,16 @@ pub enum StartError {
     System(#[source] std::io::Error),
 }
 
+impl StartError {
+    /// What somebody must change in the configuration is 78, what the system does not give is 69.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Secret(_) | Self::Origins(_) | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            _ => cli::exit::UNAVAILABLE,
+        }
+    }
+}
+
 /// Runs the gateway until it is told to stop. What goes wrong at start is told on stderr.
 pub fn run(job: Job) -> ExitCode {
     let started = Instant::now();
@@ -84,16 +102,44 @@ pub fn run(job: Job) -> ExitCode {
     }
 }
 
+impl StartError {
+    /// What to do about it, where that is not in the message.
+    fn help(&self) -> Option<&'static str> {
+        let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
+        match self {
+            Self::Listen { source, .. } if in_use(source) => {
+                Some("another program, perhaps another Portico, has this port: stop it, or choose another with --listen")
+            }
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 are for root: choose another with --listen")
+            }
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                Some("this machine has no such address: `ip address` lists those it has")
+            }
+            Self::Peers(ShardsError::Bind { source, .. }) if in_use(source) => {
+                Some("another program, perhaps another Portico, has this port: stop it, or choose another with --ice-port")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Tells why, once: people at a terminal by a sentence, logs by an event.
 fn failed(error: &StartError) -> ExitCode {
-    let mut text = format!("portico: {error}");
+    let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text.push_str(&format!(": {inner}"));
         cause = inner.source();
     }
-    error!(error = text, "the gateway cannot start");
-    cli::tell(&format!("{text}\n"));
-    ExitCode::from(cli::exit::UNAVAILABLE)
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    if tracing::enabled!(tracing::Level::ERROR) && !terminal {
+        error!(error = text, help = error.help(), "the gateway cannot start");
+    } else {
+        let help = error.help().map(|help| format!("  help: {help}\n")).unwrap_or_default();
+        cli::tell(&format!("portico: {text}\n{help}"));
+    }
+    ExitCode::from(error.exit_code())
 }
 
 async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
@@ -120,6 +166,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
+    warn_of_missing_cameras(&effective);
 
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
@@ -137,7 +184,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
     let ice_servers = &config.media.ice_servers;
-    let readiness = Readiness::default();
+    let readiness = Readiness::waiting_for(&[SOURCES]);
+    tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));
     let parts = Parts {
         hub: Arc::new(hub.clone()),
         access: Arc::new(access::Door(Arc::clone(&access))),
@@ -149,7 +197,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         limits: config.http.limits.clone(),
         figures: Arc::clone(&metrics),
         metrics: stock.exporter(),
-        readiness: readiness.clone(),
+        readiness,
         shutdown: stop.clone(),
         tasks: tasks.clone(),
     };
@@ -193,6 +241,34 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     media.stop();
     info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
     Ok(())
+}
+
+/// Says at start what is wrong with sources, without holding the start up.
+async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: CancellationToken) {
+    let looks = async {
+        loop {
+            let media = Arc::clone(&media);
+            // not aborted by a stop: what hangs in a driver is left to the exit
+            let mut look = tokio::task::spawn_blocking(move || media.examine());
+            let bad = match tokio::time::timeout(LOOK_LIMIT, &mut look).await {
+                Ok(bad) => bad,
+                Err(_) => {
+                    warn!(limit_ms = LOOK_LIMIT.as_millis() as u64, "a source's device does not answer");
+                    readiness.ready(SOURCES);
+                    look.await
+                }
+            };
+            readiness.ready(SOURCES);
+            if bad.unwrap_or_default() == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = looks => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 /// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
@@ -276,6 +352,17 @@ fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
         SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
     };
     effective.sources.iter().map(present).collect()
+}
+
+/// Says at start which cameras are not there, so that nobody has to open a page to learn it. They are used once they are.
+fn warn_of_missing_cameras(effective: &Effective) {
+    for source in &effective.sources {
+        if let SourceKind::V4l2(camera) = &source.kind
+            && let Err(error) = device::find(&camera.device)
+        {
+            warn!(source = %source.name, %error, "camera not there yet");
+        }
+    }
 }
 
 /// Prints where the page is.

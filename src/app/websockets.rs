@@ -6,12 +6,13 @@ use std::time::{Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::Caller;
+use crate::http::{ApiError, Caller};
 use crate::hub::Hub;
 use crate::ops::access::{Access, PageTokens};
 use crate::ops::metrics::Metrics;
@@ -35,12 +36,27 @@ pub(super) struct Mounts {
 pub(super) fn routes(mounts: Mounts) -> Router {
     let (page, tribe) = (mounts.clone(), mounts);
     Router::new()
-        .route(page::ENTRY.carrier.path, get(async move |caller: Caller, ws: WebSocketUpgrade| page.page(caller, ws)))
-        .route(tribe::ENTRY.carrier.path, get(async move |caller: Caller, ws: WebSocketUpgrade| tribe.tribe(caller, ws)))
+        .route(page::ENTRY.carrier.path, get(async move |caller: Caller, ws: Asked| page.page(caller, ws)))
+        .route(tribe::ENTRY.carrier.path, get(async move |caller: Caller, ws: Asked| tribe.tribe(caller, ws)))
+}
+
+/// A request for a websocket, or one that is none.
+type Asked = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// Somebody who opens such a path in a browser is told what it is.
+fn asked(ws: Asked) -> Result<WebSocketUpgrade, ApiError> {
+    ws.map_err(|rejection| {
+        let status = rejection.into_response().status();
+        ApiError::new(status, "refused", "this path is a websocket for clients of its dialect; the page for people is at /")
+    })
 }
 
 impl Mounts {
-    fn page(self, caller: Caller, ws: WebSocketUpgrade) -> Response {
+    fn page(self, caller: Caller, ws: Asked) -> Response {
+        let ws = match asked(ws) {
+            Ok(ws) => ws,
+            Err(refusal) => return refusal.into_response(),
+        };
         let grant = match caller.grant() {
             Ok(grant) => grant,
             Err(refusal) if caller.token().is_some() => return refusal.into_response(),
@@ -58,7 +74,11 @@ impl Mounts {
     }
 
     /// A tribe client brings its bearer in `join`.
-    fn tribe(self, caller: Caller, ws: WebSocketUpgrade) -> Response {
+    fn tribe(self, caller: Caller, ws: Asked) -> Response {
+        let ws = match asked(ws) {
+            Ok(ws) => ws,
+            Err(refusal) => return refusal.into_response(),
+        };
         let deps = tribe::Deps {
             bearer: Arc::clone(&self.access) as _,
             remote: Some(caller.remote),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -100,12 +102,35 @@ impl Server {
         let stream = Counted { stream, _ticket: ticket };
         match &self.tls {
             None => self.http(stream, remote).await,
+            Some(_) if self.speaks_plain_http(&stream.stream).await => self.send_to_https(stream).await,
             Some(acceptor) => match tokio::time::timeout(self.handshake_time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => self.http(stream, remote).await,
                 Ok(Err(error)) => tracing::debug!(remote_addr = %remote.ip(), %error, "tls handshake failed"),
                 Err(_) => tracing::debug!(remote_addr = %remote.ip(), "tls handshake took too long"),
             },
         }
+    }
+
+    /// Whether the first byte is that of a plain request: people type an address without `https://`. A TLS record begins with 22.
+    async fn speaks_plain_http(&self, stream: &TcpStream) -> bool {
+        let mut first = [0];
+        let peeked = tokio::time::timeout(self.handshake_time, stream.peek(&mut first)).await;
+        matches!(peeked, Ok(Ok(1)) if first[0].is_ascii_uppercase())
+    }
+
+    /// Answers one plain request: a browser is sent to `https`, anything else is told. What it asks for is not looked at.
+    async fn send_to_https(&self, stream: Counted) {
+        let service = hyper::service::service_fn(async |request: Request<Incoming>| {
+            Ok::<_, std::convert::Infallible>(to_https(&request.map(|_| ())))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.handshake_time)
+            .max_buf_size(HEAD_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        // a client that went away needs no answer
+        let _ = tokio::time::timeout(self.handshake_time, connection).await;
     }
 
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: SocketAddr) {
@@ -132,6 +157,21 @@ impl Server {
             tracing::debug!(remote_addr = %remote.ip(), %error, "connection ended");
         }
     }
+}
+
+/// The answer to a plain request on a TLS port: 307 for GET and HEAD, which a browser does not remember, else 400.
+fn to_https(request: &Request<()>) -> Response<String> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let mut response = Response::new("this port speaks https\n".to_owned());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    if let Some(host) = host.filter(|_| request.method().is_safe()) {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        if let Ok(target) = HeaderValue::from_str(&format!("https://{host}{path}")) {
+            *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            response.headers_mut().insert(header::LOCATION, target);
+        }
+    }
+    response
 }
 
 /// Living connections, per address and altogether.

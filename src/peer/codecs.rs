@@ -126,8 +126,7 @@ pub(super) fn engine_codec(format: &TrackFormat, feedback: &[String]) -> RTCRtpC
 
 /// The engine's table entries of a payload type and its retransmissions.
 pub(super) fn engine_entries(format: &TrackFormat, pt: u8, rtx: Option<u8>, feedback: &[String]) -> Vec<RTCRtpCodecParameters> {
-    let mut entries =
-        vec![RTCRtpCodecParameters { rtp_codec: engine_codec(format, feedback), payload_type: pt, ..Default::default() }];
+    let mut entries = vec![RTCRtpCodecParameters { rtp_codec: engine_codec(format, feedback), payload_type: pt }];
     if let Some(rtx) = rtx {
         let rtp_codec = RTCRtpCodec {
             mime_type: format!("{}/rtx", format.codec.kind()),
@@ -136,7 +135,7 @@ pub(super) fn engine_entries(format: &TrackFormat, pt: u8, rtx: Option<u8>, feed
             sdp_fmtp_line: format!("apt={pt}"),
             rtcp_feedback: Vec::new(),
         };
-        entries.push(RTCRtpCodecParameters { rtp_codec, payload_type: rtx, ..Default::default() });
+        entries.push(RTCRtpCodecParameters { rtp_codec, payload_type: rtx });
     }
     entries
 }

@@ -1,8 +1,8 @@
 //! PURE. What an SDP says, what Portico takes of it, and the texts that say so.
 //!
-//! The engine never sees a far end's description: it is read into plain data, a [`Plan`] picks what is used of it, and the
-//! engine gets a plain text that holds just that ([`engine_text`]). What goes out is the engine's own text, completed with
-//! the sections that are refused ([`public_answer`], [`public_offer`]).
+//! The engine never sees a far end's description: it is read into plain data, a `Plan` picks what is used of it, and the
+//! engine gets a plain text that holds just that (`engine_text`). What goes out is the engine's own text, completed with
+//! the sections that are refused (`public_answer`, `public_offer`).
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
@@ -318,6 +318,7 @@ pub(super) fn engine_text(description: &Description, plan: &Plan) -> Result<Stri
     if description.ice_lite {
         text.line("a=ice-lite");
     }
+    let mut candidates = 0;
     for ((mid, used), section) in plan.sections.iter().zip(&description.sections) {
         match used {
             Use::Refuse => continue,
@@ -342,8 +343,10 @@ pub(super) fn engine_text(description: &Description, plan: &Plan) -> Result<Stri
                 text.line(format!("a=sctp-port:{}", section.sctp_port.unwrap_or(5000))).line("a=max-message-size:262144");
             }
         }
-        for candidate in &section.candidates {
+        // bundled sections repeat the same candidates, and every one makes pairs to check
+        for candidate in section.candidates.iter().take(MAX_CANDIDATES - candidates) {
             text.line(format!("a={candidate}"));
+            candidates += 1;
         }
     }
     Ok(text.0)
@@ -410,6 +413,9 @@ pub(super) const EXTENSIONS: [&str; 3] = [
     "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
 ];
+
+/// Candidates of a description given to the engine. A far end with many networks has about twenty.
+const MAX_CANDIDATES: usize = 64;
 
 /// Stands for an SSRC the far end did not declare.
 const UNDECLARED_SSRC: u32 = 1;

@@ -21,6 +21,7 @@ use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
@@ -67,6 +68,8 @@ pub struct OutgoingConfig {
     pub srtp: SrtpChoice,
     /// What may be received or is sent, best first. Default H.264 constrained baseline and Opus.
     pub formats: Vec<TrackFormat>,
+    /// Answers offers as the DTLS server, as some stacks do. Default false.
+    pub dtls_server: bool,
     /// Loses every nth RTP packet on its way in or out, retransmissions spared: for tests of repair. Default none.
     pub lose_every: Option<NonZeroU32>,
 }
@@ -77,6 +80,7 @@ impl Default for OutgoingConfig {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             srtp: SrtpChoice::default(),
             formats: vec![TrackFormat::h264_baseline(), TrackFormat::plain(crate::vocab::Codec::Opus)],
+            dtls_server: false,
             lose_every: None,
         }
     }
@@ -183,6 +187,7 @@ impl Peer {
         };
         let settings = SettingEngineBuilder::new()
             .with_srtp_protection_profiles(profiles)
+            .with_answering_dtls_role(if config.dtls_server { RTCDtlsRole::Server } else { RTCDtlsRole::Client })
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .build();
         let (packets, receiver) = mpsc::channel(PLAYER_PACKETS);

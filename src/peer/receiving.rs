@@ -92,7 +92,8 @@ impl Receiving {
     /// Takes a packet; `bound` when the engine knows its stream. Returns whether it belongs to the track.
     pub(super) fn push(&mut self, packet: rtc::rtp::Packet, bound: bool) -> bool {
         let header = packet.header;
-        if !bound && !(self.open && self.ssrc.is_none_or(|ssrc| ssrc == header.ssrc)) {
+        let ours = bound || (self.open && self.ssrc.is_none_or(|ssrc| ssrc == header.ssrc));
+        if !ours {
             return false;
         }
         if self.ssrc != Some(header.ssrc) {

@@ -42,7 +42,7 @@ pub struct ShardConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
     /// The port is taken or the address is not ours.
-    #[error("cannot bind UDP {address}")]
+    #[error("cannot bind UDP {address} (media.ice_port)")]
     Bind {
         /// What was asked for.
         address: SocketAddr,

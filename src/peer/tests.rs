@@ -599,3 +599,31 @@ fn a_port_that_is_taken_is_named() {
     let (sender, _events) = mpsc::unbounded_channel();
     assert!(matches!(Shards::start(ShardConfig { port: 0, addresses: vec![], shards: 1 }, sender), Err(ShardsError::NoAddress)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn portico_is_the_dtls_client_where_the_far_end_is_the_server() {
+    let mut gateway = Gateway::start();
+    let layer = video_layer(&Requests::default());
+    layer.write(frame(&layer, 0, true));
+    for (srtp, profile) in [(SrtpChoice::Any, "AEAD_AES_128_GCM"), (SrtpChoice::CmOnly, "AES_CM_128_HMAC_SHA1_80")] {
+        let config = OutgoingConfig { srtp, dtls_server: true, ..OutgoingConfig::default() };
+        // our offer, answered passively
+        let peer = gateway.open(spec(None, &[Arc::clone(&layer)]));
+        let offer = gateway.description(peer).await;
+        let (mut player, answer) = OutgoingPlayer::answer(&config, &offer).await.unwrap();
+        assert!(answer.text.contains("a=setup:passive"));
+        gateway.shards.send(PeerCommand::Describe { peer, sdp: answer });
+        assert_eq!(number(&next(&mut player).await), 0);
+        assert_eq!(gateway.figures(peer).await.srtp_profile, Some(profile));
+        // their offer, passive from the start
+        let (mut player, offer) = OutgoingPlayer::offer(&config).await.unwrap();
+        let passive = Sdp::offer(offer.text.replace("a=setup:actpass", "a=setup:passive"));
+        let peer = gateway.open(spec(Some(passive), &[Arc::clone(&layer)]));
+        let answer = gateway.description(peer).await;
+        assert!(answer.text.contains("a=setup:active"));
+        player.accept(&answer).await.unwrap();
+        assert_eq!(number(&next(&mut player).await), 0);
+        assert_eq!(gateway.figures(peer).await.srtp_profile, Some(profile));
+    }
+    gateway.shards.stop();
+}

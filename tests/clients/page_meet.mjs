@@ -1,8 +1,8 @@
-// Two visitors and the source: both see and hear each other, mute, unmute, leave. argv: base, a picture's path or nothing
+// Two visitors and the source: both see and hear each other, mute, unmute, leave. argv: base
 import { withBrowser } from './browser.mjs';
 import { LIMIT, enter, join, playing, size, text, tile } from './page.mjs';
 
-const [base, picture] = process.argv.slice(2);
+const [base] = process.argv.slice(2);
 await withBrowser(async open => {
   const anna = await enter(open, base, 'main', { viewport: { width: 1280, height: 800 } });
   const ben = await enter(open, base, 'main');
@@ -15,12 +15,6 @@ await withBrowser(async open => {
   result.size = await size(ben, 'Anna');
   result.mirrored = await anna.$eval('.tile.own video', video => getComputedStyle(video).scale);
   result.people = await text(anna, '#people-count');
-  if (picture) {
-    await anna.click('#show-figures');
-    await anna.waitForTimeout(20_000); // the plots fill
-    await anna.screenshot({ path: picture });
-    await anna.click('#show-figures');
-  }
 
   // what Ben sees of Anna's muting
   const annaAtBen = '.tile[data-name="Anna"]';

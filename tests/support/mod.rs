@@ -34,6 +34,11 @@ impl Gateway {
 
     /// The same with more arguments.
     pub fn start_with(config: &str, args: &[&str]) -> Self {
+        Self::start_in(config, args, &[])
+    }
+
+    /// The same with more environment.
+    pub fn start_in(config: &str, args: &[&str], environment: &[(&str, String)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("portico.toml");
         std::fs::write(&file, config).expect("the configuration is written");
@@ -45,7 +50,12 @@ impl Gateway {
         if !args.contains(&"--ice-port") {
             command.args(["--ice-port", "0"]);
         }
-        command.args(args).env("PORTICO_TLS__STATE_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .env("PORTICO_TLS__STATE_DIR", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");
         let (tell, log) = mpsc::channel();
         let (tell_base, base) = mpsc::channel();

@@ -71,7 +71,11 @@ async fn tls_connections_are_served() {
     // a client that says nothing, and one that speaks plain HTTP
     let mut silent = TcpStream::connect(served.address).await.unwrap();
     let mut plain = TcpStream::connect(served.address).await.unwrap();
-    assert!(!exchange(&mut plain, HEALTH).await.contains("200 OK"));
+    let told = exchange(&mut plain, HEALTH).await.to_ascii_lowercase();
+    assert!(told.starts_with("http/1.1 307") && told.contains("location: https://localhost/healthz"), "{told}");
+    let mut plain = TcpStream::connect(served.address).await.unwrap();
+    let told = exchange(&mut plain, "POST /whip/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 400") && told.contains("https"), "{told}");
     assert_eq!(silent.read(&mut [0; 8]).await.unwrap_or(0), 0, "cut after the handshake time");
     served.shutdown.cancel();
     served.task.await.unwrap().unwrap();

@@ -87,8 +87,15 @@ function again() {
   else list.again();
 }
 
+// by script, because the fragment of the address is the room
+document.querySelector('.skip').addEventListener('click', event => {
+  event.preventDefault();
+  byId('main').focus();
+});
 addEventListener('hashchange', show);
 addEventListener('popstate', show);
+// left when the page was put away; back when it is fetched again
+addEventListener('pageshow', event => event.persisted && again());
 show();
 
 /** For support: `portico.figures()` in the browser's console gives the figures of every tile. */

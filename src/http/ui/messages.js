@@ -6,7 +6,7 @@ export function problem({ code, reason, message }, { room } = {}) {
     case 'room_full':
       return { title: 'This room is full', detail: 'Nobody else can enter until someone leaves.', retry: true };
     case 'unauthorised':
-      return { title: 'This room needs a token', detail: `${sentence(message) || 'A token is needed here.'} Whoever runs this gateway can make one with “portico token”.`, token: true };
+      return { title: 'This room needs a token', detail: `${/needed/.test(message ?? '') ? '' : sentence(message)} Whoever runs this gateway can make one with “portico token”.`.trim(), token: true };
     case 'forbidden':
       return { title: 'Not allowed', detail: `Your token does not let you into “${room}”. Another token may.`, token: true };
     case 'unknown_room':

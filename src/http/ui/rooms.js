@@ -41,6 +41,7 @@ export class RoomList {
   #timer = null;
   #poll = null;
   #attempt = 0;
+  #shown = '[]';
   #problem;
 
   /** `problem(what)` is told what stands in the way, or null. */
@@ -74,7 +75,7 @@ export class RoomList {
     const response = await api('/api/v1/rooms');
     if (this.#stopped) return;
     if (!response.ok) {
-      byId('rooms').replaceChildren();
+      this.#show([]);
       byId('rooms-empty').hidden = true;
       this.#problem(texts(response.status));
       return;
@@ -83,7 +84,17 @@ export class RoomList {
     if (this.#stopped) return;
     this.#problem(null);
     byId('rooms-empty').hidden = rooms.length > 0;
-    byId('rooms').replaceChildren(...rooms.map(room => card(summary(room))));
+    this.#show(rooms.map(summary));
+  }
+
+  /** Draws only what changed, and leaves the focus where it is. */
+  #show(rooms) {
+    const said = JSON.stringify(rooms);
+    if (said === this.#shown) return;
+    this.#shown = said;
+    const focused = document.activeElement?.dataset.room;
+    byId('rooms').replaceChildren(...rooms.map(card));
+    if (focused) byId('rooms').querySelector(`[data-room="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #soon() {

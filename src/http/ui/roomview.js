@@ -10,6 +10,7 @@ import { Session } from './session.js';
 import { choice, token } from './settings.js';
 import { pathOf } from './stats.js';
 import { Tiles } from './tiles.js';
+import { keepAwake } from './wake.js';
 
 /** How often figures are read, and the paths of sources, in ms. */
 const MEASURE = 1000;
@@ -18,7 +19,7 @@ const PATHS_EVERY = 5;
 export class RoomView {
   #session = null;
   #tiles = new Tiles(byId('stage'), { soundBlocked: () => this.#blocked() });
-  #devices = new DeviceDialog({ current: () => this.#devicesInUse(), chosen: (role, id) => this.#device(role, id) });
+  #devices = new DeviceDialog({ current: () => this.#devicesInUse(), chosen: (role, id) => this.#chosen(role, id) });
   #sources = [];
   #ticks = 0;
   #timer = null;
@@ -62,6 +63,7 @@ export class RoomView {
     session.addEventListener('left', ({ detail }) => detail.member && this.#toast(`${detail.member.name || 'Someone'} left`));
     session.addEventListener('unpublished', ({ detail }) => this.#toast(unpublished(detail), { stay: true }));
     this.#timer = setInterval(() => this.#tick(), MEASURE);
+    keepAwake(true);
     this.#render();
   }
 
@@ -74,6 +76,7 @@ export class RoomView {
     clearInterval(this.#timer);
     const session = this.#session;
     this.#session = null;
+    keepAwake(false);
     this.#note(null);
     if (!session) return;
     session.publisher?.stop();
@@ -144,17 +147,25 @@ export class RoomView {
     return { camera: id('video'), microphone: id('audio'), speaker: choice('speaker') };
   }
 
-  /** Another device, or the first of its kind; works while live. */
-  async #device(role, id) {
+  /** Another device while live. A muted camera stays off; the choice counts when it is turned on. */
+  #chosen(role, id) {
+    const { publisher } = this.#session ?? {};
+    if (role === 'speaker' || !publisher || (role === 'camera' && publisher.videoMuted)) return this.#render();
+    const muted = publisher.audioMuted;
+    return this.#device(role, id, role === 'microphone' && muted);
+  }
+
+  /** Takes a device and sends what it gives, muted only if that is said. */
+  async #device(role, id, muted = false) {
     const session = this.#session;
     const { publisher } = session ?? {};
-    if (role === 'speaker' || !publisher) return this.#render();
+    if (!publisher || this.#busy) return;
     const kind = role === 'camera' ? 'video' : 'audio';
     this.#busy = true;
     try {
       const carried = await publisher.switchTo(kind, id);
       if (kind === 'video') publisher.videoMuted = false;
-      else publisher.muteAudio(false);
+      else publisher.muteAudio(muted);
       this.#note(null);
       if (!carried) session.republish();
     } catch (error) {

@@ -13,7 +13,11 @@ const FINAL = new Set(['evicted', 'replaced', 'expired']);
 /** Streams that this visitor cannot have, however often it asks. */
 const HOPELESS = new Set(['no_common_codec', 'forbidden', 'unauthorised']);
 
-/** One watched stream. */
+/** After these the own stream is offered again, a few times: the old one may not be gone yet, or a port was missing. */
+const PASSING = new Set(['stream_taken', 'internal', 'never_connected', 'lost']);
+const MAX_OFFERS = 3;
+
+/** One stream with its connection: a watched one, or the own. */
 class Slot {
   peer = null;
   media = new MediaStream();
@@ -174,7 +178,7 @@ export class Session extends EventTarget {
     if (!slot) return;
     if (re === 'restart') {
       this.#retry(slot, code);
-    } else if (slot === this.own) {
+    } else if (slot === this.own && !(PASSING.has(code) && slot.attempt < MAX_OFFERS)) {
       // nothing of the own stream may be retried in silence: the visitor thinks to be seen
       this.#closeOwn();
       this.publisher?.stop();
@@ -263,8 +267,11 @@ export class Session extends EventTarget {
           slot.problem = null;
           this.#changed();
         },
+        down: () => {
+          slot.problem = 'interrupted';
+          this.#changed();
+        },
         failed: why => {
-          this.#send({ type: 'stop', peer: label });
           // no answer to anything: the websocket is dead and does not know it
           if (why === 'unanswered') this.#signalling.lost();
           else this.#retry(slot, why);
@@ -277,8 +284,7 @@ export class Session extends EventTarget {
   /** The connection is gone; another one is tried while the stream is there. */
   #retry(slot, problem) {
     if (!slot) return;
-    slot.peer?.close();
-    slot.peer = null;
+    this.#end(slot);
     slot.problem = problem;
     clearTimeout(slot.timer);
     if (HOPELESS.has(problem)) return this.#changed();
@@ -296,12 +302,16 @@ export class Session extends EventTarget {
 
   #close(slot) {
     clearTimeout(slot.timer);
-    if (slot.peer) {
-      this.#send({ type: 'stop', peer: slot.peer.label });
-      slot.peer.close();
-    }
-    slot.peer = null;
+    this.#end(slot);
     if (this.slots.get(slot.row.key) === slot) this.slots.delete(slot.row.key);
+  }
+
+  /** Ends a connection on both sides; the gateway passes over a label that it no longer knows. */
+  #end(slot) {
+    if (!slot.peer) return;
+    this.#send({ type: 'stop', peer: slot.peer.label });
+    slot.peer.close();
+    slot.peer = null;
   }
 
   #closeOwn() {

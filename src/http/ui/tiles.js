@@ -28,7 +28,7 @@ class Tile {
     this.video = make('video', { playsinline: true, autoplay: true, class: own ? 'mirrored' : null });
     this.video.muted = true;
     this.avatar = make('div', { class: 'avatar', 'aria-hidden': 'true' });
-    this.notice = make('p', { class: 'tile-notice', role: 'status' });
+    this.notice = make('p', { class: 'tile-notice' });
     this.label = make('span', { class: 'tile-name' });
     this.micOff = make('span', { class: 'mark', title: 'Microphone muted' }, icon('mic-off'));
     this.figures = this.#figuresPanel();

@@ -73,9 +73,9 @@ impl Access {
         self.secret.as_ref().map(|secret| sign(request, secret, now))
     }
 
-    /// What to warn of once at start, if anything.
+    /// What to warn of once at start, if anything. Where everyone on this machine may do everything, a bearer gives nothing more.
     pub fn start_warning(&self) -> Option<&'static str> {
-        (self.secret.is_none()).then_some("no token secret: signatures of tribe bearers are not checked")
+        (self.secret.is_none() && !self.open).then_some("no token secret: signatures of tribe bearers are not checked")
     }
 
     /// The grant of those who bring no token, as seen from this machine.

@@ -128,6 +128,11 @@ fn without_a_secret_a_tribe_bearer_gives_no_more_than_the_anonymous_have() {
     assert_eq!(who.grant.rights, Rights::NONE);
     assert!(access.check(now(), "not a token").is_err());
     assert!(access.start_warning().is_some());
+    let open = Access::new(&AccessConfig::default(), true).unwrap();
+    assert!(
+        open.is_open() && open.start_warning().is_none(),
+        "nothing to warn of where everything is open to this machine alone"
+    );
 }
 
 #[test]

@@ -1,0 +1,364 @@
+//! How a connection follows descriptions: opening it, answers, later offers, candidates.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::codecs;
+use super::super::engine::{self, Blueprint, Built, Identity, OutTrack};
+use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
+use super::super::receiving::Receiving;
+use super::super::sdp::{self, Description};
+use super::super::shard::Mailbox;
+use super::super::srtp::{HelloGate, Profile};
+use super::super::{PeerFigures, PeerSpec, ReceivedTrack, SendTrack};
+use super::{Connection, Sending};
+use crate::forward::{Layer, Refresh, Rewriter};
+use crate::room::EndReason;
+use crate::vocab::{Candidate, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
+
+/// Late remote candidates kept.
+const KEPT_CANDIDATES: usize = 64;
+
+/// What came of a later description.
+pub(in crate::peer) enum Described {
+    /// An answer was taken.
+    Taken,
+    /// Answer to an offer; `tracks` when the far end's tracks changed.
+    Answer {
+        /// The answer.
+        sdp: Sdp,
+        /// All incoming tracks.
+        tracks: Option<Vec<ReceivedTrack>>,
+    },
+    /// Unusable; the connection goes on.
+    Rejected(EndReason),
+    /// The answer leaves nothing to do.
+    Down(EndReason),
+}
+
+impl Connection {
+    /// Opens a connection. Returns it with the description to send and the tracks it will receive.
+    pub(in crate::peer) fn open(
+        now: Instant,
+        spec: PeerSpec,
+        identity: &Identity,
+        mailbox: &Mailbox,
+    ) -> Result<(Self, Sdp, Vec<ReceivedTrack>), EndReason> {
+        let formats: Vec<TrackFormat> = spec.send.iter().map(|track| track.layer.format().clone()).collect();
+        let (ufrag, pwd) = Blueprint::credentials();
+        let mut offer = None;
+        let plan = match &spec.offer {
+            Some(sdp) => {
+                let description = Description::parse(&sdp.text).map_err(|error| unusable(spec.peer, &error))?;
+                let plan = negotiate::plan_answer(&description, &formats, spec.receive.as_ref(), None)
+                    .map_err(|error| refused(spec.peer, &error))?;
+                offer = Some(description);
+                plan
+            }
+            None if formats.is_empty() => return Err(EndReason::NoCommonCodec),
+            None => own_offer(&formats),
+        };
+        let mut blueprint = Blueprint {
+            identity: identity.clone(),
+            ufrag,
+            pwd,
+            profile: if plan.dtls_client { Profile::Either } else { Profile::Gcm },
+            dtls_client: plan.dtls_client,
+            tracks: Vec::new(),
+            offer: match &offer {
+                Some(offer) => Some(negotiate::engine_text(offer, &plan).map_err(|error| unusable(spec.peer, &error))?),
+                None => None,
+            },
+            answer: None,
+            candidates: Vec::new(),
+            plan,
+        };
+        let sendings = spec.send.iter().map(Sending::new).collect::<Vec<_>>();
+        blueprint.tracks = out_tracks(&blueprint.plan, &spec.send, &sendings);
+        let Built { engine, watch, local } = blueprint.build(now).map_err(|error| {
+            tracing::debug!(peer = %spec.peer, %error, "engine refused the description");
+            EndReason::BadDescription
+        })?;
+        let mut connection = Self {
+            peer: spec.peer,
+            engine,
+            watch,
+            receive: spec.receive,
+            sendings,
+            receivings: Vec::new(),
+            origin: Origin { session: rand::random::<u64>() >> 1, version: 1 },
+            gate: HelloGate::default(),
+            checks: VecDeque::new(),
+            waiting: Vec::new(),
+            figures: PeerFigures { peer: spec.peer.0, ..PeerFigures::default() },
+            up: false,
+            over: false,
+            connect_by: now + spec.connect_limit,
+            start_at: None,
+            started: false,
+            heard: now,
+            events: VecDeque::new(),
+            timer: Some(now),
+            send: spec.send,
+            blueprint,
+        };
+        connection.follow_plan();
+        let sdp = match &offer {
+            Some(offer) => {
+                connection.follow_incoming(offer, mailbox);
+                Sdp::answer(negotiate::public_answer(&local, offer, &connection.blueprint.plan, connection.origin))
+            }
+            None => Sdp::offer(negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin)),
+        };
+        let tracks = connection.tracks();
+        Ok((connection, sdp, tracks))
+    }
+
+    /// Takes a later description. `Err` is not used: every outcome is told by [`Described`].
+    pub(in crate::peer) fn describe(&mut self, now: Instant, sdp: &Sdp, mailbox: &Mailbox) -> Described {
+        let description = match Description::parse(&sdp.text) {
+            Ok(description) => description,
+            Err(error) => return self.refuse(unusable(self.peer, &error)),
+        };
+        match (sdp.kind, &self.blueprint.offer, &self.blueprint.answer) {
+            (SdpKind::Answer, None, None) => self.take_answer(now, &description),
+            (SdpKind::Answer, ..) => {
+                tracing::debug!(peer = %self.peer, "answer without an offer");
+                Described::Rejected(EndReason::BadDescription)
+            }
+            (SdpKind::Offer, None, None) => {
+                tracing::debug!(peer = %self.peer, "offer while one of ours waits for its answer");
+                Described::Rejected(EndReason::BadDescription)
+            }
+            (SdpKind::Offer, ..) => self.take_offer(now, &description, mailbox),
+        }
+    }
+
+    fn refuse(&self, reason: EndReason) -> Described {
+        // before the first answer there is nothing that could go on
+        match (&self.blueprint.offer, &self.blueprint.answer) {
+            (None, None) => Described::Down(reason),
+            _ => Described::Rejected(reason),
+        }
+    }
+
+    fn take_answer(&mut self, now: Instant, answer: &Description) -> Described {
+        let plan = match negotiate::plan_from_answer(answer, &self.blueprint.plan) {
+            Ok(plan) => plan,
+            Err(error) => return Described::Down(refused(self.peer, &error)),
+        };
+        let text = match negotiate::engine_text(answer, &plan) {
+            Ok(text) => text,
+            Err(error) => return Described::Down(unusable(self.peer, &error)),
+        };
+        self.blueprint.answer = Some(text.clone());
+        let taken = if plan.dtls_client {
+            // Portico is the DTLS client: the far end chooses the profile
+            (self.blueprint.profile, self.blueprint.dtls_client) = (Profile::Either, true);
+            self.rebuild(now)
+        } else {
+            engine::accept(&mut self.engine, now, &text)
+        };
+        if let Err(error) = taken {
+            tracing::debug!(peer = %self.peer, %error, "engine refused the answer");
+            return Described::Down(EndReason::BadDescription);
+        }
+        self.blueprint.plan = plan;
+        self.follow_plan();
+        Described::Taken
+    }
+
+    fn take_offer(&mut self, now: Instant, offer: &Description, mailbox: &Mailbox) -> Described {
+        let formats: Vec<TrackFormat> = self.send.iter().map(|track| track.layer.format().clone()).collect();
+        let before = &self.blueprint.plan;
+        let mut plan = match negotiate::plan_answer(offer, &formats, self.receive.as_ref(), Some(before)) {
+            Ok(plan) => plan,
+            Err(error) => return Described::Rejected(refused(self.peer, &error)),
+        };
+        // RFC 8829 §5.2.2: sections stay where they were
+        let moved =
+            before.sections.iter().enumerate().any(|(index, (mid, used))| {
+                *used != Use::Refuse && plan.sections.get(index).is_none_or(|(theirs, _)| theirs != mid)
+            });
+        if moved {
+            tracing::debug!(peer = %self.peer, "offer moves or drops sections");
+            return Described::Rejected(EndReason::BadDescription);
+        }
+        plan.dtls_client = self.blueprint.dtls_client;
+        let text = match negotiate::engine_text(offer, &plan) {
+            Ok(text) => text,
+            Err(error) => return Described::Rejected(unusable(self.peer, &error)),
+        };
+        let tracks = out_tracks(&plan, &self.send, &self.sendings);
+        let added = |track: &&OutTrack| !self.blueprint.tracks.iter().any(|known| known.index == track.index);
+        for track in tracks.iter().filter(added) {
+            if let Err(error) = engine::add_track(&mut self.engine, track) {
+                tracing::debug!(peer = %self.peer, %error, "engine refused a track");
+                return Described::Rejected(EndReason::BadDescription);
+            }
+        }
+        let local = match engine::answer(&mut self.engine, now, &text) {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "engine refused the offer");
+                let _ = self.engine.set_remote_description(now, rollback());
+                return Described::Rejected(EndReason::BadDescription);
+            }
+        };
+        let (ufrag, pwd) = credentials_of(&local);
+        self.blueprint.ufrag = ufrag.unwrap_or_else(|| self.blueprint.ufrag.clone());
+        self.blueprint.pwd = pwd.unwrap_or_else(|| self.blueprint.pwd.clone());
+        self.blueprint.tracks = tracks;
+        self.blueprint.plan = plan;
+        // what a rebuilt engine is told is the last offer alone; before DTLS it is all there is
+        self.blueprint.offer = Some(text);
+        self.blueprint.candidates.clear();
+        self.follow_plan();
+        let before: Vec<TrackId> = self.receivings.iter().map(|receiving| receiving.track).collect();
+        self.follow_incoming(offer, mailbox);
+        let after = self.tracks();
+        let changed = before.len() != after.len() || after.iter().any(|track| !before.contains(&track.track));
+        self.origin.version += 1;
+        let sdp = Sdp::answer(negotiate::public_answer(&local, offer, &self.blueprint.plan, self.origin));
+        Described::Answer { sdp, tracks: changed.then_some(after) }
+    }
+
+    /// Takes a remote candidate; what cannot be used is left out.
+    pub(in crate::peer) fn add_candidate(&mut self, candidate: &Candidate) {
+        let text = candidate.candidate.trim();
+        let text = text.strip_prefix("a=").unwrap_or(text);
+        let bare = text.strip_prefix("candidate:").unwrap_or(text);
+        if bare.is_empty() || !sdp::usable_candidate(text) || self.blueprint.candidates.len() >= KEPT_CANDIDATES {
+            return;
+        }
+        self.blueprint.candidates.push(bare.into());
+        if let Err(error) = engine::add_candidate(&mut self.engine, bare) {
+            tracing::debug!(peer = %self.peer, %error, "remote candidate not used");
+        }
+    }
+
+    /// Incoming tracks.
+    pub(in crate::peer) fn tracks(&self) -> Vec<ReceivedTrack> {
+        self.receivings
+            .iter()
+            .map(|receiving| ReceivedTrack { track: receiving.track, layer: Arc::clone(&receiving.layer) })
+            .collect()
+    }
+
+    /// Payload types and activity of the tracks being sent follow the plan.
+    fn follow_plan(&mut self) {
+        for sending in &mut self.sendings {
+            sending.active = false;
+        }
+        for (_, _, send, _, agreed) in self.blueprint.plan.media() {
+            if let Some(sending) = send.and_then(|index| self.sendings.get_mut(index)) {
+                sending.pt = agreed.pt;
+                sending.active = true;
+            }
+        }
+    }
+
+    /// Received tracks follow the plan and the offer; a section keeps its track.
+    fn follow_incoming(&mut self, offer: &Description, mailbox: &Mailbox) {
+        let mut kept: Vec<Receiving> = std::mem::take(&mut self.receivings);
+        for ((mid, used), section) in self.blueprint.plan.sections.iter().zip(&offer.sections) {
+            let Use::Media { kind, receive: true, agreed, .. } = used else { continue };
+            let known = kept.iter().position(|receiving| receiving.mid == *mid).map(|at| kept.swap_remove(at));
+            let mut receiving = known.unwrap_or_else(|| new_receiving(self.peer, mid, *kind, agreed, mailbox));
+            receiving.declare(agreed.pt, negotiate::primary_ssrc(section), section.rids.is_empty());
+            self.receivings.push(receiving);
+        }
+    }
+}
+
+impl Sending {
+    fn new(track: &SendTrack) -> Self {
+        let format = track.layer.format();
+        let needs_key = track.layer.refresh() != Refresh::Always;
+        // 0 and small numbers are left to those who stand for something
+        let ssrc = || rand::random::<u32>() | 0x1000_0000;
+        Self {
+            layer: Arc::clone(&track.layer),
+            ssrc: ssrc(),
+            rtx_ssrc: ssrc(),
+            pt: 0,
+            active: false,
+            // below half, so that the receiver's rollover counter starts where ours does (RFC 3711 §3.3.1)
+            rewriter: Rewriter::new(format.codec.clock_rate(), needs_key, rand::random::<u16>() >> 1, rand::random()),
+            flowing: false,
+        }
+    }
+}
+
+fn new_receiving(peer: PeerId, mid: &str, kind: MediaKind, agreed: &Agreed, mailbox: &Mailbox) -> Receiving {
+    let track = TrackId::next();
+    let refresh = match kind {
+        MediaKind::Video => Refresh::OnRequest,
+        MediaKind::Audio => Refresh::Always,
+    };
+    let source = mailbox.keyframe_request(peer, track);
+    let layer = Layer::new(LayerId { track, index: 0 }, agreed.format.clone(), refresh, Box::new(source));
+    Receiving::new(mid, kind, track, Arc::new(layer))
+}
+
+/// The tracks that a plan sends, with the numbers they keep for the life of the peer.
+fn out_tracks(plan: &Plan, send: &[SendTrack], sendings: &[Sending]) -> Vec<OutTrack> {
+    let track = |(_, _, index, receive, agreed): (&str, MediaKind, Option<usize>, bool, &Agreed)| {
+        let index = index?;
+        let (track, sending) = (send.get(index)?, sendings.get(index)?);
+        Some(OutTrack {
+            index,
+            ssrc: sending.ssrc,
+            rtx_ssrc: sending.rtx_ssrc,
+            stream: stream_id(&track.stream_label),
+            both_ways: receive,
+            agreed: agreed.clone(),
+        })
+    };
+    plan.media().filter_map(track).collect()
+}
+
+/// A stream label as an `msid` token (RFC 8830 §2: at most 64 characters).
+fn stream_id(label: &str) -> String {
+    let token: String =
+        label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '-' }).take(64).collect();
+    if token.is_empty() { "stream".into() } else { token }
+}
+
+/// Portico's own offer: one section per track, sent only.
+fn own_offer(formats: &[TrackFormat]) -> Plan {
+    let section = |(index, format): (usize, &TrackFormat)| {
+        let kind = format.codec.kind();
+        let (pt, rtx) = codecs::own_payload_types(kind);
+        // transport-wide feedback is not asked for: nothing reads it yet
+        let feedback =
+            codecs::feedback(kind).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect();
+        let agreed = Agreed { pt, rtx, format: format.clone(), feedback };
+        (index.to_string(), Use::Media { kind, send: Some(index), receive: false, agreed })
+    };
+    Plan { sections: formats.iter().enumerate().map(section).collect(), dtls_client: false }
+}
+
+fn credentials_of(sdp: &str) -> (Option<String>, Option<String>) {
+    let value = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+    (value("a=ice-ufrag:"), value("a=ice-pwd:"))
+}
+
+fn rollback() -> rtc::peer_connection::sdp::RTCSessionDescription {
+    let mut description = rtc::peer_connection::sdp::RTCSessionDescription::default();
+    description.sdp_type = rtc::peer_connection::sdp::RTCSdpType::Rollback;
+    description
+}
+
+fn unusable(peer: PeerId, error: &negotiate::SdpError) -> EndReason {
+    tracing::debug!(%peer, %error, "description not usable");
+    EndReason::BadDescription
+}
+
+fn refused(peer: PeerId, error: &PlanError) -> EndReason {
+    match error {
+        PlanError::Sdp(error) => unusable(peer, error),
+        PlanError::NoCommonCodec => EndReason::NoCommonCodec,
+    }
+}
