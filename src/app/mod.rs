@@ -35,6 +35,14 @@ use inventory::Stock;
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
+/// What `/readyz` waits for: the first look at the sources.
+const SOURCES: &str = "sources";
+/// A driver that does not answer in this time does not keep the gateway from being ready.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// While a source cannot be opened it is looked at this often, so that the API tells what is true now. A look costs some
+/// milliseconds; viewers do not wait for it, their demand is tried at once.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -65,6 +73,16 @@ pub enum StartError {
     /// No runtime, no signal handler.
     #[error("the system refuses what every program needs")]
     System(#[source] std::io::Error),
+}
+
+impl StartError {
+    /// What somebody must change in the configuration is 78, what the system does not give is 69.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Secret(_) | Self::Origins(_) | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            _ => cli::exit::UNAVAILABLE,
+        }
+    }
 }
 
 /// Runs the gateway until it is told to stop. What goes wrong at start is told on stderr.
@@ -121,7 +139,7 @@ fn failed(error: &StartError) -> ExitCode {
         let help = error.help().map(|help| format!("  help: {help}\n")).unwrap_or_default();
         cli::tell(&format!("portico: {text}\n{help}"));
     }
-    ExitCode::from(cli::exit::UNAVAILABLE)
+    ExitCode::from(error.exit_code())
 }
 
 async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
@@ -148,7 +166,6 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
-    warn_of_missing_cameras(&effective);
 
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
@@ -166,7 +183,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
     let ice_servers = &config.media.ice_servers;
-    let readiness = Readiness::default();
+    let readiness = Readiness::waiting_for(&[SOURCES]);
+    tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));
     let parts = Parts {
         hub: Arc::new(hub.clone()),
         access: Arc::new(access::Door(Arc::clone(&access))),
@@ -178,7 +196,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         limits: config.http.limits.clone(),
         figures: Arc::clone(&metrics),
         metrics: stock.exporter(),
-        readiness: readiness.clone(),
+        readiness,
         shutdown: stop.clone(),
         tasks: tasks.clone(),
     };
@@ -222,6 +240,34 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     media.stop();
     info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
     Ok(())
+}
+
+/// Says at start what is wrong with sources, without holding the start up.
+async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: CancellationToken) {
+    let looks = async {
+        loop {
+            let media = Arc::clone(&media);
+            // not aborted by a stop: what hangs in a driver is left to the exit
+            let mut look = tokio::task::spawn_blocking(move || media.examine());
+            let bad = match tokio::time::timeout(LOOK_LIMIT, &mut look).await {
+                Ok(bad) => bad,
+                Err(_) => {
+                    warn!(limit_ms = LOOK_LIMIT.as_millis() as u64, "a source's device does not answer");
+                    readiness.ready(SOURCES);
+                    look.await
+                }
+            };
+            readiness.ready(SOURCES);
+            if bad.unwrap_or_default() == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = looks => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 /// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
@@ -305,17 +351,6 @@ fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
         SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
     };
     effective.sources.iter().map(present).collect()
-}
-
-/// Says at start which cameras are not there, so that nobody has to open a page to learn it. They are used once they are.
-fn warn_of_missing_cameras(effective: &Effective) {
-    for source in &effective.sources {
-        if let SourceKind::V4l2(camera) = &source.kind
-            && let Err(error) = device::find(&camera.device)
-        {
-            warn!(source = %source.name, %error, "camera not there yet");
-        }
-    }
 }
 
 /// Prints where the page is.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{ConfigArgs, print};
+use super::{ConfigArgs, exit, print};
 use crate::config::Flags;
 use crate::media::SourcesConfig;
 use crate::media::board::{Board, Identity, Origin, chain};
@@ -129,7 +129,7 @@ pub fn run(args: &Args, sources: &SourcesConfig) -> ExitCode {
         Ok(board) => board,
         Err(error) => {
             eprintln!("portico doctor: {}", with_causes(&error));
-            return ExitCode::from(print::CONFIG);
+            return ExitCode::from(exit::CONFIG);
         }
     };
     let report = examine(&board, Identity::read(root));
@@ -138,7 +138,7 @@ pub fn run(args: &Args, sources: &SourcesConfig) -> ExitCode {
     } else {
         print::text(&text(&report));
     }
-    if report.verdict.can_run { ExitCode::SUCCESS } else { ExitCode::from(print::UNAVAILABLE) }
+    if report.verdict.can_run { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

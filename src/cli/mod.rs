@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Parses, prints, and sets the exit code; the work is done elsewhere.
 
+pub mod bench;
 pub mod check;
 pub mod devices;
 pub mod doctor;
@@ -76,6 +77,8 @@ pub enum Command {
     Token(token::Args),
     /// Prints the configuration's JSON schema, an example, or the reference of keys.
     Schema(schema::Args),
+    /// Measures what forwarding costs on this machine: CPU per packet, latency, memory, time to the first frame.
+    Bench(bench::Args),
 }
 
 /// Where the configuration comes from: for every subcommand that reads it.
@@ -114,6 +117,7 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Plan(args) => plan::main(&args),
         Command::Token(args) => token::main(&args),
         Command::Schema(args) => schema::main(&args),
+        Command::Bench(args) => bench::main(&args),
     }
 }
 

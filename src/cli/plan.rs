@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{ConfigArgs, print, tell};
+use super::{ConfigArgs, exit, print, tell};
 use crate::config::Flags;
 use crate::media::board::Board;
 use crate::media::element;
@@ -74,14 +74,14 @@ pub(super) fn main(args: &Args) -> ExitCode {
     let config = loaded.config;
     if let Err(error) = gstreamer_ready() {
         tell(&format!("portico plan: {error}\n"));
-        return ExitCode::from(print::UNAVAILABLE);
+        return ExitCode::from(exit::UNAVAILABLE);
     }
     let habits = &config.sources;
     let board = match Board::recognise(&habits.board_dir, habits.board.as_deref(), std::path::Path::new("/")) {
         Ok(board) => board,
         Err(error) => {
             tell(&format!("portico plan: {error}\n"));
-            return ExitCode::from(print::CONFIG);
+            return ExitCode::from(exit::CONFIG);
         }
     };
     let effective = config.effective(!device::cameras().is_empty());
@@ -140,7 +140,7 @@ pub fn run(args: &Args, rows: &[PlanRow]) -> ExitCode {
     // No source at all is a legal configuration: rooms work without.
     match rows.is_empty() || rows.iter().any(|row| row.outcome.is_ok()) {
         true => ExitCode::SUCCESS,
-        false => ExitCode::from(print::UNAVAILABLE),
+        false => ExitCode::from(exit::UNAVAILABLE),
     }
 }
 

@@ -33,8 +33,3 @@ pub(super) fn verdict(text: &str, good: Option<bool>) -> Cell {
         Some(false) => Color::Red,
     })
 }
-
-/// Exit status: something this machine lacks (sysexits.h `EX_UNAVAILABLE`).
-pub(super) const UNAVAILABLE: u8 = 69;
-/// Exit status: the configuration, or a board file, is wrong (sysexits.h `EX_CONFIG`).
-pub(super) const CONFIG: u8 = 78;

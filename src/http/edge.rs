@@ -15,6 +15,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
+use super::error::RefusedAs;
 use super::{ApiError, Caller, Limits, Origins, Parts};
 use crate::ops::metrics::Metrics;
 
@@ -121,8 +122,13 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     }
     let status = response.status().as_u16();
     edge.metrics.http_request(status);
-    match status {
-        500.. => tracing::warn!(%remote, %method, path, status, request_id, "request failed"),
+    let code = response.extensions().get::<RefusedAs>().map(|refused| refused.0);
+    match (status, code) {
+        (500.., _) => tracing::warn!(%remote, %method, path, status, code, request_id, "request failed"),
+        // what somebody wanted to do and could not, such as publishing; the rest, and a flood, is for whoever debugs
+        (_, Some(code)) if !method.is_safe() && status != StatusCode::TOO_MANY_REQUESTS => {
+            tracing::info!(%remote, %method, path, status, code, request_id, "request refused");
+        }
         _ => tracing::debug!(%remote, %method, path, status, request_id, "request answered"),
     }
     response

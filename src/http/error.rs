@@ -21,6 +21,10 @@ pub struct ApiError {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The code of a finished refusal, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedAs(pub &'static str);
+
 /// The body.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -94,6 +98,7 @@ impl ApiError {
         self.headers.into_iter().for_each(|(name, value)| {
             headers.append(name, value);
         });
+        response.extensions_mut().insert(RefusedAs(self.code));
         response
     }
 }

@@ -4,6 +4,8 @@
 //! [`PeerCommand`](crate::peer::PeerCommand)s and [`MediaCommand`](crate::media::MediaCommand)s; their events come back.
 
 mod owner;
+#[cfg(test)]
+mod tests;
 
 pub use owner::{Hub, HubParts};
 

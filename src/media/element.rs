@@ -89,6 +89,14 @@ pub fn registered(element: &str) -> Presence {
     }
 }
 
+/// As [`registered`], for an element that needs one of `nodes` to exist.
+pub fn installed(element: &str, nodes: &[PathBuf]) -> Presence {
+    match look_at_nodes(nodes) {
+        Err(why) => Presence::NotReady { why },
+        Ok(()) => registered(element),
+    }
+}
+
 /// Why an element is not registered: a package is missing only where installing it would help.
 fn absent(element: &str) -> Presence {
     let (major, minor, ..) = gst::version();

@@ -9,6 +9,7 @@ pub mod config;
 mod demand;
 pub mod device;
 pub mod element;
+mod examine;
 mod h264;
 mod pipeline;
 pub mod plan;
@@ -19,6 +20,7 @@ mod tap;
 mod tests;
 
 pub use config::{MediaSourceConfig, RtspUrl, SourceConfig, SourceKind, SourcesConfig};
+pub use examine::{Finding, examine};
 pub use sources::{Media, MediaError, look};
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::config::SourcesConfig;
 use super::demand::{Action, Demand, Habits};
 use super::element::Presence;
+use super::examine::Finding;
 use super::h264;
 use super::pipeline::{BranchSpec, Device, Encode, Marks, News, Order, Pipeline, Start, opus_format};
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
@@ -49,8 +50,19 @@ pub(super) struct Slot {
     video: TrackId,
     audio: TrackId,
     error: Option<SourceError>,
+    /// What the last look found, until the source is opened.
+    look: Look,
     /// Encoders that failed while in use; passed over until the source is closed.
     broken: HashSet<String>,
+}
+
+/// What a look at a source that was not open showed.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Never,
+    Good,
+    /// The error as it was logged.
+    Bad(String),
 }
 
 struct Waiting {
@@ -102,6 +114,7 @@ impl Slot {
             video: TrackId::next(),
             audio: TrackId::next(),
             error: None,
+            look: Look::Never,
             broken: HashSet::new(),
         }
     }
@@ -109,6 +122,36 @@ impl Slot {
     /// Its name.
     pub fn name(&self) -> &SourceName {
         &self.config.name
+    }
+
+    /// Somebody looked at it. One that is open, or being opened, knows better.
+    pub fn examined(&mut self, outcome: Result<Option<Choice>, Finding>) {
+        if self.pipeline.is_some() {
+            return;
+        }
+        let source = &self.config.name;
+        let look = match &outcome {
+            Ok(_) => Look::Good,
+            Err(finding) => Look::Bad(finding.error.to_string()),
+        };
+        if look == self.look {
+            return;
+        }
+        match outcome {
+            Err(Finding { error, help }) => {
+                warn!(%source, %error, help, "source cannot be opened; it is tried again when somebody wants it");
+                self.error = Some(error);
+            }
+            Ok(_) if self.look != Look::Never => {
+                info!(%source, "source can be opened now");
+                self.error = None;
+            }
+            Ok(Some(choice)) => {
+                info!(%source, codec = %choice.codec, encoder = choice.encoder, reason = choice.reason, "source found good")
+            }
+            Ok(None) => info!(%source, "source found good"),
+        }
+        self.look = look;
     }
 
     /// A viewer wants it.
@@ -254,7 +297,7 @@ impl Slot {
         if let Some(last) = self.last_frame.last()
             && self.offer.is_some()
         {
-            self.error = None;
+            (self.error, self.look) = (None, Look::Good);
             self.demand.flowed(now, last);
         }
     }

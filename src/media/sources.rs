@@ -11,8 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::board::{Board, BoardError};
+use super::examine::{Finding, examine};
 use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
-use super::plan::SourceOffer;
+use super::plan::{Choice, SourceOffer};
 use super::slot::Slot;
 use super::tap::LastFrame;
 use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError};
@@ -43,12 +44,20 @@ pub(super) enum ToOwner {
         run: u64,
         news: News,
     },
+    /// What a look at the source at `slot` showed.
+    Examined {
+        slot: usize,
+        outcome: Result<Option<Choice>, Finding>,
+    },
     Stop,
 }
 
 /// The running sources.
 pub struct Media {
     orders: mpsc::Sender<ToOwner>,
+    board: Arc<Board>,
+    /// In the order of the slots.
+    sources: Vec<SourceConfig>,
     /// Taken by [`Self::stop`].
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -70,26 +79,43 @@ impl Media {
     ) -> Result<Self, MediaError> {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared { board: Arc::new(board), presences: Arc::default(), orders: orders.clone(), events });
+        let board = Arc::new(board);
+        let shared = Arc::new(Shared { board: Arc::clone(&board), presences: Arc::default(), orders: orders.clone(), events });
         let mut slots: Vec<Slot> = Vec::new();
+        let mut sources = Vec::new();
         for source in config.sources {
             if slots.iter().any(|slot| slot.name() == &source.name) {
                 error!(source = %source.name, "two sources have the same name, the later one is left out");
                 continue;
             }
+            sources.push(source.clone());
             slots.push(Slot::new(slots.len(), source, &config.habits, Arc::clone(&shared)));
         }
         let thread = std::thread::Builder::new()
             .name("sources".into())
             .spawn(move || Owner { slots, inbox }.run())
             .map_err(MediaError::Thread)?;
-        Ok(Self { orders, thread: Mutex::new(Some(thread)) })
+        Ok(Self { orders, board, sources, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands over an order. Never blocks.
     pub fn send(&self, command: MediaCommand) {
         // after `stop` the order's reply channel is dropped, which its owner sees
         let _ = self.orders.send(ToOwner::Command(command));
+    }
+
+    /// Looks at every source without opening it. What keeps one from being opened is logged, and stands in its figures until it
+    /// is opened or a later look finds it good. Returns how many cannot be opened now. Blocks, for as long as cameras' drivers
+    /// take to answer.
+    pub fn examine(&self) -> usize {
+        let mut bad = 0;
+        for (slot, source) in self.sources.iter().enumerate() {
+            let outcome = examine(source, &self.board);
+            bad += usize::from(outcome.is_err());
+            // after `stop` nobody wants to know
+            let _ = self.orders.send(ToOwner::Examined { slot, outcome });
+        }
+        bad
     }
 
     /// Closes every pipeline and joins the thread; takes at most 1 s. A device that does not close by then is left to the exit.
@@ -130,6 +156,11 @@ impl Owner {
                 Ok(ToOwner::News { slot, run, news }) => {
                     if let Some(slot) = self.slots.get_mut(slot) {
                         slot.handle_news(now, run, news);
+                    }
+                }
+                Ok(ToOwner::Examined { slot, outcome }) => {
+                    if let Some(slot) = self.slots.get_mut(slot) {
+                        slot.examined(outcome);
                     }
                 }
                 Ok(ToOwner::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,

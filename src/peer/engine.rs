@@ -235,7 +235,7 @@ pub(super) fn add_candidate(engine: &mut RTCPeerConnection, candidate: &str) -> 
     engine.add_remote_candidate(RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() })
 }
 
-fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
+pub(super) fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
     let config = CandidateHostConfig {
         base_config: CandidateConfig {
             network: "udp".into(),

@@ -12,6 +12,7 @@ mod demux;
 mod engine;
 mod feedback;
 mod keyframe;
+pub mod load;
 pub mod negotiate;
 pub mod outgoing;
 mod receiving;

@@ -147,6 +147,27 @@ function inPage() {
       const data = context.getImageData(0, 0, 64, 36).data;
       return Array.from({ length: 64 * 36 }, (_, i) => Math.round((data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3));
     },
+    /** The colour of the middle of the picture: `red`, `green`, `blue`, or `other`. */
+    colour(name) {
+      const { element } = pcs.get(name);
+      const canvas = document.createElement('canvas');
+      Object.assign(canvas, { width: 1, height: 1 });
+      const context = canvas.getContext('2d');
+      context.drawImage(element, element.videoWidth / 4, element.videoHeight / 4, element.videoWidth / 2, element.videoHeight / 2, 0, 0, 1, 1);
+      const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
+      const most = Math.max(red, green, blue);
+      const clear = most > 120 && [red, green, blue].filter(value => value < 90).length === 2;
+      return !clear ? 'other' : most === red ? 'red' : most === green ? 'green' : 'blue';
+    },
+    /** Writes down each new colour of the picture until the list of them is `enough(list)`, or the limit is over. */
+    async colours(name, enough, limit = 90000) {
+      const seen = [];
+      for (const start = performance.now(); performance.now() - start < limit && !enough(seen); await sleep(40)) {
+        const now = this.colour(name);
+        if (now !== 'other' && now !== seen.at(-1)) seen.push(now);
+      }
+      return seen;
+    },
     state: name => pcs.get(name).pc.connectionState,
   };
 }

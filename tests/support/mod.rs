@@ -1,6 +1,10 @@
 //! Harness of the integration tests: a real gateway process, and the scripts that drive real clients against it.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod film;
+pub mod netns;
+pub mod transcript;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +34,11 @@ impl Gateway {
 
     /// The same with more arguments.
     pub fn start_with(config: &str, args: &[&str]) -> Self {
+        Self::start_in(config, args, &[])
+    }
+
+    /// The same with more environment.
+    pub fn start_in(config: &str, args: &[&str], environment: &[(&str, String)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("portico.toml");
         std::fs::write(&file, config).expect("the configuration is written");
@@ -41,7 +50,12 @@ impl Gateway {
         if !args.contains(&"--ice-port") {
             command.args(["--ice-port", "0"]);
         }
-        command.args(args).env("PORTICO_TLS__STATE_DIR", dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .env("PORTICO_TLS__STATE_DIR", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");
         let (tell, log) = mpsc::channel();
         let (tell_base, base) = mpsc::channel();
@@ -146,7 +160,8 @@ pub fn system_python(script: &str, args: &[&str]) -> Value {
     json_of(command, script)
 }
 
-fn json_of(mut command: Command, what: &str) -> Value {
+/// Runs a scenario and reads the JSON object on its last line.
+pub fn json_of(mut command: Command, what: &str) -> Value {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -167,6 +182,13 @@ fn json_of(mut command: Command, what: &str) -> Value {
         serde_json::from_str(last).unwrap_or_else(|e| panic!("{what} printed no JSON ({e}, {status}):\n{out}\n{errors}"));
     assert!(status.success() && value["ok"] != Value::Bool(false), "{what} failed: {value:#}\n{errors}");
     value
+}
+
+/// A client for plain HTTP.
+pub fn http() -> reqwest::Client {
+    // reqwest wants one even for plain HTTP; a second call finds it there
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(PATIENCE).build().expect("an HTTP client")
 }
 
 /// A configuration with one small test source in room `main`.

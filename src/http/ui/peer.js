@@ -18,7 +18,8 @@ export class Peer {
   #timer = null;
   #restarts = 0;
 
-  /** `send(message)` reaches the gateway. `on.up()`, `on.failed(why)` (`unanswered` or `unconnected`), once each at most. */
+  /** `send(message)` reaches the gateway. `on.up()` and `on.down()` as the connection comes and goes; `on.failed(why)`
+   *  (`unanswered` or `unconnected`) once, when it is closed. */
   constructor({ label, iceServers, send, on }) {
     this.label = label;
     this.#send = send;
@@ -79,12 +80,17 @@ export class Peer {
       this.connected = true;
       this.#on.up();
     } else if (state === 'disconnected') {
-      this.connected = false;
+      this.#down();
       this.#after(INTERRUPTED, () => this.restart());
     } else if (state === 'failed') {
-      this.connected = false;
+      this.#down();
       this.restart();
     }
+  }
+
+  #down() {
+    this.connected = false;
+    this.#on.down();
   }
 
   /** One timer is enough: each step of a connection replaces the limit of the one before. */

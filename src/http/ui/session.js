@@ -267,6 +267,10 @@ export class Session extends EventTarget {
           slot.problem = null;
           this.#changed();
         },
+        down: () => {
+          slot.problem = 'interrupted';
+          this.#changed();
+        },
         failed: why => {
           // no answer to anything: the websocket is dead and does not know it
           if (why === 'unanswered') this.#signalling.lost();

@@ -1,0 +1,223 @@
+//! The hub with ports that only note what they are told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError};
+use crate::peer::{PeerCommand, PeerEvent};
+use crate::room::{
+    DialectName, EndReason, Facts, Joining, Refusal, RoomConfig, Rooms, RoomsConfig, SourceUpdate, StreamChoice, Topology,
+};
+use crate::vocab::{Codec, Grant, MediaKind, Sdp, SourceName, StreamName};
+
+/// Browsers' offers, cut down to what matters here.
+const PLAY_OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
+/// Why the test gives up waiting; far beyond what a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct World {
+    hub: Hub,
+    orders: mpsc::UnboundedReceiver<PeerCommand>,
+    demands: mpsc::UnboundedReceiver<MediaCommand>,
+    peer_events: mpsc::UnboundedSender<PeerEvent>,
+    _media_events: mpsc::UnboundedSender<MediaEvent>,
+    asked: Arc<Mutex<u64>>,
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::new(name).unwrap()
+}
+
+fn camera() -> SourceName {
+    SourceName::new("camera").unwrap()
+}
+
+/// A hub with the source `camera` in the room `main`.
+fn world() -> World {
+    let (order, orders) = mpsc::unbounded_channel();
+    let (demand, demands) = mpsc::unbounded_channel();
+    let (peer_events, peer_news) = mpsc::unbounded_channel();
+    let (media_events, media_news) = mpsc::unbounded_channel();
+    let listed = RoomConfig { name: room("main"), topology: Topology::Sfu, max_members: None, sources: vec![camera()] };
+    let (hub, _task) = Hub::start(HubParts {
+        rooms: Rooms::new(RoomsConfig::default(), vec![listed]),
+        peers: Box::new(move |it| drop(order.send(it))),
+        peer_events: peer_news,
+        media: Box::new(move |it| drop(demand.send(it))),
+        media_events: media_news,
+        publish_codecs: vec![Codec::VP8],
+        sources: vec![SourceUpdate::Present { source: camera(), rooms: vec![room("main")], kinds: vec![MediaKind::Video] }],
+    });
+    World { hub, orders, demands, peer_events, _media_events: media_events, asked: Arc::default() }
+}
+
+impl World {
+    fn number(&self) -> RequestId {
+        let mut asked = self.asked.lock().unwrap();
+        *asked += 1;
+        RequestId(*asked)
+    }
+
+    async fn ask(&self, session: &HubSession, command: Command) -> RequestId {
+        let req = self.number();
+        session.send(req, command).await.unwrap();
+        req
+    }
+
+    /// A member of a room.
+    async fn join(&self, name: &str, dialect: DialectName) -> HubSession {
+        let mut session = self.hub.open_session().await.unwrap();
+        let joining = Joining {
+            room: room(name),
+            user_id: "anna".into(),
+            dialect,
+            remote: None,
+            grant: Grant::all("test"),
+            visible: dialect != DialectName::Whep,
+            facts: Facts::default(),
+            dialect_limit: None,
+            replaces_lost: false,
+        };
+        self.ask(&session, Command::Join(Box::new(joining))).await;
+        assert!(matches!(next(&mut session.notices).await, Notice::Welcome(_)));
+        session
+    }
+
+    async fn play(&self, session: &HubSession, offer: &str) -> (PeerId, RequestId) {
+        let peer = PeerId::next();
+        let of = StreamChoice::Default;
+        let req = self.ask(session, Command::Play { peer, of, offer: Some(Sdp::offer(offer)) }).await;
+        (peer, req)
+    }
+}
+
+trait Inbox<T> {
+    fn take(&mut self) -> impl Future<Output = Option<T>>;
+}
+impl<T> Inbox<T> for mpsc::Receiver<T> {
+    async fn take(&mut self) -> Option<T> {
+        self.recv().await
+    }
+}
+impl<T> Inbox<T> for mpsc::UnboundedReceiver<T> {
+    async fn take(&mut self) -> Option<T> {
+        self.recv().await
+    }
+}
+
+async fn next<T>(inbox: &mut impl Inbox<T>) -> T {
+    tokio::time::timeout(PATIENCE, inbox.take()).await.expect("something within the patience").expect("an open channel")
+}
+
+#[tokio::test]
+async fn a_viewers_codecs_reach_the_planner_and_its_layers_the_peer() {
+    let mut world = world();
+    let viewer = world.join("main", DialectName::Whep).await;
+    let (peer, _) = world.play(&viewer, PLAY_OFFER).await;
+    let MediaCommand::Demand { source, viewer: who, wants, reply } = next(&mut world.demands).await else { panic!("no demand") };
+    assert_eq!((source, who), (camera(), peer));
+    assert_eq!((wants.video, wants.audio), (vec![Codec::VP8], vec![]));
+    assert!(reply.send(Ok(Vec::<PlannedTrack>::new())).is_ok());
+    let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("no peer opened") };
+    assert_eq!((spec.peer, spec.receive.is_none()), (peer, true));
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_opened_refuses_the_request() {
+    let mut world = world();
+    let mut viewer = world.join("main", DialectName::Whep).await;
+    let (peer, asked) = world.play(&viewer, PLAY_OFFER).await;
+    let MediaCommand::Demand { reply, .. } = next(&mut world.demands).await else { panic!("no demand") };
+    assert!(reply.send(Err(SourceError::Busy { what: "/dev/video0".into() })).is_ok());
+    let Notice::Refused { req, why } = next(&mut viewer.notices).await else { panic!("no refusal") };
+    assert_eq!((req, why), (asked, Refusal::SourceFailed));
+    let MediaCommand::Release { viewer, .. } = next(&mut world.demands).await else { panic!("the demand stays") };
+    assert_eq!(viewer, peer);
+}
+
+#[tokio::test]
+async fn a_viewer_that_leaves_while_the_source_opens_is_forgotten() {
+    let mut world = world();
+    let viewer = world.join("main", DialectName::Whep).await;
+    let (peer, _) = world.play(&viewer, PLAY_OFFER).await;
+    let MediaCommand::Demand { reply, .. } = next(&mut world.demands).await else { panic!("no demand") };
+    drop(viewer);
+    let MediaCommand::Release { viewer, .. } = next(&mut world.demands).await else { panic!("the demand stays") };
+    assert_eq!(viewer, peer);
+    // the answer comes too late: no peer is opened for nobody
+    assert!(reply.send(Ok(Vec::<PlannedTrack>::new())).is_ok());
+    assert!(world.hub.peer_owners().await.unwrap().is_empty());
+    while let Ok(order) = world.orders.try_recv() {
+        assert!(!matches!(order, PeerCommand::Open(_)), "a peer was opened for a viewer that left");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_is_no_sdp_is_refused_without_asking_anyone() {
+    let mut world = world();
+    let mut viewer = world.join("main", DialectName::Whep).await;
+    let (_, asked) = world.play(&viewer, "hello").await;
+    let Notice::Refused { req, why } = next(&mut viewer.notices).await else { panic!("no refusal") };
+    assert_eq!((req, why), (asked, Refusal::BadDescription));
+    assert!(world.demands.try_recv().is_err() && world.orders.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_later_description_that_is_refused_answers_its_request() {
+    let mut world = world();
+    let mut session = world.join("yard", DialectName::Page).await;
+    let peer = PeerId::next();
+    let stream = StreamName::new("main").unwrap();
+    world.ask(&session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
+    world.peer_events.send(PeerEvent::Description { peer, sdp: Sdp::answer("a") }).unwrap();
+    assert!(matches!(next(&mut session.notices).await, Notice::Description { .. }));
+    let asked = world.ask(&session, Command::Describe { peer, sdp: Sdp::offer("worse") }).await;
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Describe { .. }));
+    world.peer_events.send(PeerEvent::Rejected { peer, reason: EndReason::BadDescription }).unwrap();
+    let Notice::Refused { req, why } = next(&mut session.notices).await else { panic!("no refusal") };
+    assert_eq!((req, why), (asked, Refusal::BadDescription));
+}
+
+#[tokio::test]
+async fn a_session_that_never_reads_is_ended_and_hurts_nobody() {
+    let world = world();
+    let deaf = world.join("yard", DialectName::Page).await;
+    // each member that comes and goes is two notices to the deaf one
+    for _ in 0..600 {
+        drop(world.join("yard", DialectName::Page).await);
+    }
+    let mut ended = false;
+    for _ in 0..1000 {
+        let rooms = world.hub.rooms().await.unwrap();
+        ended = !rooms.iter().any(|it| it.room == room("yard"));
+        if ended {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(ended, "the deaf session keeps its place");
+    drop(deaf);
+    world.join("yard", DialectName::Page).await;
+}
+
+#[tokio::test]
+async fn stopping_ends_every_place_and_peer() {
+    let mut world = world();
+    let mut session = world.join("yard", DialectName::Page).await;
+    let peer = PeerId::next();
+    let stream = StreamName::new("main").unwrap();
+    world.ask(&session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
+    world.hub.stop().await.unwrap();
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer: closed } if closed == peer));
+    assert!(matches!(next(&mut session.notices).await, Notice::Ended { reason: EndReason::Stopping }));
+    assert!(world.hub.open_session().await.is_err(), "a hub that stopped takes no sessions");
+}

@@ -1,0 +1,316 @@
+//! One far end of the gateway: an engine, a socket, and either a picture to send or an eye for what comes.
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc::interceptor::{NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+use super::picture::{Frames, Stamp};
+use super::socket::{Inbox, Socket};
+use super::{Interval, LoadError, Picture, wall_clock};
+use crate::peer::codecs;
+use crate::peer::engine::host_candidate;
+use crate::peer::feedback::Watch;
+use crate::peer::sdp::{Description, SectionKind};
+use crate::vocab::{MediaKind, Sdp, TrackFormat};
+
+/// Payload types offered.
+const PAYLOAD_TYPES: (u8, u8) = (96, 97);
+/// A picture that is late by more goes on from now instead of catching up.
+const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// A publisher or a viewer, to be given to a [`Rig`](super::Rig).
+pub struct LoadPeer {
+    engine: RTCPeerConnection,
+    watch: Watch,
+    pub(super) socket: Socket,
+    role: Role,
+    timer: Option<Instant>,
+    connected: bool,
+    /// How far the engine's clock is set ahead: by a round of checks once the gateway answered the first, so that the time to
+    /// the first frame is the gateway's and not that of the engine's patience.
+    ahead: Duration,
+}
+
+enum Role {
+    Play(Box<Viewer>),
+    Publish(Box<Publisher>),
+}
+
+/// From one round of connectivity checks to the next in the engine. It nominates a pair only in the round after the one that
+/// found it, where browsers nominate at once (RFC 8445 §8.1.1 leaves it to them).
+const CHECK_ROUND: Duration = Duration::from_millis(200);
+
+/// What a viewer saw.
+#[derive(Default)]
+struct Viewer {
+    received: u64,
+    /// First and highest sequence number, extended.
+    span: Option<(u64, u64)>,
+    /// The key frame being received: its number and how many packets are here.
+    key: Option<(u32, u16)>,
+    first_frame: bool,
+}
+
+struct Publisher {
+    frames: Frames,
+    ssrc: u32,
+    payload_type: u8,
+    spacing: Duration,
+    due: Option<Instant>,
+}
+
+/// What happened to a far end.
+#[derive(Debug)]
+pub(super) enum Happened {
+    Connected,
+    /// The first complete key frame.
+    FirstFrame,
+    Ended,
+}
+
+impl LoadPeer {
+    /// A viewer, and its offer with all candidates.
+    pub fn player() -> Result<(Self, Sdp), LoadError> {
+        let registry = Registry::new()
+            .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
+            .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
+        let (mut engine, watch) = engine(registry)?;
+        let init =
+            RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, streams: vec![], send_encodings: vec![] };
+        engine.add_transceiver_from_kind(codecs::engine_kind(MediaKind::Video), Some(init))?;
+        Self::offer(engine, watch, Role::Play(Box::default()))
+    }
+
+    /// A publisher of a picture, and its offer with all candidates.
+    pub fn publisher(picture: Picture) -> Result<(Self, Sdp), LoadError> {
+        let registry = Registry::new()
+            .with(Slot::NackResponder, NackResponderBuilder::new().build())
+            .with(Slot::SenderReport, SenderReportBuilder::new().build());
+        let (mut engine, watch) = engine(registry)?;
+        let ssrc = rand::random::<u32>() | 1;
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                rtx: Some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x5a5a_0000 }),
+                ..Default::default()
+            },
+            codec: codecs::engine_codec(&TrackFormat::h264_baseline(), &feedback()),
+            ..Default::default()
+        };
+        let kind = codecs::engine_kind(MediaKind::Video);
+        let track = MediaStreamTrack::new("bench".into(), "bench-video".into(), "bench-video".into(), kind, vec![encoding]);
+        let init =
+            RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, streams: vec![], send_encodings: vec![] };
+        engine.add_transceiver_from_track(track, Some(init))?;
+        let frames = Frames::new(picture).map_err(|error| rtc::shared::error::Error::Other(error.to_string()))?;
+        let publisher = Publisher { frames, ssrc, payload_type: 0, spacing: picture.spacing(), due: None };
+        Self::offer(engine, watch, Role::Publish(Box::new(publisher)))
+    }
+
+    fn offer(mut engine: RTCPeerConnection, watch: Watch, role: Role) -> Result<(Self, Sdp), LoadError> {
+        let now = Instant::now();
+        let socket = Socket::bind()?;
+        engine.add_local_candidate(host_candidate(socket.address)?)?;
+        engine.add_local_candidate(RTCIceCandidateInit::default())?;
+        let offer = engine.create_offer(None)?;
+        let text = offer.sdp.clone();
+        engine.set_local_description(now, offer)?;
+        let text = engine.local_description().map_or(text, |description| description.sdp);
+        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::offer(text)))
+    }
+
+    /// Takes the gateway's answer.
+    pub fn accept(&mut self, answer: &Sdp) -> Result<(), LoadError> {
+        self.engine.set_remote_description(Instant::now(), RTCSessionDescription::answer(answer.text.clone())?)?;
+        let description = Description::parse(&answer.text).map_err(|_| LoadError::Refused)?;
+        let video = |kind: SectionKind| kind == SectionKind::Media(MediaKind::Video);
+        let section = description.sections.iter().find(|section| video(section.kind) && !section.is_rejected());
+        let payload = section.and_then(|section| section.payloads.first()).ok_or(LoadError::Refused)?;
+        if let Role::Publish(publisher) = &mut self.role {
+            publisher.payload_type = payload.pt;
+        }
+        Ok(())
+    }
+
+    /// Reads all datagrams there are; [`Self::drain`] follows.
+    pub(super) fn read(&mut self, now: Instant, inbox: &mut Inbox, sums: &mut Interval) {
+        let Self { engine, socket, role, ahead, .. } = self;
+        let before = std::mem::replace(ahead, CHECK_ROUND);
+        let now = now + before;
+        inbox.read_all(socket, |from, arrived, datagram| {
+            let transport = TransportContext {
+                local_addr: socket.address,
+                peer_addr: from,
+                ecn: None,
+                transport_protocol: TransportProtocol::UDP,
+            };
+            // what an engine refuses is its own loss, and counted as missing
+            let _ = engine.handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(datagram) });
+            while let Some(message) = engine.poll_read() {
+                if let (RTCMessage::RtpPacket(_, packet), Role::Play(viewer)) = (message.message, &mut *role) {
+                    viewer.take(&packet, arrived, sums);
+                }
+            }
+        });
+    }
+
+    /// Runs what is due; [`Self::drain`] follows.
+    pub(super) fn timeout(&mut self, now: Instant) {
+        if self.timer.is_some_and(|timer| timer <= now) {
+            let _ = self.engine.handle_timeout(now + self.ahead);
+        }
+        self.publish(now);
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let Role::Publish(publisher) = &mut self.role else { return };
+        let Some(due) = publisher.due.filter(|due| *due <= now) else { return };
+        let next = due + publisher.spacing;
+        publisher.due = Some(if next + CATCH_UP < now { now + publisher.spacing } else { next });
+        let asked = !std::mem::take(&mut self.watch.lock().key_requests).is_empty();
+        let Ok(frame) = publisher.frames.next(asked) else { return };
+        let (ssrc, payload_type) = (publisher.ssrc, publisher.payload_type);
+        for packet in frame.stamped(wall_clock) {
+            let header = rtc::rtp::Header {
+                version: 2,
+                marker: packet.marker,
+                payload_type,
+                sequence_number: packet.sequence,
+                timestamp: packet.timestamp,
+                ssrc,
+                ..Default::default()
+            };
+            let message = RTCMessage::RtpPacket(String::new(), rtc::rtp::Packet { header, payload: packet.payload });
+            let _ = self.engine.handle_write(TaggedRTCMessage { now: now + self.ahead, message });
+            // at once, since the stamp is of now
+            self.send_out();
+        }
+    }
+
+    fn send_out(&mut self) {
+        while let Some(datagram) = self.engine.poll_write() {
+            self.socket.send(datagram.transport.peer_addr, &datagram.message, None);
+        }
+    }
+
+    /// Takes everything out of the engine and says what happened.
+    pub(super) fn drain(&mut self, now: Instant, mut tell: impl FnMut(Happened)) {
+        self.send_out();
+        while let Some(event) = self.engine.poll_event() {
+            use RTCPeerConnectionState::{Closed, Connected, Failed};
+            match event {
+                RTCPeerConnectionEvent::OnConnectionStateChangeEvent(Connected) if !self.connected => {
+                    self.connected = true;
+                    if let Role::Publish(publisher) = &mut self.role {
+                        publisher.due = Some(now);
+                    }
+                    tell(Happened::Connected);
+                }
+                RTCPeerConnectionEvent::OnConnectionStateChangeEvent(Failed | Closed) => tell(Happened::Ended),
+                _ => {}
+            }
+        }
+        if let Role::Play(viewer) = &mut self.role {
+            // only publishers are asked for key frames, and streams the engine does not know are none of the gateway's
+            let mut seen = self.watch.lock();
+            seen.key_requests.clear();
+            seen.strays.clear();
+            if viewer.key.is_some_and(|(_, missing)| missing == 0) && !std::mem::replace(&mut viewer.first_frame, true) {
+                tell(Happened::FirstFrame);
+            }
+        }
+        self.timer = self.engine.poll_timeout().map(|timer| (timer - self.ahead).max(now + Duration::from_millis(1)));
+        self.send_out();
+    }
+
+    /// When [`Self::timeout`] is due.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let picture = if let Role::Publish(publisher) = &self.role { publisher.due } else { None };
+        [self.timer, picture].into_iter().flatten().min()
+    }
+
+    /// Packets received and packets expected since the beginning.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        match &self.role {
+            Role::Play(viewer) => (viewer.received, viewer.span.map_or(0, |(first, highest)| highest + 1 - first)),
+            Role::Publish(_) => (0, 0),
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) fn close(&mut self) {
+        let _ = self.engine.close();
+        self.send_out();
+    }
+}
+
+impl Viewer {
+    fn take(&mut self, packet: &rtc::rtp::Packet, arrived: Duration, sums: &mut Interval) {
+        self.received += 1;
+        let sequence = packet.header.sequence_number;
+        match &mut self.span {
+            None => {
+                let first = 0x1_0000 + u64::from(sequence);
+                self.span = Some((first, first));
+            }
+            Some((_, highest)) => {
+                let ahead = sequence.wrapping_sub(*highest as u16);
+                if ahead < 0x8000 {
+                    *highest += u64::from(ahead);
+                }
+            }
+        }
+        let Some(stamp) = Stamp::read(&packet.payload) else { return };
+        if stamp.key && !self.first_frame {
+            let missing = match self.key {
+                Some((frame, missing)) if frame == stamp.frame => missing,
+                _ => stamp.of,
+            };
+            self.key = Some((stamp.frame, missing.saturating_sub(1)));
+        }
+        // a cached key frame is old when it is sent: it is no measure of the way through
+        if self.first_frame {
+            let kind = if stamp.key { &mut sums.key } else { &mut sums.delta };
+            kind.note(arrived.saturating_sub(stamp.left));
+        }
+    }
+}
+
+/// Feedback offered: what the gateway's own offers have.
+fn feedback() -> Vec<String> {
+    codecs::feedback(MediaKind::Video).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect()
+}
+
+fn engine(registry: Registry) -> Result<(RTCPeerConnection, Watch), LoadError> {
+    let mut media = MediaEngine::default();
+    let (pt, rtx) = PAYLOAD_TYPES;
+    for entry in codecs::engine_entries(&TrackFormat::h264_baseline(), pt, Some(rtx), &feedback()) {
+        media.register_codec(entry, codecs::engine_kind(MediaKind::Video))?;
+    }
+    let watch = Watch::default();
+    let settings = SettingEngineBuilder::new()
+        .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
+        .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+        .build();
+    let engine = RTCPeerConnectionBuilder::new()
+        .with_media_engine(media)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(registry.with(Slot::Custom(500), watch.interceptor()))
+        .build(Instant::now())?;
+    Ok((engine, watch))
+}

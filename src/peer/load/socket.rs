@@ -1,0 +1,81 @@
+//! A far end's UDP socket: as a browser's, without receive offload, and with the kernel's arrival times.
+
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::SockRef;
+
+use super::wall_clock;
+
+/// Room for what a far end is sent while its thread serves the others: a second of 16 Mbit/s, where the kernel allows it.
+const KERNEL_BUFFER: usize = 2 << 20;
+/// Datagrams read with one call.
+const READS: usize = 32;
+/// Largest datagram.
+const DATAGRAM: usize = 2048;
+
+pub(super) struct Socket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    pub(super) address: SocketAddr,
+}
+
+impl Socket {
+    /// On a free port of loopback.
+    pub(super) fn bind() -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // less is what the kernel allows; losses are counted
+        let _ = SockRef::from(&socket).set_recv_buffer_size(KERNEL_BUFFER);
+        let state = UdpSocketState::new((&socket).into())?;
+        // a receiver that takes whole trains spares the sender the cutting, which no browser or network does
+        setsockopt(&socket, sockopt::UdpGroSegment, &false)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, state, address })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sends one datagram, or a train of them. What the kernel has no room for is lost.
+    pub(super) fn send(&self, to: SocketAddr, contents: &[u8], segment_size: Option<usize>) {
+        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
+        let _ = self.state.try_send((&self.socket).into(), &transmit);
+    }
+
+    /// Datagrams in a train at most.
+    pub(super) fn train(&self) -> usize {
+        self.state.max_gso_segments().max(1)
+    }
+}
+
+/// Buffers to read into.
+pub(super) struct Inbox {
+    buffers: Vec<Vec<u8>>,
+    metas: Vec<RecvMeta>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self { buffers: vec![vec![0; DATAGRAM]; READS], metas: vec![RecvMeta::default(); READS] }
+    }
+
+    /// Reads all there is; `each` gets `(from, arrival by the wall clock, datagram)`.
+    pub(super) fn read_all(&mut self, socket: &Socket, mut each: impl FnMut(SocketAddr, Duration, &[u8])) {
+        loop {
+            let mut slices: Vec<IoSliceMut<'_>> = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+            // an error is an empty socket, or an ICMP message of an earlier send, which the next wait tells again
+            let Ok(count) = socket.state.recv((&socket.socket).into(), &mut slices, &mut self.metas) else { return };
+            for (meta, buffer) in self.metas.iter().zip(&self.buffers).take(count) {
+                each(meta.addr, meta.timestamp.unwrap_or_else(wall_clock), &buffer[..meta.len]);
+            }
+            if count < READS {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `portico bench` works and prints figures that can be. It is not the place to judge them: no time is looked at.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn bench_prints_sane_figures() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+    command.args(["bench", "--viewers", "0,2", "--seconds", "2", "--json"]);
+    let output = command.output().expect("the binary runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let positive = |value: &Value, name: &str| {
+        assert!(value[name].as_f64().is_some_and(|figure| figure > 0.0), "{name} in {report:#}");
+    };
+    positive(&report["idle"], "start_ms");
+    positive(&report["idle"], "rss_mb");
+    let [alone, watched] = &report["rows"].as_array().expect("rows")[..] else { panic!("two rows in {report:#}") };
+    assert_eq!(alone["packets"], 0);
+    assert!(alone["cpu_us_per_packet"].is_null());
+    assert_eq!(watched["viewers"], 2);
+    for name in ["packets", "cpu_percent", "cpu_us_per_packet", "media_us_per_packet", "floor_us_per_packet", "times_floor"] {
+        positive(watched, name);
+    }
+    for name in ["latency_p50_ms", "latency_p99_ms", "floor_latency_p99_ms", "first_frame_ms", "rss_mb", "wakeups_per_second"] {
+        positive(watched, name);
+    }
+    assert!(watched["latency_p50_ms"].as_f64() <= watched["latency_p99_ms"].as_f64(), "{report:#}");
+    assert!(watched["lost_percent"].as_f64().is_some_and(|lost| lost < 5.0), "{report:#}");
+    assert_eq!(watched["joins"], 9);
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    for wrong in [["--viewers", "201"], ["--seconds", "0"], ["--bitrate", "10"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_portico")).arg("bench").args(wrong).output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(64), "{wrong:?}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Ready, reload, stop: what the service manager asks of the gateway.
+
+#[path = "support/clients.rs"]
+mod clients;
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use clients::*;
+use serde_json::json;
+use support::{Gateway, PATIENCE, TEST_SOURCE};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// The gateway promises 2 s; the rest is for a machine that is busy with other tests.
+const STOP_LIMIT: Duration = Duration::from_secs(6);
+
+fn hang_up(gateway: &Gateway) {
+    let sent = Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn term_ends_everything_and_everyone_is_told() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let base = gateway.base.clone();
+    let viewer = Viewer::start(&base, "/whep/main").await;
+    let mut page = page_joined(&base, "main").await;
+    let (mut tribe, _) = tribe_joined(&base, "main", "u1").await;
+    let silent = Socket::open(&base, "/api").await;
+    let half = std::net::TcpStream::connect(address(&base)).unwrap();
+    let mut events = http().get(format!("{base}/api/v1/events")).send().await.unwrap();
+    let (status, took) = tokio::task::spawn_blocking(move || gateway.terminate()).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(took < STOP_LIMIT, "{took:?}");
+    viewer.end().await;
+    let told = page.hear(|heard| heard["type"] == "ended").await;
+    assert_eq!(told["reason"], "stopping");
+    assert_eq!(page.closed().await, Some(CloseCode::Away));
+    assert_eq!(tribe.closed().await, Some(CloseCode::Away));
+    drop((silent, half));
+    let end = async { while let Ok(Some(_)) = events.chunk().await {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the event stream ends");
+    assert!(std::net::TcpStream::connect(address(&base)).is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_does_not_wait_for_those_that_do_not_answer() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let base = gateway.base.clone();
+    // none of these is read again
+    let (tribe, _) = tribe_joined(&base, "main", "u1").await;
+    let page = page_joined(&base, "main").await;
+    let _session = post_offer(&base, "/whep/main", &play_offer().await).await;
+    let (status, took) = tokio::task::spawn_blocking(move || gateway.terminate()).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(took < STOP_LIMIT, "{took:?}");
+    drop((tribe, page));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_once_the_sources_were_looked_at() {
+    let mut gateway = Gateway::start(TEST_SOURCE);
+    gateway.wait_log("source found good");
+    until("ready", async || match get(&gateway.base, "/readyz").await {
+        answer if answer == json!({"ready": true, "waiting": []}) => Ok(()),
+        answer => Err(answer.to_string()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hang_up_reloads_rooms_limits_and_log_filter() {
+    let mut gateway = Gateway::start(TEST_SOURCE);
+    let base = gateway.base.clone();
+    let file = gateway.dir().join("portico.toml");
+    let viewer = Viewer::start(&base, "/whep/main").await;
+    let mut first = page_joined(&base, "yard").await;
+
+    std::fs::write(&file, format!("[rooms]\nmax_members = 1\n[log]\nfilter = \"info,portico::http=debug\"\n{TEST_SOURCE}"))
+        .unwrap();
+    hang_up(&gateway);
+    gateway.wait_log("configuration applied");
+    let mut second = Socket::open(&base, "/page").await;
+    let answer = second.page(json!({"type":"join","room":"yard"}), &["refused", "welcome"]).await;
+    assert_eq!(answer["code"], "room_full");
+    get(&base, "/api/v1/version").await;
+    gateway.wait_log("request answered");
+    // who is there stays there
+    first.say(json!({"type":"mute","audio":true})).await;
+    viewer.plays_on().await;
+
+    // a configuration with an error changes nothing
+    std::fs::write(&file, "[rooms]\nmax_membres = 5\n").unwrap();
+    hang_up(&gateway);
+    gateway.wait_log("the running one stays");
+    assert!(gateway.log().contains("did you mean `max_members`?"));
+    let answer = second.page(json!({"type":"join","room":"yard"}), &["refused", "welcome"]).await;
+    assert_eq!(answer["code"], "room_full");
+
+    // what needs a restart is said to need one
+    let other = TEST_SOURCE.replace("framerate = 30", "framerate = 15");
+    std::fs::write(&file, format!("[rooms]\nmax_members = 2\n{other}")).unwrap();
+    hang_up(&gateway);
+    gateway.wait_log("other changes need a restart");
+    let answer = second.page(json!({"type":"join","room":"yard"}), &["refused", "welcome"]).await;
+    assert_eq!(answer["type"], "welcome");
+    viewer.plays_on().await;
+}
