@@ -166,7 +166,6 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
-    warn_of_missing_cameras(&effective);
 
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
@@ -352,17 +351,6 @@ fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
         SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
     };
     effective.sources.iter().map(present).collect()
-}
-
-/// Says at start which cameras are not there, so that nobody has to open a page to learn it. They are used once they are.
-fn warn_of_missing_cameras(effective: &Effective) {
-    for source in &effective.sources {
-        if let SourceKind::V4l2(camera) = &source.kind
-            && let Err(error) = device::find(&camera.device)
-        {
-            warn!(source = %source.name, %error, "camera not there yet");
-        }
-    }
 }
 
 /// Prints where the page is.
