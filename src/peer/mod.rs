@@ -14,6 +14,7 @@ mod feedback;
 mod keyframe;
 pub mod negotiate;
 pub mod outgoing;
+mod random;
 mod receiving;
 mod ring;
 mod sdp;
