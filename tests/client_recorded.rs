@@ -28,7 +28,9 @@ fn token(recorded: &str) -> String {
 async fn recorded_clients_are_served_by_the_gateway() {
     let client = http();
     for (file, steps) in transcript::all() {
-        let gateway = Gateway::start(&format!("[http]\nallowed_origins = [\"http://portico.example:8780\"]\n[access]\ntoken_secret = \"{SECRET}\"\n"));
+        let gateway = Gateway::start(&format!(
+            "[http]\nallowed_origins = [\"http://portico.example:8780\"]\n[access]\ntoken_secret = \"{SECRET}\"\n"
+        ));
         let mut location = String::new();
         for step in steps {
             let at = format!("{} {} of {}", step.method, step.path, file.display());

@@ -69,7 +69,9 @@ fn raw(pipeline: gst::Pipeline, picture: (u32, u32, u32), sound: bool) -> Built 
 fn test(test: &TestConfig) -> Result<Built, SourceError> {
     let PictureConfig { width, height, framerate } = test.picture;
     let overlay = match gst::ElementFactory::find("textoverlay") {
-        Some(_) => "textoverlay name=label font-desc=\"Monospace 18\" shaded-background=true valignment=center halignment=center !",
+        Some(_) => {
+            "textoverlay name=label font-desc=\"Monospace 18\" shaded-background=true valignment=center halignment=center !"
+        }
         None => {
             let package = package_of("textoverlay").unwrap_or("gstreamer1.0-x");
             warn!(element = "textoverlay", package, "test picture without clock: install the package");
