@@ -5,6 +5,7 @@ mod clients;
 mod support;
 
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clients::*;
@@ -24,7 +25,8 @@ fn hang_up(gateway: &Gateway) {
 async fn term_ends_everything_and_everyone_is_told() {
     let gateway = Gateway::start(TEST_SOURCE);
     let base = gateway.base.clone();
-    let viewer = Viewer::start(&base, "/whep/main").await;
+    let (viewer, relay) = Viewer::start_over_relay(&base, "/whep/main").await;
+    assert_eq!(relay.alerts.load(Ordering::Relaxed), 0);
     let mut page = page_joined(&base, "main").await;
     let (mut tribe, _) = tribe_joined(&base, "main", "u1").await;
     let silent = Socket::open(&base, "/api").await;
@@ -33,6 +35,11 @@ async fn term_ends_everything_and_everyone_is_told() {
     let (status, took) = tokio::task::spawn_blocking(move || gateway.terminate()).await.unwrap();
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < STOP_LIMIT, "{took:?}");
+    until("the goodbye to the viewer", async || match relay.alerts.load(Ordering::Relaxed) {
+        0 => Err("no DTLS close_notify".into()),
+        _ => Ok(()),
+    })
+    .await;
     viewer.end().await;
     let told = page.hear(|heard| heard["type"] == "ended").await;
     assert_eq!(told["reason"], "stopping");

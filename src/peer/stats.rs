@@ -15,3 +15,8 @@ pub(super) fn srtp_profile(report: &RTCStatsReport) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// The user fragment of Portico's side since the last ICE restart; `None` without one.
+pub(super) fn local_ufrag(report: &RTCStatsReport) -> Option<&str> {
+    report.transport().map(|transport| transport.ice_local_username_fragment.as_str()).filter(|ufrag| !ufrag.is_empty())
+}

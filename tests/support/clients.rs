@@ -100,16 +100,38 @@ pub struct Viewer {
 impl Viewer {
     /// Plays by WHEP and waits for the first picture.
     pub async fn start(base: &str, path: &str) -> Self {
-        let (mut player, offer) = OutgoingPlayer::offer(&OutgoingConfig::default()).await.expect("an offer");
+        let (player, offer) = OutgoingPlayer::offer(&OutgoingConfig::default()).await.expect("an offer");
         let (answer, session) = post_offer(base, path, &offer).await;
-        player.accept(&answer).await.expect("the answer is taken");
+        Self::play(player, &answer, session).await
+    }
+
+    /// The same over a relay.
+    pub async fn start_over_relay(base: &str, path: &str) -> (Self, Relay) {
+        let (player, offer) = OutgoingPlayer::offer(&OutgoingConfig::default()).await.expect("an offer");
+        let (answer, session) = post_offer(base, path, &without_candidates(&offer)).await;
+        let (relay, answer) = Relay::before(&answer, Pass::All).await;
+        (Self::play(player, &answer, session).await, relay)
+    }
+
+    async fn play(mut player: OutgoingPlayer, answer: &Sdp, session: String) -> Self {
+        player.accept(answer).await.expect("the answer is taken");
         player.connected(PATIENCE).await.expect("connected");
         let (frames, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, end) = (Arc::clone(&frames), Arc::clone(&ended));
         let reader = tokio::spawn(async move {
-            while let Some(played) = player.next_packet().await {
-                if played.kind == MediaKind::Video && played.packet.marker {
-                    count.fetch_add(1, Ordering::Relaxed);
+            let mut looks = tokio::time::interval(LOOK);
+            loop {
+                tokio::select! {
+                    played = player.next_packet() => match played {
+                        Some(played) if played.kind == MediaKind::Video && played.packet.marker => {
+                            count.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Some(_) => {}
+                        None => break,
+                    },
+                    _ = looks.tick() => if player.connected(Duration::from_millis(1)).await.is_err() {
+                        break;
+                    },
                 }
             }
             end.store(true, Ordering::Relaxed);
@@ -254,12 +276,16 @@ pub enum Pass {
 
 /// A wire that can be cut, between one client and the gateway's media port.
 pub struct Relay {
-    pass: Arc<tokio::sync::watch::Sender<Pass>>,
-    address: SocketAddr,
+    pass: tokio::sync::watch::Sender<Pass>,
     task: JoinHandle<()>,
     /// Datagrams carried.
     pub carried: Arc<AtomicU64>,
+    /// DTLS alerts of the gateway: one closes a connection (RFC 5246 §7.2.1), and none comes otherwise.
+    pub alerts: Arc<AtomicU64>,
 }
+
+/// DTLS content type of an alert.
+const ALERT: u8 = 21;
 
 impl Relay {
     /// A relay to the first candidate of an answer; also the answer with the relay in the gateway's place.
@@ -273,7 +299,8 @@ impl Relay {
         let address = inner.local_addr().expect("an address");
         let (pass, passes) = tokio::sync::watch::channel(pass);
         let carried = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&carried);
+        let alerts = Arc::new(AtomicU64::new(0));
+        let (count, alarm) = (Arc::clone(&carried), Arc::clone(&alerts));
         let task = tokio::spawn(async move {
             let (mut here, mut there) = ([0u8; 2048], [0u8; 2048]);
             let mut client = None;
@@ -295,6 +322,7 @@ impl Relay {
                         }
                     }
                     Ok((len, _)) = outer.recv_from(&mut there) => {
+                        alarm.fetch_add(u64::from(there[..len].first() == Some(&ALERT)), Ordering::Relaxed);
                         if let Some(client) = client && lets(&there[..len]) {
                             let _ = inner.send_to(&there[..len], client).await;
                         }
@@ -303,7 +331,7 @@ impl Relay {
             }
         });
         let text = answer.text.replace(&format!("{} {}", words[4], words[5]), &format!("{} {}", address.ip(), address.port()));
-        (Self { pass: Arc::new(pass), address, task, carried }, Sdp::answer(text))
+        (Self { pass, task, carried, alerts }, Sdp::answer(text))
     }
 
     /// Changes what is let through.
