@@ -139,6 +139,9 @@ pub(super) struct Outbox {
     pub(super) starved: Vec<PeerId>,
     /// Datagrams lost so.
     pub(super) dropped: u64,
+    /// The peer whose datagrams find the kernel's buffer full.
+    #[cfg(test)]
+    pub(super) clogged: Option<PeerId>,
 }
 
 impl Outbox {
@@ -183,9 +186,9 @@ impl Outbox {
                 segment_size: (count > 1).then_some(first.len),
                 src_ip: port.bound.ip().is_unspecified().then_some(first.local),
             };
-            match port.state.try_send((&port.socket).into(), &transmit) {
+            match self.attempt(port, first.peer, &transmit) {
                 Ok(()) => at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience && !self.is_clogged(first.peer) => {
                     // one short wait for the whole flush: media that is late by more is better dropped
                     patience = wait_writable(port);
                 }
@@ -208,6 +211,25 @@ impl Outbox {
         }
         self.entries.clear();
         self.bytes.clear();
+    }
+}
+
+impl Outbox {
+    fn attempt(&self, port: &Port, peer: PeerId, transmit: &Transmit<'_>) -> io::Result<()> {
+        match self.is_clogged(peer) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => port.state.try_send((&port.socket).into(), transmit),
+        }
+    }
+
+    #[cfg(test)]
+    fn is_clogged(&self, peer: PeerId) -> bool {
+        self.clogged == Some(peer)
+    }
+
+    #[cfg(not(test))]
+    fn is_clogged(&self, _: PeerId) -> bool {
+        false
     }
 }
 
