@@ -480,3 +480,6 @@ impl Connection {
         figures
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,12 @@ impl Mailbox {
         }
     }
 
+    /// One that nobody reads.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        Self { orders: std_mpsc::channel().0, waker: Arc::new(Waker::new().expect("an event descriptor")) }
+    }
+
     /// Asks a publisher for key frames by way of its shard.
     pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
         PublisherRequest { mailbox: self.clone(), peer, track }

@@ -150,6 +150,14 @@ impl Outbox {
         self.bytes.extend_from_slice(datagram);
     }
 
+    /// Everything in it: `(local, to, datagram)`.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let datagram = |entry: Entry| (entry.local, entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
+        self.entries.drain(..).map(datagram).collect()
+    }
+
     /// Whether it should be flushed before more is added.
     pub(super) fn is_large(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES
