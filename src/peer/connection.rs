@@ -468,12 +468,18 @@ impl Connection {
         };
         drop(seen);
         if self.up {
+            let report = self.engine.get_stats(self.heard, StatsSelector::None);
             figures.srtp_profile = match self.blueprint.profile {
                 Profile::Gcm => Some(stats::GCM),
                 Profile::Cm => Some(stats::CM),
-                Profile::Either => stats::srtp_profile(&self.engine.get_stats(self.heard, StatsSelector::None)),
+                Profile::Either => stats::srtp_profile(&report),
             };
+            // reports about our media tell it only where we send
+            figures.rtt_ms = figures.rtt_ms.or_else(|| stats::check_rtt_ms(&report));
         }
         figures
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,12 +145,23 @@ pub(super) struct Outbox {
     pub(super) starved: Vec<PeerId>,
     /// Datagrams lost so.
     pub(super) dropped: u64,
+    /// The peer whose datagrams find the kernel's buffer full.
+    #[cfg(test)]
+    pub(super) clogged: Option<PeerId>,
 }
 
 impl Outbox {
     pub(super) fn push(&mut self, peer: PeerId, local: SocketAddr, to: SocketAddr, datagram: &[u8]) {
         self.entries.push(Entry { peer, local: local.ip(), to, start: self.bytes.len(), len: datagram.len() });
         self.bytes.extend_from_slice(datagram);
+    }
+
+    /// Everything in it: `(local, to, datagram)`.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let datagram = |entry: Entry| (entry.local, entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
+        self.entries.drain(..).map(datagram).collect()
     }
 
     /// Whether it should be flushed before more is added.
@@ -191,9 +202,9 @@ impl Outbox {
                 segment_size: (count > 1).then_some(first.len),
                 src_ip: port.bound.ip().is_unspecified().then_some(first.local),
             };
-            match state.try_send((&port.socket).into(), &transmit) {
+            match self.attempt(state, port, first.peer, &transmit) {
                 Ok(()) => at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience && !self.is_clogged(first.peer) => {
                     // one short wait for the whole flush: media that is late by more is better dropped
                     patience = wait_writable(port);
                 }
@@ -216,6 +227,25 @@ impl Outbox {
         }
         self.entries.clear();
         self.bytes.clear();
+    }
+}
+
+impl Outbox {
+    fn attempt(&self, state: &UdpSocketState, port: &Port, peer: PeerId, transmit: &Transmit<'_>) -> io::Result<()> {
+        match self.is_clogged(peer) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => state.try_send((&port.socket).into(), transmit),
+        }
+    }
+
+    #[cfg(test)]
+    fn is_clogged(&self, peer: PeerId) -> bool {
+        self.clogged == Some(peer)
+    }
+
+    #[cfg(not(test))]
+    fn is_clogged(&self, _: PeerId) -> bool {
+        false
     }
 }
 

@@ -15,6 +15,9 @@ use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
+mod figures;
+mod slow;
+
 /// Longest wait for anything; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
