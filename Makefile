@@ -12,7 +12,7 @@ test: setup-run setup-test lint ## everything but the VM: unit, property, real b
 	cargo test --locked --no-default-features --no-run --lib
 	cargo test --locked
 
-test-board: setup-run ## a virtual V4L2 camera (vivid) in a test VM; root, about 1 GB of downloads the first time
+test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, about 1 GB of downloads the first time
 	tests/vm/board-tests
 
 lint: setup-build ## formatting and clippy

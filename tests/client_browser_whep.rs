@@ -41,6 +41,21 @@ fn a_second_chromium_sees_and_hears_the_first() {
 }
 
 #[test]
+fn a_restart_by_patch_is_answered_with_new_credentials() {
+    let gateway = Gateway::start("");
+    let seen = node("whip_restart.mjs", &[&gateway.base, "yard"]);
+    for side in ["published", "played"] {
+        let restart = &seen[side];
+        assert_ne!(restart["local"][0], restart["local"][1], "{seen:#}");
+        assert_ne!(restart["remote"][0], restart["remote"][1], "{side}: {seen:#}");
+        assert_eq!(restart["used"], restart["local"][1], "{side}: the new pair is in use: {seen:#}");
+        assert!(restart["tag"].is_string(), "{seen:#}");
+    }
+    let frames: Vec<u64> = seen["frames"].as_array().expect("three counts").iter().filter_map(|count| count.as_u64()).collect();
+    assert!(frames.len() == 3 && frames[0] + 60 <= frames[1] && frames[1] + 60 <= frames[2], "{seen:#}");
+}
+
+#[test]
 fn five_viewers_cost_one_encoder() {
     let gateway = Gateway::start(TEST_SOURCE);
     let seen = node("viewers.mjs", &[&gateway.base, "/whep/main", "5"]);

@@ -38,7 +38,8 @@ fn passes(file: &str, video: &str, audio: &str, muxer: &str, codec: &str) -> ser
     source
 }
 
-const BASELINE: &str = "x264enc speed-preset=ultrafast key-int-max=25 bframes=0 ! video/x-h264,profile=constrained-baseline ! h264parse";
+const BASELINE: &str =
+    "x264enc speed-preset=ultrafast key-int-max=25 bframes=0 ! video/x-h264,profile=constrained-baseline ! h264parse";
 const VP8: &str = "vp8enc deadline=1 keyframe-max-dist=25";
 
 #[test]

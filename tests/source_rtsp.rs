@@ -157,7 +157,8 @@ fn is_slice(unit: &[u8]) -> bool {
 
 /// NAL units of a byte stream (ITU-T H.264 annex B).
 fn units_of(stream: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> = stream.windows(3).enumerate().filter(|(_, three)| three == &[0, 0, 1]).map(|(at, _)| at + 3).collect();
+    let starts: Vec<usize> =
+        stream.windows(3).enumerate().filter(|(_, three)| three == &[0, 0, 1]).map(|(at, _)| at + 3).collect();
     let ends = starts.iter().skip(1).map(|start| start - 3).chain([stream.len()]);
     let unit = |(start, end): (&usize, usize)| {
         let zeros = stream[*start..end].iter().rev().take_while(|byte| **byte == 0).count();

@@ -197,7 +197,10 @@ impl Slot {
                 self.demand.opened(now);
                 self.flowed(now);
             }
-            News::Flowing => self.flowed(now),
+            News::Flowing => {
+                self.flowed(now);
+                self.answer_ready(now);
+            }
             News::Branch(codec, Ok(())) => {
                 if let Some(fed) = self.fed.get_mut(&codec) {
                     fed.up = true;
@@ -485,8 +488,13 @@ impl Slot {
         }
     }
 
-    /// Answers those whose branches all run.
+    /// Answers those whose branches all run. What raw pictures will look like is known before the camera gives one; that it does,
+    /// and is not in another program's hands, only the first one tells.
     fn answer_ready(&mut self, now: Instant) {
+        let raw = self.offer.as_ref().is_some_and(|offer| matches!(offer.video, Some(StreamOffer::Picture { .. })));
+        if raw && self.last_frame.last().is_none() {
+            return;
+        }
         let ready = |waiting: &Waiting| {
             let up = |choice: &Choice| self.fed.get(&choice.codec).is_some_and(|fed| fed.up);
             !waiting.choices.is_empty() && waiting.choices.iter().all(up)

@@ -46,7 +46,7 @@ impl H264Profile {
     }
 }
 
-/// How well an offered format takes a stream of the given one; `None` not at all, 0 best.
+/// How well an offered format takes a stream of the given one; `None` not at all, 0 best. 2 is beyond what the offer promises.
 pub(super) fn fit(stream: &TrackFormat, offered: &TrackFormat) -> Option<u8> {
     if stream.codec != offered.codec {
         return None;
@@ -59,7 +59,14 @@ pub(super) fn fit(stream: &TrackFormat, offered: &TrackFormat) -> Option<u8> {
             }
             let (ours, theirs) = (H264Profile::of(stream), H264Profile::of(offered));
             // levels may differ: RFC 6184 §8.2.2 with level-asymmetry-allowed, and decoders take what they can
-            theirs.decodes(ours).then_some(u8::from(ours != theirs))
+            match (ours, theirs) {
+                _ if ours == theirs => Some(0),
+                _ if theirs.decodes(ours) => Some(1),
+                (H264Profile::Other(..), _) | (_, H264Profile::Other(..)) => None,
+                // Firefox and aiortc announce Constrained Baseline alone and decode High: refusing them would leave cameras and
+                // files, whose profile nobody here can change without decoding, to Chromium. The answer keeps the offered profile
+                _ => Some(2),
+            }
         }
         Codec::VP9 => same("profile-id", "0").then_some(0),
         Codec::AV1 => same("profile", "0").then_some(0),
@@ -165,7 +172,8 @@ mod tests {
         assert_eq!(fit(&baseline, &h264("64001f", 1)), Some(1));
         assert_eq!(fit(&baseline, &h264("42e01f", 0)), None, "single NAL mode cannot carry fragments");
         assert_eq!(fit(&h264("640028", 1), &h264("64001f", 1)), Some(0));
-        assert_eq!(fit(&h264("640028", 1), &h264("42e01f", 1)), None);
+        assert_eq!(fit(&h264("640028", 1), &h264("42e01f", 1)), Some(2), "announced less than it decodes");
+        assert_eq!(fit(&h264("7a0028", 1), &h264("42e01f", 1)), None, "High 4:2:2 is decoded by few");
         assert_eq!(fit(&h264("640028", 1), &h264("é0028", 1)), None);
     }
 

@@ -20,6 +20,7 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
+use rtc::shared::error::Error;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
 
@@ -28,7 +29,7 @@ use crate::room::EndReason;
 use crate::vocab::{MediaKind, PeerId, TrackId};
 
 use super::demux::{self, Wire, classify};
-use super::engine::{Blueprint, Built};
+use super::engine::{Blueprint, Built, Credentials};
 use super::feedback::Watch;
 use super::negotiate::Origin;
 use super::receiving::Receiving;
@@ -79,6 +80,10 @@ pub(super) struct Connection {
     peer: PeerId,
     blueprint: Blueprint,
     engine: RTCPeerConnection,
+    /// What the far end addresses it by.
+    ice: Credentials,
+    /// ICE was restarted and has no pair yet.
+    restarting: bool,
     watch: Watch,
     send: Vec<SendTrack>,
     receive: Option<Receive>,
@@ -106,7 +111,7 @@ pub(super) struct Connection {
 impl Connection {
     /// The user fragment the far end addresses Portico by.
     pub(super) fn ufrag(&self) -> &str {
-        &self.blueprint.ufrag
+        &self.ice.ufrag
     }
 
     /// Whether media may leave.
@@ -185,8 +190,11 @@ impl Connection {
         self.checks = checks;
     }
 
-    fn rebuild(&mut self, now: Instant) -> Result<(), rtc::shared::error::Error> {
-        let Built { engine, watch, .. } = self.blueprint.build(now)?;
+    fn rebuild(&mut self, now: Instant) -> Result<(), Error> {
+        let Built { engine, watch, ice, .. } = self.blueprint.build(now)?;
+        if ice != self.ice {
+            return Err(Error::Other("the new engine has other ICE credentials".into()));
+        }
         self.engine = engine;
         self.watch = watch;
         self.timer = Some(now);
@@ -372,12 +380,18 @@ impl Connection {
             }
             RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
                 use rtc::peer_connection::state::RTCIceConnectionState::{Completed, Connected};
-                if matches!(state, Connected | Completed) && !self.waiting.is_empty() {
-                    for (local, from, datagram) in std::mem::take(&mut self.waiting) {
-                        self.feed(now, local, from, &datagram);
-                    }
-                    return true;
+                if !matches!(state, Connected | Completed) {
+                    return false;
                 }
+                if std::mem::take(&mut self.restarting) {
+                    // what left in between went nowhere
+                    for (_, layer) in self.layers().filter(|(_, layer)| layer.refresh() == Refresh::OnRequest) {
+                        layer.request_keyframe(now);
+                    }
+                }
+                let waiting = std::mem::take(&mut self.waiting);
+                waiting.iter().for_each(|(local, from, datagram)| self.feed(now, *local, *from, datagram));
+                return !waiting.is_empty();
             }
             _ => {}
         }
@@ -454,12 +468,18 @@ impl Connection {
         };
         drop(seen);
         if self.up {
+            let report = self.engine.get_stats(self.heard, StatsSelector::None);
             figures.srtp_profile = match self.blueprint.profile {
                 Profile::Gcm => Some(stats::GCM),
                 Profile::Cm => Some(stats::CM),
-                Profile::Either => stats::srtp_profile(&self.engine.get_stats(self.heard, StatsSelector::None)),
+                Profile::Either => stats::srtp_profile(&report),
             };
+            // reports about our media tell it only where we send
+            figures.rtt_ms = figures.rtt_ms.or_else(|| stats::check_rtt_ms(&report));
         }
         figures
     }
 }
+
+#[cfg(test)]
+mod tests;

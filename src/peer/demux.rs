@@ -47,7 +47,7 @@ pub(super) fn local_ufrag(datagram: &[u8]) -> Option<&str> {
 
 /// Most addresses one peer may be reached at; a far end has a few interfaces, an attacker who knows a user fragment has many.
 const ADDRESSES_PER_PEER: usize = 16;
-/// User fragments of a peer: the present one and, around an ICE restart, the one before.
+/// User fragments of a peer: the present one and, from an ICE restart until the far end names the new one, the one before.
 const UFRAGS_PER_PEER: usize = 2;
 
 /// The map from datagrams to peers.
@@ -96,7 +96,7 @@ impl Demux {
     pub(super) fn route(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<PeerId> {
         let known = self.by_address.get(&from).copied();
         let named = match classify(datagram) {
-            Wire::Stun => local_ufrag(datagram).and_then(|ufrag| self.by_ufrag.get(ufrag)).copied(),
+            Wire::Stun => local_ufrag(datagram).and_then(|ufrag| self.named(ufrag)),
             _ => None,
         };
         let Some(peer) = named.filter(|peer| Some(*peer) != known) else { return known };
@@ -109,6 +109,18 @@ impl Demux {
             }
             keys.addresses.push(from);
             self.by_address.insert(from, peer);
+        }
+        Some(peer)
+    }
+
+    /// The peer of a user fragment. With its newest one named it needs no other any more.
+    fn named(&mut self, ufrag: &str) -> Option<PeerId> {
+        let peer = *self.by_ufrag.get(ufrag)?;
+        let ufrags = &mut self.peers.get_mut(&peer)?.ufrags;
+        if ufrags.len() > 1 && ufrags.last().is_some_and(|newest| newest == ufrag) {
+            for old in ufrags.drain(..ufrags.len() - 1) {
+                self.by_ufrag.remove(&old);
+            }
         }
         Some(peer)
     }
@@ -160,14 +172,26 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_keeps_the_old_fragment_until_the_next() {
+    fn a_restart_keeps_the_old_fragment_until_the_new_one_is_named() {
         let (mut demux, peer) = (Demux::default(), PeerId(1));
         demux.insert(peer, "first");
         demux.insert(peer, "second");
         assert_eq!(demux.route(address(1), &request("first:x")), Some(peer));
         assert_eq!(demux.route(address(2), &request("second:x")), Some(peer));
-        demux.insert(peer, "third");
         assert_eq!(demux.route(address(3), &request("first:x")), None);
+        assert_eq!(demux.route(address(1), &[128]), Some(peer), "the old path goes on");
+    }
+
+    #[test]
+    fn restarts_that_never_come_to_be_leave_one_old_fragment() {
+        let (mut demux, peer) = (Demux::default(), PeerId(1));
+        for ufrag in ["first", "second", "third"] {
+            demux.insert(peer, ufrag);
+        }
+        assert_eq!(demux.route(address(1), &request("first:x")), None);
+        assert_eq!(demux.route(address(1), &request("second:x")), Some(peer));
+        demux.remove(peer);
+        assert_eq!(demux.entries(), 0);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::vocab::MediaKind;
 use super::codecs;
 use super::feedback::Watch;
 use super::negotiate::{Agreed, EXTENSIONS, Plan};
+use super::random::{Seed, Seeded};
 use super::srtp::Profile;
 
 /// Without an answer to connectivity checks for so long ICE counts as disconnected, which is only a state: silence is judged
@@ -73,8 +74,10 @@ pub(super) struct OutTrack {
 #[derive(Clone)]
 pub(super) struct Blueprint {
     pub(super) identity: Identity,
-    pub(super) ufrag: String,
-    pub(super) pwd: String,
+    /// What its first ICE credentials come of.
+    pub(super) seed: Seed,
+    /// Those the far end was told since, at an ICE restart.
+    pub(super) renewed: Option<Credentials>,
     pub(super) profile: Profile,
     /// Portico is the DTLS client when it answers.
     pub(super) dtls_client: bool,
@@ -94,17 +97,29 @@ pub(super) struct Built {
     pub(super) watch: Watch,
     /// Its answer or offer.
     pub(super) local: String,
+    /// What the far end addresses it by.
+    pub(super) ice: Credentials,
+}
+
+/// ICE credentials of one side (RFC 8839 §5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) ufrag: String,
+    pub(super) pwd: String,
+}
+
+impl Credentials {
+    /// Those a description of the engine names.
+    pub(super) fn of(description: &str) -> Result<Self, Error> {
+        let value = |name: &str| {
+            let line = description.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+            line.ok_or_else(|| Error::Other("the engine's description has no ICE credentials".into()))
+        };
+        Ok(Self { ufrag: value("a=ice-ufrag:")?, pwd: value("a=ice-pwd:")? })
+    }
 }
 
 impl Blueprint {
-    /// Fresh ICE credentials (RFC 8445 §5.3: at least 24 and 128 bits).
-    pub(super) fn credentials() -> (String, String) {
-        use rand::Rng;
-        let mut random = rand::rng();
-        let mut text = |len: usize| (&mut random).sample_iter(rand::distr::Alphanumeric).take(len).map(char::from).collect();
-        (text(8), text(32))
-    }
-
     /// Builds the engine and brings it to where the blueprint stands.
     pub(super) fn build(&self, now: Instant) -> Result<Built, Error> {
         let (mut engine, watch) = self.bare(now)?;
@@ -131,7 +146,8 @@ impl Blueprint {
             // one the engine cannot read was refused by it before
             let _ = add_candidate(&mut engine, candidate);
         }
-        Ok(Built { engine, watch, local })
+        let ice = Credentials::of(&local)?;
+        Ok(Built { engine, watch, local, ice })
     }
 
     fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch), Error> {
@@ -173,21 +189,25 @@ impl Blueprint {
                 vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80]
             }
         };
-        let settings = SettingEngineBuilder::new()
+        let random = Seeded::new(self.seed).map_err(|error| Error::Crypto(error.to_string()))?;
+        let mut settings = SettingEngineBuilder::new()
             .with_answering_dtls_role(if self.dtls_client { RTCDtlsRole::Client } else { RTCDtlsRole::Server })
             .with_srtp_protection_profiles(profiles)
             .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(262_144))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
-            .with_ice_credentials(self.ufrag.clone(), self.pwd.clone())
-            .build();
+            .with_crypto_provider(random.clone());
+        if let Some(ice) = &self.renewed {
+            settings = settings.with_ice_credentials(ice.ufrag.clone(), ice.pwd.clone());
+        }
         let configuration = RTCConfigurationBuilder::new().with_certificates(vec![self.identity.certificate.clone()]).build();
         let engine = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_media_engine(media)
-            .with_setting_engine(settings)
+            .with_setting_engine(settings.build())
             .with_interceptor_registry(registry)
             .build(now)?;
+        random.built();
         Ok((engine, watch))
     }
 }

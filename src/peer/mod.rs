@@ -15,6 +15,7 @@ mod keyframe;
 pub mod load;
 pub mod negotiate;
 pub mod outgoing;
+mod random;
 mod receiving;
 mod ring;
 mod sdp;

@@ -127,6 +127,12 @@ impl Shards {
         answer.recv_timeout(Self::STOP_LIMIT).unwrap_or(usize::MAX)
     }
 
+    /// Lets every datagram to a peer find the kernel's buffer full.
+    #[cfg(test)]
+    pub(super) fn clog(&self, peer: Option<PeerId>) {
+        self.mailbox.send(Order::Clog(peer));
+    }
+
     /// Closes every peer (DTLS close_notify sent) and joins the threads; takes at most 500 ms.
     /// Doing it again does nothing.
     pub fn stop(&self) {
@@ -149,8 +155,14 @@ impl Drop for Shards {
 /// What reaches a shard from other threads and from itself.
 enum Order {
     Command(PeerCommand),
-    Keyframe { peer: PeerId, track: TrackId },
+    Keyframe {
+        peer: PeerId,
+        track: TrackId,
+    },
     CountEntries(std_mpsc::SyncSender<usize>),
+    /// Datagrams to this peer find the kernel's buffer full from now on.
+    #[cfg(test)]
+    Clog(Option<PeerId>),
     Stop,
 }
 
@@ -167,6 +179,12 @@ impl Mailbox {
         if self.orders.send(order).is_ok() {
             self.waker.wake();
         }
+    }
+
+    /// One that nobody reads.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        Self { orders: std_mpsc::channel().0, waker: Arc::new(Waker::new().expect("an event descriptor")) }
     }
 
     /// Asks a publisher for key frames by way of its shard.
@@ -290,6 +308,8 @@ impl Shard {
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
+                #[cfg(test)]
+                Ok(Order::Clog(peer)) => self.out.clogged = peer,
                 Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return false,
                 Err(std_mpsc::TryRecvError::Empty) => return true,
             }

@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::vocab::PeerId;
 
+use super::demux::{Wire, classify};
 use super::shard::ShardsError;
 
 /// Kernel buffers: a key frame of 200 kB to 50 viewers is 10 MB; the kernel's own limit (`net.core.wmem_max`) may be lower.
@@ -26,6 +27,10 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(super) struct Port {
     socket: UdpSocket,
     state: UdpSocketState,
+    /// For STUN. Far ends choose where checks go, and `quinn-udp` takes a destination that the kernel finds invalid (EINVAL: from
+    /// loopback to elsewhere, port 0, a link-local address without its link) for a lack of segmentation offload, and does
+    /// without from then on. Media goes only where a check was answered.
+    checks: UdpSocketState,
     bound: SocketAddr,
 }
 
@@ -43,8 +48,9 @@ impl Port {
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new((&socket).into())?;
+        let checks = UdpSocketState::new((&socket).into())?;
         let bound = socket.local_addr()?;
-        Ok(Self { socket, state, bound })
+        Ok(Self { socket, state, checks, bound })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -139,12 +145,23 @@ pub(super) struct Outbox {
     pub(super) starved: Vec<PeerId>,
     /// Datagrams lost so.
     pub(super) dropped: u64,
+    /// The peer whose datagrams find the kernel's buffer full.
+    #[cfg(test)]
+    pub(super) clogged: Option<PeerId>,
 }
 
 impl Outbox {
     pub(super) fn push(&mut self, peer: PeerId, local: SocketAddr, to: SocketAddr, datagram: &[u8]) {
         self.entries.push(Entry { peer, local: local.ip(), to, start: self.bytes.len(), len: datagram.len() });
         self.bytes.extend_from_slice(datagram);
+    }
+
+    /// Everything in it: `(local, to, datagram)`.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let datagram = |entry: Entry| (entry.local, entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
+        self.entries.drain(..).map(datagram).collect()
     }
 
     /// Whether it should be flushed before more is added.
@@ -161,7 +178,9 @@ impl Outbox {
                 at += 1;
                 continue;
             };
-            let most = port.state.max_gso_segments().max(1);
+            let check = classify(&self.bytes[first.start..]) == Wire::Stun;
+            let state = if check { &port.checks } else { &port.state };
+            let most = if check { 1 } else { state.max_gso_segments().max(1) };
             let mut count = 1;
             let mut total = first.len;
             while let Some(next) = self.entries.get(at + count)
@@ -183,9 +202,9 @@ impl Outbox {
                 segment_size: (count > 1).then_some(first.len),
                 src_ip: port.bound.ip().is_unspecified().then_some(first.local),
             };
-            match port.state.try_send((&port.socket).into(), &transmit) {
+            match self.attempt(state, port, first.peer, &transmit) {
                 Ok(()) => at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience && !self.is_clogged(first.peer) => {
                     // one short wait for the whole flush: media that is late by more is better dropped
                     patience = wait_writable(port);
                 }
@@ -199,7 +218,7 @@ impl Outbox {
                     at += count;
                 }
                 // no segmentation on this path after all: the state now says so, and the same entries go out one by one
-                Err(_) if count > 1 && port.state.max_gso_segments() < most => {}
+                Err(_) if count > 1 && state.max_gso_segments() < most => {}
                 Err(error) => {
                     tracing::trace!(%error, "datagram not sent");
                     at += count;
@@ -208,6 +227,25 @@ impl Outbox {
         }
         self.entries.clear();
         self.bytes.clear();
+    }
+}
+
+impl Outbox {
+    fn attempt(&self, state: &UdpSocketState, port: &Port, peer: PeerId, transmit: &Transmit<'_>) -> io::Result<()> {
+        match self.is_clogged(peer) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => state.try_send((&port.socket).into(), transmit),
+        }
+    }
+
+    #[cfg(test)]
+    fn is_clogged(&self, peer: PeerId) -> bool {
+        self.clogged == Some(peer)
+    }
+
+    #[cfg(not(test))]
+    fn is_clogged(&self, _: PeerId) -> bool {
+        false
     }
 }
 
@@ -223,4 +261,32 @@ fn wait_writable(port: &Port) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::from_borrowed_fd(port.fd(), PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_to_an_impossible_address_costs_others_nothing() {
+        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0).unwrap();
+        let offload = ports[0].state.max_gso_segments();
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        far.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        let mut outbox = Outbox::default();
+        let check = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        for impossible in ["127.0.0.1:0", "192.0.2.7:9", "[fe80::1]:9", "224.0.0.1:9"] {
+            outbox.push(PeerId(1), addresses[0], impossible.parse().unwrap(), &check);
+            outbox.push(PeerId(1), addresses[0], impossible.parse().unwrap(), &check);
+        }
+        outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &check);
+        outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &[0x80; 20]);
+        outbox.flush(&ports);
+        assert_eq!(ports[0].state.max_gso_segments(), offload);
+        let mut buffer = [0; 64];
+        assert_eq!(far.recv(&mut buffer).unwrap(), check.len());
+        assert_eq!(buffer[..check.len()], check);
+        far.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..20], [0x80; 20]);
+    }
 }

@@ -95,6 +95,36 @@ function inPage() {
       pcs.set(name, { pc, stream });
       pcs.get(name).resource = await exchange(pc, url, token);
     },
+    /** Restarts ICE by PATCH; gives both user fragments of either side, and whether the restarted pair came to be. */
+    async restart(name) {
+      const { pc, resource } = pcs.get(name);
+      const lines = (sdp, pattern) => sdp.split(/\r?\n/).filter(line => pattern.test(line));
+      const ufrag = sdp => lines(sdp, /^a=ice-ufrag:/)[0];
+      const old = { local: pc.localDescription.sdp, remote: pc.remoteDescription.sdp };
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+      await gathered(pc);
+      const local = pc.localDescription.sdp;
+      const [first] = local.split(/(?=^m=)/m).slice(1);
+      const body = [...lines(first, /^a=ice-(ufrag|pwd):/), ...lines(first, /^(m=|a=mid:|a=candidate:)/), ''].join('\r\n');
+      const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' };
+      const response = await fetch(resource, { method: 'PATCH', headers, body });
+      const fragment = await response.text();
+      if (response.status !== 200) throw new Error(`PATCH: ${response.status} ${fragment}`);
+      const value = pattern => lines(fragment, pattern)[0];
+      const remote = old.remote.replace(/^a=ice-ufrag:.*$/gm, value(/^a=ice-ufrag:/)).replace(/^a=ice-pwd:.*$/gm, value(/^a=ice-pwd:/));
+      await pc.setRemoteDescription({ type: 'answer', sdp: remote });
+      // the pair in use is one of the new fragment
+      let used;
+      for (let i = 0; i < 100 && `a=ice-ufrag:${used}` !== ufrag(local); i++) {
+        await sleep(100);
+        const stats = await pc.getStats();
+        used = stats.get(stats.get((await stat(pc, 'transport')).selectedCandidatePairId)?.localCandidateId)?.usernameFragment;
+      }
+      return {
+        local: [ufrag(old.local), ufrag(local)], remote: [ufrag(old.remote), ufrag(remote)], used: `a=ice-ufrag:${used}`,
+        tag: response.headers.get('ETag'), state: pc.connectionState,
+      };
+    },
     /** Ends a WHIP or WHEP session properly. */
     async end(name) {
       const { pc, resource, stream } = pcs.get(name);

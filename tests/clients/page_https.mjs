@@ -14,6 +14,7 @@ await withBrowser(async open => {
   const [secure, devices] = await anna.evaluate(() => [isSecureContext, !!navigator.mediaDevices]);
   await join(anna, 'Anna');
   const ben = await open(watches);
+  await ben.click('#tap-sound');
   const figures = await playing(ben, 'Anna', { frames: 60, sound: true });
   return { list, status, stranger, secure, devices, figures, addresses: [anna.url(), ben.url()] };
 }, { ignoreHTTPSErrors: true });

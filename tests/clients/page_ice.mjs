@@ -25,7 +25,9 @@ const fail = () => {
   }
 };
 
-const ufrags = () => window.connections.filter(pc => pc.signalingState !== 'closed').map(pc => /ice-ufrag:(\S+)/.exec(pc.localDescription.sdp)?.[1]);
+/** User fragments of both sides of every connection. */
+const ufrags = () => window.connections.filter(pc => pc.signalingState !== 'closed')
+  .flatMap(pc => [pc.localDescription, pc.remoteDescription].map(side => /ice-ufrag:(\S+)/.exec(side.sdp)?.[1]));
 
 await withBrowser(async open => {
   const visitor = async name => {
@@ -43,7 +45,8 @@ await withBrowser(async open => {
   const before = await anna.evaluate(ufrags);
   await anna.evaluate(fail);
   const renewed = old => window.connections.filter(pc => pc.signalingState !== 'closed')
-    .every(pc => pc.signalingState === 'stable' && !old.includes(/ice-ufrag:(\S+)/.exec(pc.localDescription.sdp)?.[1]));
+    .every(pc => pc.signalingState === 'stable'
+      && [pc.localDescription, pc.remoteDescription].every(side => !old.includes(/ice-ufrag:(\S+)/.exec(side.sdp)?.[1])));
   await anna.waitForFunction(renewed, before, { timeout: LIMIT });
   const after = await anna.evaluate(ufrags);
   for (const [page, name] of [[anna, 'test'], [anna, 'Ben'], [ben, 'Anna']]) {

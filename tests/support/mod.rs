@@ -76,7 +76,7 @@ impl Gateway {
                 let _ = tell_out.send(line);
             }
         });
-        let Ok(base) = base.recv_timeout(Duration::from_secs(30)) else {
+        let Ok(base) = base.recv_timeout(PATIENCE) else {
             let _ = child.kill();
             let lines: Vec<String> = log.try_iter().collect();
             panic!("the gateway printed no address:\n{}", lines.join("\n"));

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::codecs;
-use super::super::engine::{self, Blueprint, Built, Identity, OutTrack};
+use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTrack};
 use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
 use super::super::sdp::{self, Description};
 use super::super::shard::Mailbox;
 use super::super::srtp::{HelloGate, Profile};
+use super::super::stats;
 use super::super::{PeerFigures, PeerSpec, ReceivedTrack, SendTrack};
 use super::{Connection, Sending};
 use crate::forward::{Layer, Refresh, Rewriter};
 use crate::room::EndReason;
 use crate::vocab::{Candidate, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
+use rtc::statistics::StatsSelector;
 
 /// Late remote candidates kept.
 const KEPT_CANDIDATES: usize = 64;
@@ -46,7 +48,6 @@ impl Connection {
         mailbox: &Mailbox,
     ) -> Result<(Self, Sdp, Vec<ReceivedTrack>), EndReason> {
         let formats: Vec<TrackFormat> = spec.send.iter().map(|track| track.layer.format().clone()).collect();
-        let (ufrag, pwd) = Blueprint::credentials();
         let mut offer = None;
         let plan = match &spec.offer {
             Some(sdp) => {
@@ -61,8 +62,8 @@ impl Connection {
         };
         let mut blueprint = Blueprint {
             identity: identity.clone(),
-            ufrag,
-            pwd,
+            seed: rand::random(),
+            renewed: None,
             profile: if plan.dtls_client { Profile::Either } else { Profile::Gcm },
             dtls_client: plan.dtls_client,
             tracks: Vec::new(),
@@ -76,13 +77,15 @@ impl Connection {
         };
         let sendings = spec.send.iter().map(Sending::new).collect::<Vec<_>>();
         blueprint.tracks = out_tracks(&blueprint.plan, &spec.send, &sendings);
-        let Built { engine, watch, local } = blueprint.build(now).map_err(|error| {
+        let Built { engine, watch, local, ice } = blueprint.build(now).map_err(|error| {
             tracing::debug!(peer = %spec.peer, %error, "engine refused the description");
             EndReason::BadDescription
         })?;
         let mut connection = Self {
             peer: spec.peer,
             engine,
+            ice,
+            restarting: false,
             watch,
             receive: spec.receive,
             sendings,
@@ -198,17 +201,27 @@ impl Connection {
                 return Described::Rejected(EndReason::BadDescription);
             }
         }
-        let local = match engine::answer(&mut self.engine, now, &text) {
-            Ok(local) => local,
+        let answered = engine::answer(&mut self.engine, now, &text).and_then(|local| Ok((Credentials::of(&local)?, local)));
+        let (ice, local) = match answered {
+            Ok(answered) => answered,
             Err(error) => {
                 tracing::debug!(peer = %self.peer, %error, "engine refused the offer");
                 let _ = self.engine.set_remote_description(now, rollback());
+                if stats::local_ufrag(&self.engine.get_stats(now, StatsSelector::None))
+                    .is_some_and(|ufrag| ufrag != self.ice.ufrag)
+                {
+                    // a restart that cannot be told to the far end cannot be undone either
+                    return Described::Down(EndReason::BadDescription);
+                }
                 return Described::Rejected(EndReason::BadDescription);
             }
         };
-        let (ufrag, pwd) = credentials_of(&local);
-        self.blueprint.ufrag = ufrag.unwrap_or_else(|| self.blueprint.ufrag.clone());
-        self.blueprint.pwd = pwd.unwrap_or_else(|| self.blueprint.pwd.clone());
+        if ice != self.ice {
+            tracing::debug!(peer = %self.peer, "ICE restarts");
+            self.blueprint.renewed = Some(ice.clone());
+            self.ice = ice;
+            self.restarting = true;
+        }
         self.blueprint.tracks = tracks;
         self.blueprint.plan = plan;
         // what a rebuilt engine is told is the last offer alone; before DTLS it is all there is
@@ -338,11 +351,6 @@ fn own_offer(formats: &[TrackFormat]) -> Plan {
         (index.to_string(), Use::Media { kind, send: Some(index), receive: false, agreed })
     };
     Plan { sections: formats.iter().enumerate().map(section).collect(), dtls_client: false }
-}
-
-fn credentials_of(sdp: &str) -> (Option<String>, Option<String>) {
-    let value = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
-    (value("a=ice-ufrag:"), value("a=ice-pwd:"))
 }
 
 fn rollback() -> rtc::peer_connection::sdp::RTCSessionDescription {

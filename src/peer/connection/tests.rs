@@ -1,0 +1,184 @@
+//! Two connections in simulated time, without sockets: one offers a layer, the other takes it.
+
+use super::*;
+use crate::forward::{KeyframeRequest, MediaPacket};
+use crate::peer::engine::Identity;
+use crate::peer::shard::Mailbox;
+use crate::peer::{PeerSpec, SendTrack};
+use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
+
+struct Nobody;
+impl KeyframeRequest for Nobody {
+    fn request(&self) {}
+}
+
+/// A connection at an address of its own, and what was heard of it.
+struct End {
+    connection: Connection,
+    address: SocketAddr,
+    out: Outbox,
+    news: Vec<News>,
+}
+
+impl End {
+    fn open(now: Instant, address: SocketAddr, spec: PeerSpec) -> (Self, Sdp) {
+        let identity = Identity::generate(&[address]).unwrap();
+        let (connection, sdp, _) = Connection::open(now, spec, &identity, &Mailbox::detached()).unwrap();
+        (Self { connection, address, out: Outbox::default(), news: Vec::new() }, sdp)
+    }
+
+    fn drain(&mut self, now: Instant) {
+        self.connection.drain(now, &mut self.out, &mut self.news);
+    }
+
+    fn down(&self) -> Option<EndReason> {
+        self.news.iter().find_map(|news| if let News::Down(reason) = news { Some(*reason) } else { None })
+    }
+
+    fn has(&self, wanted: fn(&News) -> bool) -> bool {
+        self.news.iter().any(wanted)
+    }
+}
+
+struct World {
+    now: Instant,
+    began: Instant,
+    ends: [End; 2],
+    /// Whether datagrams of each end arrive.
+    connected: [bool; 2],
+}
+
+impl World {
+    /// The first end offers a layer, the second takes it.
+    fn new(connect_limit: Duration) -> Self {
+        let now = Instant::now();
+        let [one, two] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5000)));
+        let id = LayerId { track: TrackId::next(), index: 0 };
+        let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
+        let spec = PeerSpec { peer: PeerId::next(), offer: None, send: Vec::new(), receive: None, connect_limit };
+        let send = vec![SendTrack { layer, stream_label: "main".into() }];
+        let (mut first, offer) = End::open(now, one, PeerSpec { send, ..spec });
+        let receive = Some(Receive { video: vec![], audio: true });
+        let spec = PeerSpec { peer: PeerId::next(), offer: Some(offer), send: Vec::new(), receive, connect_limit };
+        let (second, answer) = End::open(now, two, spec);
+        assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken));
+        Self { now, began: now, ends: [first, second], connected: [true; 2] }
+    }
+
+    fn age(&self) -> Duration {
+        self.now - self.began
+    }
+
+    /// Moves time to the next timer of anyone still there, and then datagrams until nothing moves.
+    fn step(&mut self) {
+        let alive = self.ends.iter().filter(|end| end.down().is_none());
+        let next = alive.map(|end| end.connection.next_timeout()).min().expect("somebody is there");
+        self.now = next.max(self.now);
+        self.ends.iter_mut().for_each(|end| end.connection.timeout(next));
+        self.exchange();
+    }
+
+    fn exchange(&mut self) {
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for from in 0..2 {
+                self.ends[from].drain(self.now);
+                let source = self.ends[from].address;
+                for (_, to, datagram) in self.ends[from].out.take() {
+                    let other = &mut self.ends[1 - from];
+                    if self.connected[from] && to == other.address {
+                        other.connection.datagram(self.now, to, source, &datagram);
+                        moved = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now <= end, "not within {limit:?}");
+            self.step();
+        }
+    }
+
+    fn up(&mut self) {
+        self.until(Duration::from_secs(5), |world| world.ends.iter().all(|end| end.has(|news| matches!(news, News::Ready))));
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+#[test]
+fn one_that_falls_silent_is_lost_after_the_limit() {
+    let mut world = World::new(LIMIT);
+    world.up();
+    // checks alone keep it
+    world.until(Duration::from_secs(61), |world| world.age() > Duration::from_secs(60));
+    assert!(world.ends.iter().all(|end| end.down().is_none()));
+    // the second goes on sending, but hears nothing of the first
+    world.connected = [false, true];
+    let cut = world.now;
+    world.until(SILENCE_LIMIT * 2, |world| world.ends[1].down().is_some());
+    assert_eq!(world.ends[1].down(), Some(EndReason::Lost));
+    let silent = world.now - world.ends[1].connection.heard;
+    assert!(silent >= SILENCE_LIMIT && silent < SILENCE_LIMIT + Duration::from_millis(10), "{silent:?}");
+    assert!(world.now - cut <= SILENCE_LIMIT + Duration::from_millis(10));
+    assert_eq!(world.ends[0].down(), None, "the first hears the second's checks");
+}
+
+#[test]
+fn a_short_silence_is_forgiven() {
+    let mut world = World::new(LIMIT);
+    world.up();
+    for _ in 0..3 {
+        world.connected = [false; 2];
+        let cut = world.now;
+        world.until(SILENCE_LIMIT, |world| world.now >= cut + Duration::from_secs(5));
+        world.connected = [true; 2];
+        let back = world.now;
+        world.until(SILENCE_LIMIT * 2, |world| world.now >= back + Duration::from_secs(10));
+    }
+    assert!(world.ends.iter().all(|end| end.down().is_none()));
+}
+
+#[test]
+fn one_that_never_answers_is_given_up_at_its_limit() {
+    let mut world = World::new(LIMIT);
+    world.connected = [false; 2];
+    world.until(LIMIT * 2, |world| world.ends.iter().all(|end| end.down().is_some()));
+    assert!(world.ends.iter().all(|end| end.down() == Some(EndReason::NeverConnected)));
+    assert!(world.age() >= LIMIT && world.age() < LIMIT + Duration::from_millis(10));
+}
+
+#[test]
+fn a_goodbye_is_told_at_once() {
+    let mut world = World::new(LIMIT);
+    world.up();
+    let End { connection, out, .. } = &mut world.ends[0];
+    connection.close(out);
+    let closed = world.now;
+    let datagrams = world.ends[0].out.take();
+    let source = world.ends[0].address;
+    let other = &mut world.ends[1];
+    datagrams.iter().for_each(|(_, to, datagram)| other.connection.datagram(closed, *to, source, datagram));
+    other.drain(closed);
+    assert_eq!(other.down(), Some(EndReason::Left));
+}
+
+#[test]
+fn media_arrives_in_simulated_time() {
+    let mut world = World::new(LIMIT);
+    world.up();
+    for n in 0..50u16 {
+        let packet = MediaPacket { sequence: n, timestamp: u32::from(n) * 960, marker: false, payload: vec![7; 80].into() };
+        let layer = world.ends[0].connection.sendings[0].layer.id();
+        let frame = FramePackets { layer, key: true, packets: vec![packet], arrived: world.now };
+        world.ends[0].connection.send_frame(world.now, 0, &frame);
+        let next = world.now + Duration::from_millis(20);
+        world.until(Duration::from_secs(1), |world| world.now >= next);
+    }
+    let received = world.ends[1].connection.figures();
+    assert_eq!((received.packets_received, received.packets_lost, received.bytes_received), (50, 0, 4000));
+}
