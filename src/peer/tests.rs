@@ -490,6 +490,8 @@ async fn sender_reports_put_sound_and_picture_on_one_clock() {
     attached(&audio).await;
     let began = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(20));
+    // numbers are milliseconds: two ticks in one would be one packet, and the second never comes
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last: [Option<PlayedPacket>; 2] = [None, None];
     let both = async {
         loop {
