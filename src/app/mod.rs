@@ -88,6 +88,7 @@ impl StartError {
 /// Runs the gateway until it is told to stop. What goes wrong at start is told on stderr.
 pub fn run(job: Job) -> ExitCode {
     let started = Instant::now();
+    raise_file_limit();
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("signalling").build() {
             Ok(runtime) => runtime,
@@ -121,6 +122,19 @@ impl StartError {
             }
             _ => None,
         }
+    }
+}
+
+/// Every connection is an open file, and shells give a process 1024 by default: takes what the system allows it, up to 65536.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 65_536;
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(WANTED, |most| most.min(WANTED));
+    if now.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum })
+    {
+        warn!(%error, "limit of open files stays as it is");
     }
 }
 

@@ -28,7 +28,7 @@ Paths, cheapest first:
   hardware    encoded by the board
   software    encoded by the CPU
 
-Exit status: 0 when some source has a path, 69 when none has.")]
+Exit status: 0 when some source has a path, 64 when there is no such room, 69 when no source has a path.")]
 pub struct Args {
     /// Where the configuration comes from.
     #[command(flatten)]
@@ -85,6 +85,11 @@ pub(super) fn main(args: &Args) -> ExitCode {
         }
     };
     let effective = config.effective(!device::cameras().is_empty());
+    if let Some(room) = args.room.as_ref().filter(|name| effective.rooms.iter().all(|room| &room.name != *name)) {
+        let known: Vec<&str> = effective.rooms.iter().map(|room| room.name.as_str()).collect();
+        tell(&format!("portico plan: no room {room} in the configuration; its rooms: {}\n", known.join(", ")));
+        return ExitCode::from(exit::USAGE);
+    }
     let in_room = |source: &SourceConfig| match &args.room {
         Some(name) => effective.rooms.iter().any(|room| &room.name == name && room.sources.contains(&source.name)),
         None => true,

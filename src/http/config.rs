@@ -42,7 +42,7 @@ impl Default for HttpConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Most connections at a time, all addresses together. 1 to 1000000, default 12000.
+    /// Most connections at a time, all addresses but loopback together. 1 to 1000000, default 12000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
     /// Most connections at a time from one address, websockets included. 1 to 1000000, default 64. A home behind one
