@@ -31,7 +31,7 @@ pub fn qr(text: &str, colour: bool) -> Option<String> {
 }
 
 /// The lines printed at start: addresses, the fingerprint to compare where the certificate is self-signed, and the QR code of
-/// the first address that a phone can reach.
+/// the first address that a phone can reach; where there is none, that is said.
 pub fn welcome(urls: &[String], fingerprint: Option<&str>, with_qr: bool, colour: bool) -> String {
     let mut text = String::new();
     for (index, url) in urls.iter().enumerate() {
@@ -44,6 +44,9 @@ pub fn welcome(urls: &[String], fingerprint: Option<&str>, with_qr: bool, colour
         text.push_str(&format!("  {fingerprint}\n"));
     }
     let reachable = urls.iter().find(|url| !names_loopback(url));
+    if reachable.is_none() {
+        text.push_str("Only this machine can open it; `portico help run` shows how to let others in.\n");
+    }
     if let Some(code) = reachable.filter(|_| with_qr).and_then(|url| qr(url, colour)) {
         text.push_str(&code);
         text.push('\n');
@@ -78,7 +81,8 @@ mod tests {
         let text = welcome(&all, Some("AB:CD"), true, false);
         assert!(text.contains("https://192.168.1.7:8780/") && text.contains("AB:CD") && text.contains('█'));
         let here = urls("127.0.0.1:8780".parse().unwrap(), false, &[]);
-        assert_eq!(welcome(&here, None, true, false), "Portico is at  http://127.0.0.1:8780/\n");
+        let told = welcome(&here, None, true, false);
+        assert!(told.starts_with("Portico is at  http://127.0.0.1:8780/\nOnly this machine") && !told.contains('█'));
         assert!(!welcome(&all, None, false, false).contains('█'));
     }
 }

@@ -441,7 +441,7 @@ impl OutgoingPlayer {
         self.peer.connected(limit).await
     }
 
-    /// The next packet; `None` when the connection ended and all were read. Cancel-safe.
+    /// The next packet. Waits for as long as none comes, also when the far end is gone: callers bound it. Cancel-safe.
     pub async fn next_packet(&mut self) -> Option<PlayedPacket> {
         self.packets.recv().await
     }
