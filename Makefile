@@ -16,6 +16,8 @@ test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, abo
 	tests/vm/board-tests
 
 lint: setup-build ## formatting and clippy
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
+		{ echo "portico: rustfmt or clippy is missing. Run: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
 
