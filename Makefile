@@ -26,7 +26,7 @@ bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/p
 	target/release/portico bench $(ARGS)
 
 docs: ## rewrite the reference pages that are generated from the code
-	UPDATE=1 cargo test --locked --lib generated
+	UPDATE=1 cargo test --locked --lib checked_in
 
 clean: ## remove what was built
 	cargo clean
