@@ -35,12 +35,28 @@ impl Namespace {
         let name = namespace.name.as_str();
         ip(&["netns", "add", name]);
         ip(&["link", "add", &namespace.veth, "type", "veth", "peer", "name", &inner, "netns", name]);
+        // no link-local IPv6: it would come a second or two later, and Chromium drops what it is loading when an address comes
+        ip(&["link", "set", "dev", &namespace.veth, "addrgenmode", "none"]);
+        ip(&["-n", name, "link", "set", "dev", &inner, "addrgenmode", "none"]);
         ip(&["addr", "add", &format!("{host}/30"), "dev", &namespace.veth]);
-        ip(&["link", "set", &namespace.veth, "up"]);
         ip(&["-n", name, "addr", "add", &format!("{guest}/30"), "dev", &inner]);
-        ip(&["-n", name, "link", "set", &inner, "up"]);
         ip(&["-n", name, "link", "set", "lo", "up"]);
+        ip(&["-n", name, "link", "set", &inner, "up"]);
+        ip(&["link", "set", &namespace.veth, "up"]);
+        namespace.wait_carrier(&inner);
         Some(namespace)
+    }
+
+    /// Waits until the far end is in service, so that nothing changes under a browser that starts now.
+    fn wait_carrier(&self, inner: &str) {
+        for _ in 0..100 {
+            let shown = Command::new("ip").args(["-n", &self.name, "-o", "link", "show", "dev", inner]).output().expect("ip runs");
+            if String::from_utf8_lossy(&shown.stdout).contains("state UP") {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{inner} did not come up within 5 s");
     }
 
     /// A command that runs in it.
