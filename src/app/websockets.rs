@@ -96,7 +96,7 @@ impl Mounts {
         dialect: impl FnOnce(Instant) -> Box<dyn Dialect> + Send + 'static,
     ) -> Response {
         let guard = (self.tasks.token(), Open::new(self.metrics, entry.name.as_str()));
-        upgrade(ws, entry, Link { hub: self.hub, remote: Some(remote), stop: self.stop }, dialect, guard)
+        upgrade(ws, entry, Link { hub: self.hub, realm: None, remote: Some(remote), stop: self.stop }, dialect, guard)
     }
 }
 

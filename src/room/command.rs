@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::value::RawValue;
 
+use super::config::Topology;
 use super::effect::EndReason;
+use super::signal::Signal;
 use crate::vocab::{
     Bitrate, Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
 };
@@ -118,6 +120,8 @@ pub struct Joining {
     pub visible: bool,
     /// What the others see of it from the start.
     pub facts: Facts,
+    /// Who talks to whom in the room if it is not listed in config and this joiner opens it.
+    pub opens: Topology,
     /// A smaller limit that the dialect sets on members of its own kind (tribe: 8); `None` for the room's alone.
     pub dialect_limit: Option<usize>,
     /// A lost member of the same user, room and dialect is replaced at once by this join (tribe §4.2).
@@ -132,6 +136,17 @@ pub enum DialectName {
     Tribe,
     /// The built-in page.
     Page,
+    /// AlgoreaForum: forwarded offers, answers and candidates.
+    Algorea,
+    /// PeerJS and simple-peerjs.
+    Peerjs,
+    /// Vamp: socket.io full mesh.
+    Vamp,
+    /// MUTE's sigver: netflux groups.
+    Sigver,
+    /// libp2p webrtc-star.
+    #[serde(rename = "webrtc-star")]
+    Star,
     /// HTTP ingest, RFC 9725.
     Whip,
     /// HTTP egress, draft-ietf-wish-whep.
@@ -146,6 +161,11 @@ impl DialectName {
         match self {
             Self::Tribe => "tribe",
             Self::Page => "page",
+            Self::Algorea => "algorea",
+            Self::Peerjs => "peerjs",
+            Self::Vamp => "vamp",
+            Self::Sigver => "sigver",
+            Self::Star => "webrtc-star",
             Self::Whip => "whip",
             Self::Whep => "whep",
             Self::Source => "source",
@@ -234,10 +254,8 @@ impl Facts {
 pub enum Body {
     /// Any JSON value, kept byte for byte.
     Json(Box<RawValue>),
-    /// A description for a direct connection between the two (mesh).
-    Sdp(Sdp),
-    /// A candidate for it.
-    Candidate(Candidate),
+    /// A step towards a direct connection between the two (mesh).
+    Signal(Box<Signal>),
 }
 
 /// One track of a published stream, as negotiated or as planned.
