@@ -5,7 +5,7 @@
 
 mod access;
 mod inventory;
-mod websockets;
+mod mounts;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -215,7 +215,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         shutdown: stop.clone(),
         tasks: tasks.clone(),
     };
-    let mounts = websockets::Mounts {
+    let mounts = mounts::Mounts {
         hub: hub.clone(),
         access: Arc::clone(&access),
         ice_servers: ice_servers.clone(),
@@ -224,7 +224,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),
     };
-    let router = crate::http::router(parts, websockets::routes(mounts));
+    let router = crate::http::router(parts, mounts::routes(mounts));
     let tls_config = certificate.as_ref().map(|certificate| Arc::clone(&certificate.config));
     let http = tokio::spawn(crate::http::serve(listener, router, tls_config, stop.clone(), config.http.limits.clone()));
 
