@@ -200,5 +200,19 @@ pub struct PeerFigures {
     pub srtp_profile: Option<&'static str>,
 }
 
+/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes.
+#[doc(hidden)]
+pub fn fuzz_datagram(datagram: &[u8]) {
+    let _ = demux::classify(datagram);
+    let _ = demux::local_ufrag(datagram);
+    let from = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut demux = demux::Demux::default();
+    let peer = crate::vocab::PeerId(1);
+    demux.insert(peer, "abcd");
+    let _ = demux.route(from, datagram);
+    demux.remove(peer);
+    assert_eq!(demux.entries(), 0);
+}
+
 #[cfg(test)]
 mod tests;
