@@ -2,10 +2,11 @@
 // ws://127.0.0.1:8780/algorea; the branch address is the same with `?variant=branch` unless given. All four orders of document and branch
 // meet two by two in rooms of their own and exchange text; then three in one room, an error, a leave.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/algorea.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, branch = url] = process.argv.slice(2);
+const [url, branch = url] = words;
 const unique = Math.random().toString(36).slice(2);
 const address = (variant, room) => {
   const made = new URL(variant === 'branch' ? branch : url);

@@ -1,10 +1,11 @@
 // node netflux_group.mjs URL [KEY]: three netflux members form a group, exchange messages of 1 byte and 1 MiB, one leaves, a fourth joins. URL is
 // ws://host:port, with or without a prefix. Reports the states each member went through.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/netflux.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, key = `k${Math.random().toString(36).slice(2)}`] = process.argv.slice(2);
+const [url, key = `k${Math.random().toString(36).slice(2)}`] = words;
 const MIB = 1024 * 1024;
 await withBrowser(async open => {
   const all = [];

@@ -1,10 +1,11 @@
 // node peerjs_broker.mjs BASE PATH KEY [allowed|refused]: what PeerJS sees of the broker itself: ids, list of peers (which the broker
 // allows or refuses), an id that is taken, a wrong key, disconnect and reconnect with the same id, an absent peer, a destroyed one.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/peerjs.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, path, key, discovery = 'refused'] = process.argv.slice(2);
+const [url, path, key, discovery = 'refused'] = words;
 await withBrowser(async open => {
   const unique = Math.random().toString(36).slice(2);
   const [nameA, nameB] = [`anna-${unique}`, `ben_${unique}`];

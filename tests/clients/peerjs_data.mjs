@@ -1,10 +1,12 @@
 // node peerjs_data.mjs BASE PATH KEY: two PeerJS peers; data connections of each serialization, ordered and not, with text, objects and
 // 100 KiB of bytes both ways; then a close.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/peerjs.mjs';
+import { canonical } from './lib/suite.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, path, key] = process.argv.slice(2);
+const [url, path, key] = words;
 const SIZE = 100 * 1024;
 const OBJECT = { list: [1, -1, 2.5, [true, null]], text: 'Grüße 😀', nested: { empty: {} } };
 await withBrowser(async open => {
@@ -47,10 +49,3 @@ await withBrowser(async open => {
   result.events = { a: await a.events(), b: await b.events() };
   return result;
 });
-
-/** One text per value, members in order. */
-function canonical(value) {
-  const sorted = item => item && typeof item === 'object' && !Array.isArray(item)
-    ? Object.fromEntries(Object.keys(item).sort().map(name => [name, sorted(item[name])])) : Array.isArray(item) ? item.map(sorted) : item;
-  return JSON.stringify(sorted(value));
-}

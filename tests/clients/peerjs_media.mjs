@@ -1,9 +1,10 @@
 // node peerjs_media.mjs BASE PATH KEY: a call with the fake camera both ways; then the caller hangs up.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/peerjs.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, path, key] = process.argv.slice(2);
+const [url, path, key] = words;
 await withBrowser(async open => {
   const a = await connect(open, { url, path, key, media: true });
   const b = await connect(open, { url, path, key, media: true });

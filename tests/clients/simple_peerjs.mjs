@@ -1,10 +1,11 @@
 // node simple_peerjs.mjs BASE PATH KEY: two simple-peerjs clients in Node: connect, strings and buffers both ways, an absent peer, an id of
 // one's own, an end; then one that sends heartbeats as the library does by default, about one each millisecond.
+import { words } from './lib/args.mjs';
 import { withNode } from './lib/node_client.mjs';
 import { connect } from './lib/simple_peerjs.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, path, key] = process.argv.slice(2);
+const [url, path, key] = words;
 await withNode(async () => {
   const unique = Math.random().toString(36).slice(2);
   const a = await connect({ url, path, key, pingInterval: 5000 });

@@ -4,6 +4,7 @@ import { noise } from '@chainsafe/libp2p-noise';
 import { mplex } from '@libp2p/mplex';
 import { webRTCStar } from '@libp2p/webrtc-star';
 import wrtc from '@roamhq/wrtc';
+import { words } from './lib/args.mjs';
 import { withNode } from './lib/node_client.mjs';
 import { until } from './lib/until.mjs';
 
@@ -14,7 +15,7 @@ Promise.withResolvers ??= function () {
   return { promise, resolve, reject };
 };
 
-const [url, size = '1048576'] = process.argv.slice(2);
+const [url, size = '1048576'] = words;
 const PROTOCOL = '/echo/1.0.0';
 const { hostname, port } = new URL(url);
 const LISTEN = `/ip4/${hostname}/tcp/${port}/ws/p2p-webrtc-star`;

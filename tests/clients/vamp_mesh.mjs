@@ -1,10 +1,11 @@
 // node vamp_mesh.mjs URL [VERSION] [VAMP]: three members in Node, socket.io-client VERSION (2 or 4; `mixed` for both): a mesh comes up; a JSON
 // header and binary slices arrive once each, in order; one leaves; a fourth comes.
+import { words } from './lib/args.mjs';
 import { connect } from './lib/vamp.mjs';
 import { withNode } from './lib/node_client.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, version = '2', vamp = `v${Math.random().toString(36).slice(2)}`] = process.argv.slice(2);
+const [url, version = '2', vamp = `v${Math.random().toString(36).slice(2)}`] = words;
 const clientOf = index => version === 'mixed' ? [2, 4][index % 2] : Number(version);
 await withNode(async () => {
   const all = [];

@@ -1,10 +1,11 @@
 // node vamp_record.mjs URL [VERSION] [VAMP]: two pages; one records its microphone twice in slices of 30 ms, the other puts the slices together:
 // the same bytes, and sound that a decoder takes. Both offers and answers carry the microphone.
 import { withBrowser } from './browser.mjs';
+import { words } from './lib/args.mjs';
 import { connect } from './lib/vamp.mjs';
 import { until } from './lib/until.mjs';
 
-const [url, version = '2', vamp = `v${Math.random().toString(36).slice(2)}`] = process.argv.slice(2);
+const [url, version = '2', vamp = `v${Math.random().toString(36).slice(2)}`] = words;
 await withBrowser(async open => {
   const a = await connect(open, { url, vamp, client: Number(version), user: 'u1', audio: true });
   const b = await connect(open, { url, vamp, client: Number(version), user: 'u2', audio: true });

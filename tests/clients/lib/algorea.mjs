@@ -5,7 +5,7 @@ import { pageClient } from './page_client.mjs';
  * Opens the websocket `url` (with its query) and speaks `variant`, `document` or `branch`. Like any newcomer it offers to each peer it is
  * told of, and answers those that come later. `label` names its data channel.
  */
-export const connect = (open, { url, variant = 'document', label = 'chat' }) => pageClient(open, { start, options: { url, variant, label } });
+export const connect = (open, { page, url, variant = 'document', label = 'chat' }) => pageClient(open, { page, start, options: { url, variant, label } });
 
 /** Runs in the page. */
 async function start({ url, variant, label }, env) {

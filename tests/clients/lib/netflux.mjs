@@ -2,8 +2,8 @@
 import { pageClient } from './page_client.mjs';
 
 /** Joins the group `key` by the signalling server `url` (ws://host:port, with or without a prefix). */
-export const connect = (open, { url, key, autoRejoin = true }) =>
-  pageClient(open, { bundles: ['netflux/dist/netflux.browser.es5.umd.js'], start, options: { url, key, autoRejoin } });
+export const connect = (open, { page, url, key, autoRejoin = true }) =>
+  pageClient(open, { page, bundles: ['netflux/dist/netflux.browser.es5.umd.js'], start, options: { url, key, autoRejoin } });
 
 /** Runs in the page. */
 async function start({ url, key, autoRejoin }, env) {

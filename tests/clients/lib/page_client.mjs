@@ -2,6 +2,7 @@
 // the client's `start` function, which runs in the page. Its methods are called from here as if they were here.
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { option } from './args.mjs';
 import { recorded } from './recorded.mjs';
 
 let empty;
@@ -20,11 +21,11 @@ async function emptyPage() {
 export const published = name => fileURLToPath(new URL(`../node_modules/${name}`, import.meta.url));
 
 /**
- * Opens a page with `bundles` (files in node_modules) and runs `start(options, window)` in it. `open` is of `withBrowser`.
+ * Opens a page (`page`, or the script's `--page=URL`, or an empty one from loopback) with `bundles` (files in node_modules) and runs `start(options, window)` in it. `open` is of `withBrowser`.
  * Every method of what `start` gives is a method of the result, and returns a promise.
  */
-export async function pageClient(open, { bundles = [], start, options }) {
-  const page = await open(await emptyPage());
+export async function pageClient(open, { page: address, bundles = [], start, options }) {
+  const page = await open(address ?? option('page') ?? await emptyPage());
   await page.evaluate(`Object.assign(window, (${recorded})(window))`);
   for (const bundle of bundles) await page.addScriptTag({ path: published(bundle) });
   await page.evaluate(`(${start})(${JSON.stringify(options)}, window).then(client => { window.client = client; })`);

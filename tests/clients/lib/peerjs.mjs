@@ -5,8 +5,8 @@ import { pageClient } from './page_client.mjs';
  * Connects to a broker. `url` is its origin, `path` its mount, `id` the wanted peer id (none: the broker gives one).
  * With `media` calls are made and answered with the fake camera, otherwise answered with nothing.
  */
-export const connect = (open, { url, path = '/', key = 'peerjs', id, media = false }) =>
-  pageClient(open, { bundles: ['peerjs/dist/peerjs.js'], start, options: { url, path, key, id, media } });
+export const connect = (open, { page, url, path = '/', key = 'peerjs', id, media = false }) =>
+  pageClient(open, { page, bundles: ['peerjs/dist/peerjs.js'], start, options: { url, path, key, id, media } });
 
 /** Runs in the page. */
 async function start({ url, path, key, id, media }, env) {

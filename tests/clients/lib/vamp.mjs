@@ -11,10 +11,10 @@ const require = createRequire(import.meta.url);
  * the join, so offers carry it (pages only). `join`: the event's name, `join vamp` or the older `join room`.
  * `transports`: those of socket.io; polling first by default.
  */
-export function connect(open, { url, vamp, client = 2, user = 'u', audio = false, join = 'join vamp', transports }) {
+export function connect(open, { page, url, vamp, client = 2, user = 'u', audio = false, join = 'join vamp', transports }) {
   const options = { url, vamp, user, audio, join, transports };
   const socketIo = client === 2 ? 'socket.io-client-2' : 'socket.io-client-4';
-  if (open) return pageClient(open, { bundles: [`${socketIo}/dist/socket.io.js`, 'simple-peer/simplepeer.min.js'], start, options });
+  if (open) return pageClient(open, { page, bundles: [`${socketIo}/dist/socket.io.js`, 'simple-peer/simplepeer.min.js'], start, options });
   return start(options, { ...nodeEnv(), io: require(socketIo), SimplePeer: require('simple-peer') });
 }
 
