@@ -151,6 +151,10 @@ counter!(
     TrackId
 );
 counter!(
+    /// One data channel of one peer.
+    ChannelId
+);
+counter!(
     /// A session's own number for one request, so that a refusal can be matched to it.
     RequestId
 );
