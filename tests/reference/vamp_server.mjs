@@ -28,8 +28,8 @@ io.on('connection', socket => {
   const to = (id, event, message) => { if (vamps.get(vamp)?.has(id)) io.to(id).emit(event, message); };
   socket.on('join vamp', join);
   socket.on('join room', join);
-  socket.on('sending signal', message => to(message?.userToSignal, 'user joined', { signal: message.signal, callerID: socket.id }));
-  socket.on('returning signal', message => to(message?.callerID, 'receiving returned signal', { signal: message.signal, id: socket.id }));
+  socket.on('sending signal', message => to(message?.userToSignal, 'user joined', { signal: message?.signal, callerID: socket.id }));
+  socket.on('returning signal', message => to(message?.callerID, 'receiving returned signal', { signal: message?.signal, id: socket.id }));
   socket.on('disconnect', leave);
 });
 http.listen(Number(port), '127.0.0.1', () => console.log(`listening on ${http.address().port}`));

@@ -1,12 +1,15 @@
 // A set of checks of a server, one report.
+import { option } from './args.mjs';
 import { until } from './until.mjs';
 
 /**
- * Runs all checks, `{ name: async () => … }`, a few at a time; a check fails by throwing. The last line printed is
- * `{ ok, passed: [names], failed: [{ name, error }] }`.
+ * Runs all checks, `{ name: async () => … }`, a few at a time; a check fails by throwing. Options of the script: `--only=` and `--skip=`, regular
+ * expressions for names. The last line printed is `{ ok, passed: [names], failed: [{ name, error }] }`.
  */
 export async function suite(checks, { atOnce = 8 } = {}) {
-  const waiting = Object.entries(checks);
+  const [only, skip] = [option('only'), option('skip')];
+  const waiting = Object.entries(checks).filter(([name]) => (!only || new RegExp(only).test(name)) && !(skip && new RegExp(skip).test(name)));
+  if (waiting.length === 0) throw new Error('no check is left');
   const [passed, failed] = [[], []];
   const work = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
