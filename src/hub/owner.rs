@@ -94,6 +94,11 @@ impl Hub {
         Ok(HubSession { id, to_hub: self.to_hub.clone(), told })
     }
 
+    /// Whether the hub has stopped.
+    pub fn is_gone(&self) -> bool {
+        self.to_hub.is_closed()
+    }
+
     /// What happens from now on.
     pub fn reports(&self) -> Reports {
         self.reports.subscribe()
