@@ -1,6 +1,7 @@
 //! The websocket dialects on their paths, one file each: every connection gets a dialect value and a session of the hub.
 
 mod page;
+mod sigver;
 mod tribe;
 
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use crate::hub::Hub;
 use crate::ops::access::Access;
 use crate::ops::metrics::Metrics;
 use crate::signalling::transport::websocket::{Link, upgrade};
-use crate::signalling::{Dialect, Entry, RealmId, tribe::TribeConfig};
+use crate::signalling::tribe::TribeConfig;
+use crate::signalling::{Dialect, Entry, Realm, RealmId};
 
 /// What connections are wired to.
 #[derive(Clone)]
@@ -35,7 +37,12 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone()).merge(tribe::routes(mounts))
+    page::routes(mounts.clone()).merge(sigver::routes(mounts.clone())).merge(tribe::routes(mounts))
+}
+
+/// What the mounts keep across their connections, each at the place its mount names.
+pub(super) fn realms() -> Vec<Box<dyn Realm>> {
+    vec![sigver::realm()]
 }
 
 /// A request for a websocket, or one that is none.
