@@ -202,7 +202,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         media_events,
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
-        realms: Vec::new(),
+        realms: mounts::realms(),
     });
 
     let stop = CancellationToken::new();

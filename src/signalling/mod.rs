@@ -9,6 +9,7 @@ pub mod page;
 pub mod prefixed;
 mod sdp;
 pub mod session;
+pub mod sigver;
 pub mod transport;
 pub mod tribe;
 pub mod whip;
@@ -156,11 +157,17 @@ pub trait Realm: Send {
 
 /// What a session hands its realm: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmMessage {}
+pub enum RealmMessage {
+    /// What a netflux client said.
+    Sigver(sigver::realm::Said),
+}
 
 /// What a realm tells a session: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmWord {}
+pub enum RealmWord {
+    /// What a netflux client is to be told.
+    Sigver(sigver::realm::Word),
+}
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
 #[derive(Debug)]
@@ -243,4 +250,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, sigver::ENTRY, page::ENTRY];

@@ -2,6 +2,7 @@
 
 mod algorea;
 mod page;
+mod sigver;
 mod tribe;
 
 use std::net::IpAddr;
@@ -24,7 +25,7 @@ use crate::signalling::listener::{ListenerConfig, ListenerDialect, RoomPrefixes}
 use crate::signalling::prefixed::Prefixed;
 use crate::signalling::transport::websocket::{Link, upgrade};
 use crate::signalling::tribe::TribeConfig;
-use crate::signalling::{Dialect, Entry, RealmId};
+use crate::signalling::{Dialect, Entry, Realm, RealmId};
 use crate::vocab::RoomPrefix;
 
 /// What connections are wired to.
@@ -45,7 +46,15 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone()).merge(algorea::routes(mounts.clone())).merge(tribe::routes(mounts))
+    page::routes(mounts.clone())
+        .merge(algorea::routes(mounts.clone()))
+        .merge(sigver::routes(mounts.clone()))
+        .merge(tribe::routes(mounts))
+}
+
+/// What the mounts keep across their connections, each at the place its mount names.
+pub(super) fn realms() -> Vec<Box<dyn Realm>> {
+    vec![sigver::realm()]
 }
 
 /// The routes of a listener of its own. `None`: this build does not have the dialect.
@@ -53,7 +62,8 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
     mounts.listener_prefix.clone_from(&listener.room_prefix);
     match listener.dialect {
         ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar | ListenerDialect::Sigver => None,
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar => None,
     }
 }
 
