@@ -181,6 +181,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
 
+    let mut realms = Vec::new();
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -190,7 +192,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         media_events,
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
-        realms: Vec::new(),
+        realms,
     });
 
     let stop = CancellationToken::new();
@@ -220,6 +222,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         access: Arc::clone(&access),
         ice_servers: ice_servers.clone(),
         tribe: config.tribe.clone(),
+        peerjs,
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),

@@ -29,6 +29,7 @@ use crate::ops::logging::LogConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
+use crate::signalling::peerjs::PeerjsConfig;
 use crate::signalling::tribe::TribeConfig;
 use crate::vocab::{RoomId, SourceName};
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// The dialect of live-webrtcsignaling clients.
     pub tribe: TribeConfig,
+    /// The dialect of PeerJS and simple-peerjs clients.
+    pub peerjs: PeerjsConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.

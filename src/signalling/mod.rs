@@ -4,6 +4,7 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod page;
+pub mod peerjs;
 mod sdp;
 pub mod session;
 pub mod transport;
@@ -145,15 +146,26 @@ pub trait Realm: Send {
     /// When `handle_timeout` wants to be called.
     #[must_use]
     fn next_timeout(&self) -> Option<Instant>;
+    /// The ids of who is there, in no order, where the dialect lets clients list them (PeerJS discovery).
+    #[must_use]
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a session hands its realm: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmMessage {}
+pub enum RealmMessage {
+    /// PeerJS.
+    Peerjs(peerjs::Ask),
+}
 
 /// What a realm tells a session: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmWord {}
+pub enum RealmWord {
+    /// PeerJS.
+    Peerjs(peerjs::Word),
+}
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
 #[derive(Debug)]
@@ -236,4 +248,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, page::ENTRY, peerjs::ENTRY];

@@ -1,6 +1,7 @@
 //! The websocket dialects on their paths, one file each: every connection gets a dialect value and a session of the hub.
 
 mod page;
+pub(super) mod peerjs;
 mod tribe;
 
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ pub(super) struct Mounts {
     pub access: Arc<Access>,
     pub ice_servers: Vec<String>,
     pub tribe: TribeConfig,
+    pub peerjs: Arc<peerjs::Brokers>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -35,7 +37,7 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone()).merge(tribe::routes(mounts))
+    page::routes(mounts.clone()).merge(peerjs::routes(&mounts)).merge(tribe::routes(mounts))
 }
 
 /// A request for a websocket, or one that is none.
