@@ -6,6 +6,7 @@
 pub mod algorea;
 pub mod listener;
 pub mod page;
+pub mod peerjs;
 pub mod prefixed;
 mod sdp;
 pub mod session;
@@ -153,6 +154,11 @@ pub trait Realm: Send {
     /// When `handle_timeout` wants to be called.
     #[must_use]
     fn next_timeout(&self) -> Option<Instant>;
+    /// The ids of who is there, in no order, where the dialect lets clients list them (PeerJS discovery).
+    #[must_use]
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a session hands its realm: one variant per dialect that keeps one.
@@ -160,6 +166,8 @@ pub trait Realm: Send {
 pub enum RealmMessage {
     /// What a netflux client said.
     Sigver(sigver::realm::Said),
+    /// PeerJS.
+    Peerjs(peerjs::Ask),
 }
 
 /// What a realm tells a session: one variant per dialect that keeps one.
@@ -167,6 +175,8 @@ pub enum RealmMessage {
 pub enum RealmWord {
     /// What a netflux client is to be told.
     Sigver(sigver::realm::Word),
+    /// PeerJS.
+    Peerjs(peerjs::Word),
 }
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
@@ -250,4 +260,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, sigver::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, peerjs::ENTRY, sigver::ENTRY, page::ENTRY];

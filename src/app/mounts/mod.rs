@@ -2,6 +2,7 @@
 
 mod algorea;
 mod page;
+pub(super) mod peerjs;
 mod sigver;
 mod tribe;
 
@@ -39,6 +40,7 @@ pub(super) struct Mounts {
     pub prefixes: Arc<RoomPrefixes>,
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
+    pub peerjs: Arc<peerjs::Brokers>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -49,6 +51,7 @@ pub(super) fn routes(mounts: Mounts) -> Router {
     page::routes(mounts.clone())
         .merge(algorea::routes(mounts.clone()))
         .merge(sigver::routes(mounts.clone()))
+        .merge(peerjs::routes(&mounts))
         .merge(tribe::routes(mounts))
 }
 
