@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc};
 
 use super::HubDoor;
-use crate::hub::{HubGone, HubSession, Reports, RoomView, ToHub};
-use crate::room::{Command, EndReason, Notice, Refusal, Report, Welcome};
+use crate::hub::{HubGone, HubSession, Reports, RoomView, ToHub, Told};
+use crate::room::{Command, EndReason, Notice, Refusal, Report, Topology, Welcome};
 use crate::vocab::{MemberId, RequestId, RoomId, Sdp, SessionId};
 
 /// An answer with the given credentials, as the engine would write it.
@@ -52,7 +52,7 @@ pub(super) struct FakeHub {
     pub script: Arc<Mutex<Script>>,
     heard: Arc<Mutex<Vec<Command>>>,
     evicted: Arc<Mutex<Vec<(RoomId, MemberId)>>>,
-    sessions: Arc<Mutex<Vec<mpsc::Sender<Notice>>>>,
+    sessions: Arc<Mutex<Vec<mpsc::Sender<Told>>>>,
     pub reports: broadcast::Sender<Report>,
 }
 
@@ -84,7 +84,7 @@ impl FakeHub {
     pub(super) async fn tell(&self, notice: Notice) {
         let sessions = self.sessions.lock().unwrap().clone();
         for session in sessions {
-            let _ = session.send(notice.clone()).await;
+            let _ = session.send(Told::Notice(Box::new(notice.clone()))).await;
         }
     }
 
@@ -94,7 +94,8 @@ impl FakeHub {
         let (does, accepted, peer) = match command {
             Command::Join(joining) => {
                 let room = joining.room;
-                let welcome = Welcome { req, member: MemberId([7; 16]), room, size: 1, others: Vec::new() };
+                let welcome =
+                    Welcome { req, member: MemberId([7; 16]), room, topology: Topology::Sfu, size: 1, others: Vec::new() };
                 (&script.join, Notice::Welcome(Box::new(welcome)), None)
             }
             Command::Publish { peer, .. } | Command::Play { peer, .. } => {
@@ -122,7 +123,7 @@ impl HubDoor for FakeHub {
             return Err(HubGone);
         }
         let (to_hub, mut commands) = mpsc::channel(16);
-        let (tell, notices) = mpsc::channel(64);
+        let (tell, told) = mpsc::channel(64);
         self.sessions.lock().unwrap().push(tell.clone());
         let fake = self.clone();
         tokio::spawn(async move {
@@ -130,11 +131,11 @@ impl HubDoor for FakeHub {
                 if let ToHub::Command(_, req, command) = message
                     && let Some(notice) = fake.act(req, command)
                 {
-                    let _ = tell.send(notice).await;
+                    let _ = tell.send(Told::Notice(Box::new(notice))).await;
                 }
             }
         });
-        Ok(HubSession { id: SessionId::next(), to_hub, notices })
+        Ok(HubSession { id: SessionId::next(), to_hub, told })
     }
 
     fn reports(&self) -> Reports {

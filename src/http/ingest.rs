@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::resource::{Opening, Patched, Resource, gone};
 use super::{ApiError, App, Caller};
-use crate::room::{DialectName, Facts, Joining};
+use crate::room::{DialectName, Facts, Joining, Topology};
 use crate::signalling::whip::{DEFAULT_STREAM, FRAGMENT_TYPE, Fragment, MAX_FRAGMENT, MAX_SDP, Role, SDP_TYPE};
 use crate::vocab::{Right, RoomId, StreamName};
 
@@ -105,6 +105,7 @@ async fn open(role: Role, State(app): State<App>, caller: Caller, place: Place, 
         grant,
         visible: role == Role::Ingest,
         facts,
+        opens: Topology::Sfu,
         dialect_limit: None,
         replaces_lost: false,
     };

@@ -249,7 +249,7 @@ impl Task {
         mut decides: impl FnMut(&Notice) -> Option<Result<String, ApiError>>,
     ) -> Result<String, ApiError> {
         loop {
-            let notice = tokio::time::timeout_at(deadline, self.session.notices.recv()).await;
+            let notice = tokio::time::timeout_at(deadline, self.session.notice()).await;
             let slow = || ApiError::unavailable("timeout", "the room did not answer in time", 5);
             let notice = notice.map_err(|_| slow())?;
             self.over = self.is_end(notice.as_ref());
@@ -269,7 +269,7 @@ impl Task {
     async fn serve(&mut self) {
         while !self.over {
             tokio::select! {
-                notice = self.session.notices.recv() => self.over = self.is_end(notice.as_ref()),
+                notice = self.session.notice() => self.over = self.is_end(notice.as_ref()),
                 Some(order) = self.orders.recv() => {
                     let result = self.patch(order.if_match.as_deref(), order.fragment).await;
                     let _ = order.reply.send(result); // the client may be gone; what it asked for is done all the same

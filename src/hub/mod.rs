@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 pub use crate::room::{RoomMember, RoomView};
 
 use crate::room::{Command, Notice, Report};
+use crate::signalling::{RealmId, RealmMessage, RealmWord};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
@@ -21,14 +22,38 @@ pub struct HubSession {
     /// The session.
     pub id: SessionId,
     pub(crate) to_hub: mpsc::Sender<ToHub>,
-    /// What the session is told. Bounded: a session that does not read for 1024 notices is ended.
-    pub notices: mpsc::Receiver<Notice>,
+    /// What the session is told. Bounded: a session that does not read for 1024 words is ended.
+    pub told: mpsc::Receiver<Told>,
+}
+
+/// What a session is told. Small, because the queue's memory is counted per session.
+#[derive(Debug)]
+pub enum Told {
+    /// By the room.
+    Notice(Box<Notice>),
+    /// By the realm of its mount.
+    Realm(RealmWord),
 }
 
 impl HubSession {
     /// Asks the room. Waits when the hub is busy; fails only when it is gone.
     pub async fn send(&self, req: RequestId, command: Command) -> Result<(), HubGone> {
         self.to_hub.send(ToHub::Command(self.id, req, command)).await.map_err(|_| HubGone)
+    }
+
+    /// Hands the realm of the session's mount a message. Waits and fails as [`Self::send`].
+    pub async fn send_realm(&self, message: RealmMessage) -> Result<(), HubGone> {
+        self.to_hub.send(ToHub::Realm(self.id, message)).await.map_err(|_| HubGone)
+    }
+
+    /// The next notice. For sessions without a realm; another's word is passed over.
+    pub async fn notice(&mut self) -> Option<Notice> {
+        loop {
+            match self.told.recv().await? {
+                Told::Notice(notice) => return Some(*notice),
+                Told::Realm(_) => {}
+            }
+        }
     }
 }
 
@@ -51,8 +76,10 @@ pub struct HubGone;
 
 /// What reaches the hub from sessions and the API.
 pub(crate) enum ToHub {
-    /// A new session.
-    Open(SessionId, mpsc::Sender<Notice>),
+    /// A new session, and the realm of its mount.
+    Open(SessionId, mpsc::Sender<Told>, Option<RealmId>),
+    /// A session's message to its realm.
+    Realm(SessionId, RealmMessage),
     /// A session's request.
     Command(SessionId, RequestId, Command),
     /// The session's handle was dropped.

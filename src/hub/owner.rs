@@ -11,13 +11,14 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
-use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub};
+use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError, Wants};
 use crate::peer::{PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
 use crate::room::{
-    Command, Counts, Effect, EndReason, Feed, Notice, OpenPeer, PeerUpdate, Purpose, Report, Rooms, SourceUpdate, TrackView,
+    Command, Counts, Effect, EndReason, Feed, OpenPeer, PeerUpdate, Purpose, Report, Rooms, SourceUpdate, TrackView,
 };
+use crate::signalling::{Realm, RealmId, RealmOutput};
 use crate::vocab::{Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackId};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
@@ -48,6 +49,8 @@ pub struct HubParts {
     pub publish_codecs: Vec<Codec>,
     /// The sources, the rooms they are in, and what they give.
     pub sources: Vec<SourceUpdate>,
+    /// What the mounts keep across their connections; a mount's sessions name theirs by its place here.
+    pub realms: Vec<Box<dyn Realm>>,
 }
 
 /// A handle to the hub; cheap to clone.
@@ -69,6 +72,7 @@ impl Hub {
             publish_codecs: parts.publish_codecs,
             reports: reports.clone(),
             sessions: HashMap::new(),
+            realms: parts.realms,
             open: HashMap::new(),
             layers: HashMap::new(),
             demands: FuturesUnordered::new(),
@@ -77,12 +81,22 @@ impl Hub {
         (Self { to_hub, reports }, task)
     }
 
-    /// A new session.
+    /// A new session of a mount without a realm.
     pub async fn open_session(&self) -> Result<HubSession, HubGone> {
+        self.open_session_in(None).await
+    }
+
+    /// A new session, with the realm of its mount.
+    pub async fn open_session_in(&self, realm: Option<RealmId>) -> Result<HubSession, HubGone> {
         let id = SessionId::next();
-        let (outbox, notices) = mpsc::channel(OUTBOX);
-        self.to_hub.send(ToHub::Open(id, outbox)).await.map_err(|_| HubGone)?;
-        Ok(HubSession { id, to_hub: self.to_hub.clone(), notices })
+        let (outbox, told) = mpsc::channel(OUTBOX);
+        self.to_hub.send(ToHub::Open(id, outbox, realm)).await.map_err(|_| HubGone)?;
+        Ok(HubSession { id, to_hub: self.to_hub.clone(), told })
+    }
+
+    /// Whether the hub has stopped.
+    pub fn is_gone(&self) -> bool {
+        self.to_hub.is_closed()
     }
 
     /// What happens from now on.
@@ -135,13 +149,21 @@ struct Owner {
     media: Box<dyn Fn(MediaCommand) + Send>,
     publish_codecs: Vec<Codec>,
     reports: broadcast::Sender<Report>,
-    sessions: HashMap<SessionId, mpsc::Sender<Notice>>,
+    sessions: HashMap<SessionId, Line>,
+    realms: Vec<Box<dyn Realm>>,
     /// Peers that `rooms` has and that were not closed yet.
     open: HashMap<PeerId, OpenState>,
     /// Published tracks.
     layers: HashMap<TrackId, Arc<Layer>>,
     /// Demands that the sources have not answered yet.
     demands: FuturesUnordered<BoxFuture<'static, Demanded>>,
+}
+
+/// The way to a session.
+struct Line {
+    outbox: mpsc::Sender<Told>,
+    /// Its mount's realm; checked when the session was opened.
+    realm: Option<usize>,
 }
 
 /// What a peer holds besides itself.
@@ -171,7 +193,7 @@ impl Owner {
         }
         self.carry_out();
         loop {
-            let timeout = self.rooms.next_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let timeout = self.next_timeout();
             // every branch is cancel-safe: receivers, a stream and a sleep
             tokio::select! {
                 asked = inbox.recv() => match asked {
@@ -188,18 +210,39 @@ impl Owner {
                 Some(event) = media_events.recv() => self.handle_media(event),
                 Some(demanded) = self.demands.next(), if !self.demands.is_empty() => self.handle_demanded(demanded),
                 _ = clock_check.tick() => self.rooms.set_wall_clock(Instant::now(), SystemTime::now()),
-                () = sleep_until(timeout.into()) => self.rooms.handle_timeout(Instant::now()),
+                () = sleep_until(timeout.into()) => self.handle_timeout(),
             }
             self.carry_out();
+        }
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let realms = self.realms.iter().filter_map(|realm| realm.next_timeout());
+        realms.chain(self.rooms.next_timeout()).min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = Instant::now();
+        self.rooms.handle_timeout(now);
+        for realm in &mut self.realms {
+            if realm.next_timeout().is_some_and(|at| at <= now) {
+                realm.handle_timeout(now);
+            }
         }
     }
 
     fn handle(&mut self, asked: ToHub) {
         let now = Instant::now();
         match asked {
-            ToHub::Open(session, outbox) => {
-                self.sessions.insert(session, outbox);
+            ToHub::Open(session, outbox, realm) => {
+                let realm = realm.map(|realm| realm.0).filter(|index| *index < self.realms.len());
+                self.sessions.insert(session, Line { outbox, realm });
                 self.rooms.open_session(now, session);
+            }
+            ToHub::Realm(session, message) => {
+                if let Some(realm) = self.realm_of(session) {
+                    realm.handle(now, session, message);
+                }
             }
             ToHub::Command(session, req, command) => {
                 // a session that was ended may still have a request under way: it is told nothing, and nothing happens
@@ -208,7 +251,7 @@ impl Owner {
                 }
             }
             ToHub::Dropped(session) => {
-                if self.sessions.remove(&session).is_some() {
+                if self.hang_up(session) {
                     self.rooms.handle(now, session, RequestId(0), Command::Lost);
                 }
             }
@@ -269,6 +312,12 @@ impl Owner {
             }
             PeerEvent::Up { peer } => PeerUpdate::Up { peer },
             PeerEvent::Flowing { peer, kind } => PeerUpdate::Flowing { peer, kind },
+            // no peer is opened with data channels
+            PeerEvent::ChannelOpen { .. }
+            | PeerEvent::ChannelMessage { .. }
+            | PeerEvent::ChannelDrained { .. }
+            | PeerEvent::MessageRefused { .. }
+            | PeerEvent::ChannelClosed { .. } => return,
             PeerEvent::Down { peer, reason } => {
                 let described = self.open.get(&peer).is_some_and(|state| state.at_shard);
                 self.forget(peer);
@@ -322,14 +371,48 @@ impl Owner {
         }
     }
 
-    /// Carries out every effect the rooms have decided on.
+    /// Carries out everything the rooms and the realms have decided on.
     fn carry_out(&mut self) {
+        self.carry_out_rooms();
+        // a word that finds its session's queue full ends that session, which the rooms tell the others
+        while self.carry_out_realms() {
+            self.carry_out_rooms();
+        }
+    }
+
+    /// Hands out what the realms say; false when they had nothing to say.
+    fn carry_out_realms(&mut self) -> bool {
+        let mut said = false;
+        for index in 0..self.realms.len() {
+            while let Some(RealmOutput { to, word }) = self.realms[index].poll_output() {
+                said = true;
+                self.pass(to, Told::Realm(word));
+            }
+        }
+        said
+    }
+
+    fn realm_of(&mut self, session: SessionId) -> Option<&mut Box<dyn Realm>> {
+        let index = self.sessions.get(&session)?.realm?;
+        self.realms.get_mut(index)
+    }
+
+    /// Takes a session off the list; its realm hears of it. False when it was not there.
+    fn hang_up(&mut self, session: SessionId) -> bool {
+        let Some(line) = self.sessions.remove(&session) else { return false };
+        if let Some(realm) = line.realm.and_then(|index| self.realms.get_mut(index)) {
+            realm.handle_gone(Instant::now(), session);
+        }
+        true
+    }
+
+    fn carry_out_rooms(&mut self) {
         while let Some(effect) = self.rooms.poll_effect() {
             match effect {
-                Effect::Notify(session, notice) => self.tell(session, notice),
+                Effect::Notify(session, notice) => self.pass(session, Told::Notice(Box::new(notice))),
                 Effect::EndSession(session, reason) => {
                     debug!(%session, %reason, "session ended");
-                    self.sessions.remove(&session);
+                    self.hang_up(session);
                 }
                 Effect::OpenPeer(asked) => self.open_peer(asked),
                 Effect::DescribePeer { peer, sdp } => (self.peers)(PeerCommand::Describe { peer, sdp }),
@@ -389,7 +472,7 @@ impl Owner {
         if let Some(state) = self.open.get_mut(&asked.peer) {
             state.at_shard = true;
         }
-        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, connect_limit: CONNECT_LIMIT };
+        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data: None, connect_limit: CONNECT_LIMIT };
         (self.peers)(PeerCommand::Open(Box::new(spec)));
     }
 
@@ -409,15 +492,15 @@ impl Owner {
         }
     }
 
-    fn tell(&mut self, session: SessionId, notice: Notice) {
-        let Some(outbox) = self.sessions.get(&session) else { return };
-        match outbox.try_send(notice) {
+    fn pass(&mut self, session: SessionId, word: Told) {
+        let Some(line) = self.sessions.get(&session) else { return };
+        match line.outbox.try_send(word) {
             Ok(()) => {}
             // its driver is gone; `Dropped` is on its way
             Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 warn!(%session, queue = OUTBOX, "session does not read; ended");
-                self.sessions.remove(&session);
+                self.hang_up(session);
                 self.rooms.handle(Instant::now(), session, RequestId(0), Command::Leave);
             }
         }

@@ -54,6 +54,7 @@ fn world() -> World {
         media_events: media_news,
         publish_codecs: vec![Codec::VP8],
         sources: vec![SourceUpdate::Present { source: camera(), rooms: vec![room("main")], kinds: vec![MediaKind::Video] }],
+        realms: Vec::new(),
     });
     World { hub, orders, demands, peer_events, _media_events: media_events, asked: Arc::default() }
 }
@@ -82,11 +83,12 @@ impl World {
             grant: Grant::all("test"),
             visible: dialect != DialectName::Whep,
             facts: Facts::default(),
+            opens: Topology::Sfu,
             dialect_limit: None,
             replaces_lost: false,
         };
         self.ask(&session, Command::Join(Box::new(joining))).await;
-        assert!(matches!(next(&mut session.notices).await, Notice::Welcome(_)));
+        assert!(matches!(next(&mut session).await, Notice::Welcome(_)));
         session
     }
 
@@ -101,9 +103,9 @@ impl World {
 trait Inbox<T> {
     fn take(&mut self) -> impl Future<Output = Option<T>>;
 }
-impl<T> Inbox<T> for mpsc::Receiver<T> {
-    async fn take(&mut self) -> Option<T> {
-        self.recv().await
+impl Inbox<Notice> for HubSession {
+    async fn take(&mut self) -> Option<Notice> {
+        self.notice().await
     }
 }
 impl<T> Inbox<T> for mpsc::UnboundedReceiver<T> {
@@ -136,7 +138,7 @@ async fn a_source_that_cannot_be_opened_refuses_the_request() {
     let (peer, asked) = world.play(&viewer, PLAY_OFFER).await;
     let MediaCommand::Demand { reply, .. } = next(&mut world.demands).await else { panic!("no demand") };
     assert!(reply.send(Err(SourceError::Busy { what: "/dev/video0".into() })).is_ok());
-    let Notice::Refused { req, why } = next(&mut viewer.notices).await else { panic!("no refusal") };
+    let Notice::Refused { req, why } = next(&mut viewer).await else { panic!("no refusal") };
     assert_eq!((req, why), (asked, Refusal::SourceFailed));
     let MediaCommand::Release { viewer, .. } = next(&mut world.demands).await else { panic!("the demand stays") };
     assert_eq!(viewer, peer);
@@ -164,7 +166,7 @@ async fn an_offer_that_is_no_sdp_is_refused_without_asking_anyone() {
     let mut world = world();
     let mut viewer = world.join("main", DialectName::Whep).await;
     let (_, asked) = world.play(&viewer, "hello").await;
-    let Notice::Refused { req, why } = next(&mut viewer.notices).await else { panic!("no refusal") };
+    let Notice::Refused { req, why } = next(&mut viewer).await else { panic!("no refusal") };
     assert_eq!((req, why), (asked, Refusal::BadDescription));
     assert!(world.demands.try_recv().is_err() && world.orders.try_recv().is_err());
 }
@@ -178,11 +180,11 @@ async fn a_later_description_that_is_refused_answers_its_request() {
     world.ask(&session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
     world.peer_events.send(PeerEvent::Description { peer, sdp: Sdp::answer("a") }).unwrap();
-    assert!(matches!(next(&mut session.notices).await, Notice::Description { .. }));
+    assert!(matches!(next(&mut session).await, Notice::Description { .. }));
     let asked = world.ask(&session, Command::Describe { peer, sdp: Sdp::offer("worse") }).await;
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Describe { .. }));
     world.peer_events.send(PeerEvent::Rejected { peer, reason: EndReason::BadDescription }).unwrap();
-    let Notice::Refused { req, why } = next(&mut session.notices).await else { panic!("no refusal") };
+    let Notice::Refused { req, why } = next(&mut session).await else { panic!("no refusal") };
     assert_eq!((req, why), (asked, Refusal::BadDescription));
 }
 
@@ -218,6 +220,6 @@ async fn stopping_ends_every_place_and_peer() {
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
     world.hub.stop().await.unwrap();
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer: closed } if closed == peer));
-    assert!(matches!(next(&mut session.notices).await, Notice::Ended { reason: EndReason::Stopping }));
+    assert!(matches!(next(&mut session).await, Notice::Ended { reason: EndReason::Stopping }));
     assert!(world.hub.open_session().await.is_err(), "a hub that stopped takes no sessions");
 }

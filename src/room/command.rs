@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::value::RawValue;
 
+use super::config::Topology;
 use super::effect::EndReason;
+use super::signal::Signal;
 use crate::vocab::{
     Bitrate, Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
 };
@@ -118,6 +120,8 @@ pub struct Joining {
     pub visible: bool,
     /// What the others see of it from the start.
     pub facts: Facts,
+    /// Who talks to whom in the room if it is not listed in config and this joiner opens it.
+    pub opens: Topology,
     /// A smaller limit that the dialect sets on members of its own kind (tribe: 8); `None` for the room's alone.
     pub dialect_limit: Option<usize>,
     /// A lost member of the same user, room and dialect is replaced at once by this join (tribe §4.2).
@@ -132,6 +136,17 @@ pub enum DialectName {
     Tribe,
     /// The built-in page.
     Page,
+    /// AlgoreaForum: forwarded offers, answers and candidates.
+    Algorea,
+    /// PeerJS and simple-peerjs.
+    Peerjs,
+    /// Vamp: socket.io full mesh.
+    Vamp,
+    /// MUTE's sigver: netflux groups.
+    Sigver,
+    /// libp2p webrtc-star.
+    #[serde(rename = "webrtc-star")]
+    Star,
     /// HTTP ingest, RFC 9725.
     Whip,
     /// HTTP egress, draft-ietf-wish-whep.
@@ -146,6 +161,11 @@ impl DialectName {
         match self {
             Self::Tribe => "tribe",
             Self::Page => "page",
+            Self::Algorea => "algorea",
+            Self::Peerjs => "peerjs",
+            Self::Vamp => "vamp",
+            Self::Sigver => "sigver",
+            Self::Star => "webrtc-star",
             Self::Whip => "whip",
             Self::Whep => "whep",
             Self::Source => "source",
@@ -188,9 +208,61 @@ pub struct Facts {
     /// Camera muted by the member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_muted: Option<bool>,
+    /// Netflux clients: how far the member is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<MemberState>,
     /// What the member's program says about itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Box<ClientFacts>>,
+}
+
+/// How far a netflux client is on its way into its group, in MUTE's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MemberState {
+    /// Its place in the group. A client that has LEFT is no member of the room.
+    pub group: GroupState,
+    /// Its signalling. CONNECTING and CLOSED have no connection; in OPEN the client has not said who it is.
+    pub signalling: SignallingState,
+}
+
+/// A client's place in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupState {
+    /// It looks for a way in.
+    Joining,
+    /// It is in.
+    Joined,
+}
+
+/// What a client's signalling does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignallingState {
+    /// It asked whether it is in, and waits for the answer.
+    Checking,
+    /// It has the answer.
+    Checked,
+}
+
+impl GroupState {
+    /// Lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Joined => "joined",
+        }
+    }
+}
+
+impl SignallingState {
+    /// Lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Checked => "checked",
+        }
+    }
 }
 
 /// A member's program: for the API and the broker, not shown to other members.
@@ -225,6 +297,7 @@ impl Facts {
         put(&mut self.network, newer.network);
         put(&mut self.audio_muted, newer.audio_muted);
         put(&mut self.video_muted, newer.video_muted);
+        put(&mut self.state, newer.state);
         put(&mut self.client, newer.client);
     }
 }
@@ -234,10 +307,8 @@ impl Facts {
 pub enum Body {
     /// Any JSON value, kept byte for byte.
     Json(Box<RawValue>),
-    /// A description for a direct connection between the two (mesh).
-    Sdp(Sdp),
-    /// A candidate for it.
-    Candidate(Candidate),
+    /// A step towards a direct connection between the two (mesh).
+    Signal(Box<Signal>),
 }
 
 /// One track of a published stream, as negotiated or as planned.

@@ -75,8 +75,8 @@ fn droppable(notice: &Notice) -> bool {
 fn weight(notice: &Notice) -> usize {
     match notice {
         Notice::Told { body: Body::Json(json), .. } => json.get().len(),
-        Notice::Told { body: Body::Sdp(sdp), .. } | Notice::Description { sdp, .. } => sdp.text.len(),
-        Notice::Told { body: Body::Candidate(candidate), .. } => candidate.candidate.len(),
+        Notice::Told { body: Body::Signal(signal), .. } => signal.weight(),
+        Notice::Description { sdp, .. } => sdp.text.len(),
         _ => 0,
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `command` `effect` `notice` `config` `view` | the words in and out |
+//! | `command` `effect` `notice` `signal` `config` `view` | the words in and out |
 //! | `rooms` | the state, the entry points, who is told what |
 //! | `place` | join, lose, resume, leave: the life of a place |
 //! | `peers` | publish, play and the life of a peer and its stream |
@@ -24,16 +24,19 @@ pub mod notice;
 mod peers;
 mod place;
 mod rooms;
+pub mod signal;
 mod sources;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
 pub use command::{
-    Body, ClientFacts, Command, DialectName, Facts, Joining, PeerUpdate, Remark, SourceUpdate, StreamChoice, TrackView,
+    Body, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MemberState, PeerUpdate, Remark, SignallingState,
+    SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;
+pub use signal::{Framing, Signal, Step};
 pub use view::{Counts, RoomMember, RoomView};

@@ -1,6 +1,7 @@
 //! What sessions are told. Each dialect writes these in its own wire form, so that any two dialects interoperate.
 
 use super::command::{Body, DialectName, Facts, TrackView};
+use super::config::Topology;
 use super::effect::EndReason;
 use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, RoomId, Sdp, StreamName};
 
@@ -109,6 +110,8 @@ pub struct Welcome {
     pub member: MemberId,
     /// The room.
     pub room: RoomId,
+    /// Who talks to whom in it.
+    pub topology: Topology,
     /// Visible members, the joiner included.
     pub size: usize,
     /// The other visible members, in order of joining, with their streams that are up.
@@ -126,6 +129,8 @@ pub struct Resumed {
     pub user_id: String,
     /// The room.
     pub room: RoomId,
+    /// Who talks to whom in it.
+    pub topology: Topology,
     /// Visible members, this one included.
     pub size: usize,
     /// The other visible members.

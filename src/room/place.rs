@@ -22,7 +22,7 @@ impl Rooms {
         self.check_space(&joining, &replaced)?;
 
         let room = joining.room.clone();
-        self.open_room(&room);
+        self.open_room(&room, joining.opens);
         for old in replaced {
             self.remove_member(old, EndReason::Replaced);
         }
@@ -43,8 +43,14 @@ impl Rooms {
             grant: joining.grant,
         });
         let member = self.member(id);
-        let welcome =
-            Welcome { req, member: id, room: member.room.clone(), size: self.size(&member.room), others: self.others(member) };
+        let welcome = Welcome {
+            req,
+            member: id,
+            room: member.room.clone(),
+            topology: self.topology(&member.room),
+            size: self.size(&member.room),
+            others: self.others(member),
+        };
         self.tell(id, Notice::Welcome(Box::new(welcome)));
         self.announce(id);
         Ok(())
@@ -55,7 +61,7 @@ impl Rooms {
         let enough: &[Right] = match joining.dialect {
             DialectName::Whip => &[Right::Publish],
             DialectName::Whep => &[Right::Subscribe],
-            DialectName::Tribe | DialectName::Page | DialectName::Source => &[Right::Subscribe, Right::Publish],
+            _ => &[Right::Subscribe, Right::Publish],
         };
         if enough.iter().any(|right| joining.grant.allows(&joining.room, *right)) {
             return Ok(());
@@ -183,6 +189,7 @@ impl Rooms {
             member: key,
             user_id: member.user_id.clone(),
             room: room.clone(),
+            topology: self.topology(&room),
             size: self.size(&room),
             others: self.others(member),
             peers: peers.collect(),

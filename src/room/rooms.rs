@@ -42,6 +42,8 @@ pub struct Rooms {
 /// A room that is open now.
 #[derive(Debug, Default)]
 pub(super) struct Room {
+    /// What it was opened with; config's word for a listed room goes before.
+    pub topology: Topology,
     /// In order of joining.
     pub members: Vec<MemberId>,
 }
@@ -338,16 +340,16 @@ impl Rooms {
         self.config = config;
         self.listed = rooms.into_iter().map(|room| (room.name.clone(), room)).collect();
         for name in self.listed.keys().cloned().collect::<Vec<_>>() {
-            self.open_room(&name);
+            self.open_room(&name, Topology::default());
         }
         for name in self.rooms.keys().cloned().collect::<Vec<_>>() {
             self.close_if_empty(&name);
         }
     }
 
-    pub(super) fn open_room(&mut self, name: &RoomId) {
+    pub(super) fn open_room(&mut self, name: &RoomId, topology: Topology) {
         if !self.rooms.contains_key(name) {
-            self.rooms.insert(name.clone(), Room::default());
+            self.rooms.insert(name.clone(), Room { topology, members: Vec::new() });
             self.report(Report::RoomOpened { room: name.clone() });
         }
     }
@@ -361,7 +363,8 @@ impl Rooms {
     }
 
     pub(super) fn topology(&self, room: &RoomId) -> Topology {
-        self.listed.get(room).map(|listed| listed.topology).unwrap_or_default()
+        let listed = self.listed.get(room).map(|listed| listed.topology);
+        listed.or_else(|| self.rooms.get(room).map(|open| open.topology)).unwrap_or_default()
     }
 
     pub(super) fn room_limit(&self, room: &RoomId) -> usize {

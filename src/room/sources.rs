@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::command::{DialectName, Facts, SourceUpdate};
+use super::config::Topology;
 use super::effect::EndReason;
 use super::member::{Member, Origin, Seat, Stream};
 use super::rooms::{Room, Rooms};
@@ -58,7 +59,7 @@ impl Rooms {
 
     fn seat_source(&mut self, source: &SourceName, room: RoomId) -> MemberId {
         let id = MemberId::random();
-        self.open_room(&room);
+        self.open_room(&room, Topology::default());
         self.seat(Member {
             id,
             room,

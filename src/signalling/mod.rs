@@ -3,14 +3,20 @@
 //! A dialect is pure: frames and notices in, commands and frames out. One value per **session**; a session may outlive
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
+pub mod algorea;
+pub mod listener;
 pub mod page;
+pub mod prefixed;
 mod sdp;
 pub mod session;
+pub mod sigver;
 pub mod transport;
 pub mod tribe;
 pub mod whip;
 
 use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
 
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::{RequestId, SessionId};
@@ -24,6 +30,21 @@ pub enum Frame<'a> {
     Binary(&'a [u8]),
 }
 
+impl Frame<'_> {
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What a dialect wants done, in order.
 #[derive(Debug)]
 pub enum Output {
@@ -31,9 +52,13 @@ pub enum Output {
     Command(RequestId, Command),
     /// Send a text frame.
     Send(String),
+    /// Send a frame of bytes.
+    SendBinary(Bytes),
+    /// Hand something to the realm of the mount. What comes back arrives at [`Dialect::handle_realm`].
+    Realm(RealmMessage),
     /// Close the connection and end the session. `code` is a websocket close code.
     Close {
-        /// RFC 6455 §7.4.
+        /// RFC 6455 §7.4; 1005 sends a close frame without a code.
         code: u16,
         /// For people; at most 123 bytes.
         reason: &'static str,
@@ -93,6 +118,8 @@ pub trait Dialect: Send {
     fn handle_frame(&mut self, now: Instant, frame: Frame<'_>) -> Result<(), WireError>;
     /// Something the room tells.
     fn handle_notice(&mut self, now: Instant, notice: &Notice);
+    /// Something the mount's realm tells. Only for dialects that keep one.
+    fn handle_realm(&mut self, _now: Instant, _word: RealmWord) {}
     /// Time passed.
     fn handle_timeout(&mut self, now: Instant);
     /// The next thing to do.
@@ -101,12 +128,23 @@ pub trait Dialect: Send {
     /// When `handle_timeout` wants to be called.
     #[must_use]
     fn next_timeout(&self) -> Option<Instant>;
+    /// Whether a frame is a mere sign of life, which the limit of messages a second does not count (PeerJS `HEARTBEAT`, which
+    /// simple-peerjs sends every millisecond). Must be cheap: asked of every frame before anything else.
+    fn is_heartbeat(&self, _frame: Frame<'_>) -> bool {
+        false
+    }
+    /// The websocket code that closes a connection on which nothing was heard for [`Carrier::silence_limit`].
+    fn silence_code(&self) -> u16 {
+        1008
+    }
 }
 
 /// What a dialect keeps across its connections: one value per mount, pure, owned by the hub. (Queues, groups, tables.)
 pub trait Realm: Send {
     /// A message a session sent to its realm.
     fn handle(&mut self, now: Instant, from: SessionId, message: RealmMessage);
+    /// A session of the mount is over, whether it ever sent anything or not. Told once, last.
+    fn handle_gone(&mut self, now: Instant, session: SessionId);
     /// Time passed.
     fn handle_timeout(&mut self, now: Instant);
     /// The next thing to do.
@@ -117,18 +155,32 @@ pub trait Realm: Send {
     fn next_timeout(&self) -> Option<Instant>;
 }
 
-/// A text a session hands its realm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RealmMessage(pub String);
+/// What a session hands its realm: one variant per dialect that keeps one.
+#[derive(Debug)]
+pub enum RealmMessage {
+    /// What a netflux client said.
+    Sigver(sigver::realm::Said),
+}
 
-/// A text a realm hands one of its sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a realm tells a session: one variant per dialect that keeps one.
+#[derive(Debug)]
+pub enum RealmWord {
+    /// What a netflux client is to be told.
+    Sigver(sigver::realm::Word),
+}
+
+/// A realm's word to one of its sessions. To a session that is gone it is dropped.
+#[derive(Debug)]
 pub struct RealmOutput {
     /// The addressee.
     pub to: SessionId,
     /// What.
-    pub text: String,
+    pub word: RealmWord,
 }
+
+/// Which of the realms the hub owns a mount's sessions talk to: its place in `HubParts::realms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RealmId(pub usize);
 
 /// Who sends the first offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +189,12 @@ pub enum Offers {
     ServerOffersDownlinks,
     /// The client offers everything (page, WHIP, WHEP).
     Client,
+    /// Who comes later offers to those who are there (algorea, vamp).
+    Newcomer,
+    /// Who is there offers to the one who comes (sigver).
+    Present,
+    /// Whoever calls offers (PeerJS, webrtc-star).
+    Caller,
 }
 
 /// What one peer connection of a client carries.
@@ -144,6 +202,10 @@ pub enum Offers {
 pub enum PeerPer {
     /// One stream each.
     Stream,
+    /// Everything between two members.
+    Member,
+    /// One call or data connection; there may be several between two members.
+    Call,
 }
 
 /// How a dialect's clients negotiate: data, not branches. `room` and `peer` read it.
@@ -188,4 +250,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, sigver::ENTRY, page::ENTRY];

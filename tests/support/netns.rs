@@ -50,7 +50,8 @@ impl Namespace {
     /// Waits until the far end is in service, so that nothing changes under a browser that starts now.
     fn wait_carrier(&self, inner: &str) {
         for _ in 0..100 {
-            let shown = Command::new("ip").args(["-n", &self.name, "-o", "link", "show", "dev", inner]).output().expect("ip runs");
+            let shown =
+                Command::new("ip").args(["-n", &self.name, "-o", "link", "show", "dev", inner]).output().expect("ip runs");
             if String::from_utf8_lossy(&shown.stdout).contains("state UP") {
                 return;
             }

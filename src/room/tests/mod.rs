@@ -40,6 +40,7 @@ fn joining(room_name: &str, user_id: &str) -> Joining {
         grant: Grant::all("test"),
         visible: true,
         facts: Facts::default(),
+        opens: Topology::Sfu,
         dialect_limit: None,
         replaces_lost: false,
     }

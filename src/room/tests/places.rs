@@ -369,7 +369,10 @@ fn a_viewer_may_answer_a_direct_connection_but_not_talk() {
     let talk = Command::Tell { to: other, body: json("1") };
     assert!(matches!(world.refused(viewer, talk), Refusal::Forbidden { right: Right::Publish, .. }));
     world.effects.clear();
-    world.ask(viewer, Command::Tell { to: other, body: Body::Sdp(Sdp::answer("a")) });
+    world.ask(
+        viewer,
+        Command::Tell { to: other, body: Body::Signal(Box::new(Signal::description(&Sdp::answer("a"), Framing::Free))) },
+    );
     assert!(matches!(world.told(viewer).as_slice(), [Notice::Done { .. }]));
 }
 

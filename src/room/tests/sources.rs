@@ -94,7 +94,7 @@ fn a_message_to_a_source_is_accepted_and_heard_by_nobody() {
     world.source(camera(&["a"], &[MediaKind::Video]));
     let (one, _) = world.join(joining("a", "one"));
     let camera = world.rooms.rooms()[0].members[0].view.member;
-    let body = Body::Sdp(Sdp::offer("o"));
+    let body = Body::Signal(Box::new(Signal::description(&Sdp::offer("o"), Framing::Free)));
     world.effects.clear();
     world.ask(one, Command::Tell { to: camera, body });
     assert_eq!(outline(&world.effects), ["Done"]);

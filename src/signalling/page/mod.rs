@@ -18,7 +18,7 @@ use tracing::{debug, info};
 
 use self::wire::{Code, Head, Member, Message, Request, Stream};
 use super::{Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, WallClock, WireError, farewell};
-use crate::room::{Command, DialectName, EndReason, Facts, Joining, Notice, Refusal, StreamChoice};
+use crate::room::{Command, DialectName, EndReason, Facts, Joining, Notice, Refusal, StreamChoice, Topology};
 use crate::vocab::{BearerCheck, Candidate, Grant, PeerId, RequestId, Rights, Sdp};
 
 /// This dialect's row.
@@ -249,6 +249,7 @@ impl Page {
             grant,
             visible: true,
             facts: Facts { name: Some(name).filter(|name| !name.is_empty()), ..Facts::default() },
+            opens: Topology::Sfu,
             dialect_limit: None,
             replaces_lost: false,
         };

@@ -85,6 +85,7 @@ fn joined() -> Page {
         req: *req,
         member: MemberId([1; 16]),
         room: RoomId::new("kitchen").unwrap(),
+        topology: Topology::Sfu,
         size: 2,
         others: vec![view(2, DialectName::Source)],
     };

@@ -15,14 +15,15 @@ mod tests;
 
 use std::net::IpAddr;
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, trace};
 
 use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
-use super::{Carrier, Dialect, Entry, Frame, Output, WireError, close_of};
-use crate::hub::HubSession;
+use super::{Carrier, Dialect, Entry, Output, WireError, close_of};
+use crate::hub::{HubSession, Told};
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::RequestId;
 
@@ -139,8 +140,9 @@ impl<S: FrameStream> Driver<S> {
             biased;
             () = stop.cancelled() => self.end(EndReason::Stopping),
             inbound = self.conn.recv() => return self.handle_inbound(inbound),
-            notice = self.hub.notices.recv() => match notice {
-                Some(notice) => self.handle_notice(notice),
+            told = self.hub.told.recv() => match told {
+                Some(Told::Notice(notice)) => self.handle_notice(&notice),
+                Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
                 None => self.end(self.abandoned()),
             },
             () = sleep_until(wake) => return self.handle_timeout().await,
@@ -162,31 +164,28 @@ impl<S: FrameStream> Driver<S> {
     fn handle_inbound(&mut self, inbound: Inbound) -> Option<End> {
         let now = Instant::now();
         self.heard = now;
-        if matches!(inbound, Inbound::Text(_) | Inbound::Binary(_) | Inbound::Alive) && !self.bucket.take(now.into_std()) {
+        let frame = inbound.frame();
+        let counts = frame.map_or(matches!(inbound, Inbound::Alive), |frame| !self.dialect.is_heartbeat(frame));
+        if counts && !self.bucket.take(now.into_std()) {
             return Some(End::Close { code: 1008, reason: "too many messages" });
         }
-        let handled = match &inbound {
-            Inbound::Text(text) => {
-                trace!(bytes = text.len(), "frame");
-                self.dialect.handle_frame(now.into_std(), Frame::Text(text))
-            }
-            Inbound::Binary(bytes) => self.dialect.handle_frame(now.into_std(), Frame::Binary(bytes)),
-            Inbound::Alive => Ok(()),
-            Inbound::Closed => return Some(End::Goodbye),
-            Inbound::TooLarge => return Some(End::Close { code: 1009, reason: "the message is too large" }),
-            Inbound::Lost(_) => {
-                let Inbound::Lost(error) = inbound else { return None };
-                return Some(End::Lost(error));
-            }
-        };
-        match handled {
-            Ok(()) => None,
-            Err(WireError::Violation(reason)) => Some(End::Close { code: 1002, reason }),
+        if let Some(frame) = frame {
+            trace!(bytes = frame.len(), "frame");
+            return match self.dialect.handle_frame(now.into_std(), frame) {
+                Ok(()) => None,
+                Err(WireError::Violation(reason)) => Some(End::Close { code: 1002, reason }),
+            };
+        }
+        match inbound {
+            Inbound::Text(_) | Inbound::Binary(_) | Inbound::Alive => None,
+            Inbound::Closed => Some(End::Goodbye),
+            Inbound::TooLarge => Some(End::Close { code: 1009, reason: "the message is too large" }),
+            Inbound::Lost(error) => Some(End::Lost(error)),
         }
     }
 
-    fn handle_notice(&mut self, notice: Notice) {
-        match &notice {
+    fn handle_notice(&mut self, notice: &Notice) {
+        match notice {
             Notice::Welcome(_) | Notice::Resumed(_) => self.joined = true,
             Notice::Ended { reason } => {
                 self.place = Place::Gone;
@@ -194,7 +193,7 @@ impl<S: FrameStream> Driver<S> {
             }
             _ => {}
         }
-        self.dialect.handle_notice(Instant::now().into_std(), &notice);
+        self.dialect.handle_notice(Instant::now().into_std(), notice);
     }
 
     /// Ends the session from this side: the dialect says its farewell, and the place is left afterwards.
@@ -218,10 +217,8 @@ impl<S: FrameStream> Driver<S> {
         }
         if self.ping_at <= now {
             self.ping_at = now + self.carrier.ping_every;
-            match timeout(self.carrier.write_limit, self.conn.ping()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Some(End::Lost(error)),
-                Err(_) => return Some(End::Stuck),
+            if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.ping()).await) {
+                return Some(end);
             }
         }
         if self.dialect.next_timeout().is_some_and(|at| at <= now.into_std()) {
@@ -234,11 +231,21 @@ impl<S: FrameStream> Driver<S> {
     async fn drain(&mut self) -> Option<End> {
         while let Some(output) = self.dialect.poll_output() {
             match output {
-                Output::Send(text) => match timeout(self.carrier.write_limit, self.conn.send(text)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Some(End::Lost(error)),
-                    Err(_) => return Some(End::Stuck),
-                },
+                Output::Send(text) => {
+                    if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.send(text)).await) {
+                        return Some(end);
+                    }
+                }
+                Output::SendBinary(bytes) => {
+                    if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.send_binary(bytes)).await) {
+                        return Some(end);
+                    }
+                }
+                Output::Realm(message) => {
+                    if self.hub.send_realm(message).await.is_err() && self.ended.is_none() {
+                        self.end(self.abandoned());
+                    }
+                }
                 Output::Command(req, command) => {
                     if matches!(command, Command::Leave) {
                         self.place = Place::Gone;
@@ -273,11 +280,20 @@ impl<S: FrameStream> Driver<S> {
             }
             End::Silent => {
                 info!(silence_ms = self.carrier.silence_limit.as_millis(), "session lost: nothing was heard");
-                self.conn.close(1008, "nothing was heard for too long").await;
+                self.conn.close(self.dialect.silence_code(), "nothing was heard for too long").await;
             }
             End::Stuck => info!(limit_ms = self.carrier.write_limit.as_millis(), "session lost: the client does not read"),
             End::Lost(error) => info!(error = %Chain(&error), "session lost"),
         }
+    }
+}
+
+/// What the end of a write means for the connection.
+fn written(outcome: Result<Result<(), CarrierError>, Elapsed>) -> Option<End> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(End::Lost(error)),
+        Err(Elapsed { .. }) => Some(End::Stuck),
     }
 }
 

@@ -5,16 +5,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
+use bytes::Bytes;
+
 use super::*;
-use crate::hub::ToHub;
-use crate::room::Welcome;
-use crate::signalling::tribe;
+use crate::hub::{ToHub, Told};
+use crate::room::{Topology, Welcome};
+use crate::signalling::{Frame, tribe};
 use crate::vocab::{MemberId, RoomId, SessionId};
 
 /// What the far end sees of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Text(String),
+    Binary(Bytes),
     Ping,
     Close(u16, &'static str),
 }
@@ -43,6 +46,9 @@ impl FrameStream for Pipe {
     async fn send(&mut self, text: String) -> Result<(), CarrierError> {
         self.put(Seen::Text(text)).await
     }
+    async fn send_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
+        self.put(Seen::Binary(bytes)).await
+    }
     async fn ping(&mut self) -> Result<(), CarrierError> {
         self.put(Seen::Ping).await
     }
@@ -66,7 +72,7 @@ impl Dialect for Echo {
             Frame::Text("bad") => return Err(WireError::Violation("bad")),
             Frame::Text("timer") => self.timer = Some(now + Duration::from_secs(3)),
             Frame::Text(text) => self.outputs.push_back(Output::Send(text.into())),
-            Frame::Binary(bytes) => self.outputs.push_back(Output::Send(format!("{} bytes", bytes.len()))),
+            Frame::Binary(bytes) => self.outputs.push_back(Output::SendBinary(Bytes::copy_from_slice(bytes))),
         }
         Ok(())
     }
@@ -90,7 +96,7 @@ struct Rig {
     start: Instant,
     inbound: mpsc::Sender<Inbound>,
     seen: mpsc::UnboundedReceiver<(Instant, Seen)>,
-    notices: Option<mpsc::Sender<Notice>>,
+    notices: Option<mpsc::Sender<Told>>,
     hub: mpsc::Receiver<ToHub>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -105,9 +111,9 @@ impl Rig {
         let (inbound_tx, inbound) = mpsc::channel(1024);
         let (seen_tx, seen) = mpsc::unbounded_channel();
         let (to_hub, hub) = mpsc::channel(1024);
-        let (notices_tx, notices) = mpsc::channel(1024);
+        let (notices_tx, told) = mpsc::channel(1024);
         let stop = CancellationToken::new();
-        let session = HubSession { id: SessionId::next(), to_hub, notices };
+        let session = HubSession { id: SessionId::next(), to_hub, told };
         let (pipe, until) = (Pipe { inbound, seen: seen_tx, stuck }, stop.clone());
         let task = tokio::spawn(run(pipe, Box::new(Echo::default()), session, &tribe::ENTRY, None, until));
         Self { start: Instant::now(), inbound: inbound_tx, seen, notices: Some(notices_tx), hub, stop, task }
@@ -122,6 +128,7 @@ impl Rig {
             req: RequestId::next(),
             member: MemberId([1; 16]),
             room: RoomId::new("r").unwrap(),
+            topology: Topology::Sfu,
             size: 1,
             others: Vec::new(),
         };
@@ -129,7 +136,7 @@ impl Rig {
     }
 
     async fn tell(&self, notice: Notice) {
-        self.notices.as_ref().unwrap().send(notice).await.unwrap();
+        self.notices.as_ref().unwrap().send(Told::Notice(Box::new(notice))).await.unwrap();
     }
 
     /// The next thing on the wire, and when it came.
@@ -243,7 +250,7 @@ async fn a_flood_is_closed_and_a_burst_is_not() {
     }
     let (_, mut seen) = rig.end().await;
     assert_eq!(seen.pop(), Some(Seen::Close(1008, "too many messages")));
-    assert_eq!(seen, vec![Seen::Text("3 bytes".into()); 400]);
+    assert_eq!(seen, vec![Seen::Binary(Bytes::from_static(b"xyz")); 400]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use super::Frame;
+
 /// What came from the far end.
 #[derive(Debug)]
 pub enum Inbound {
@@ -23,6 +25,17 @@ pub enum Inbound {
     TooLarge,
     /// The connection is gone without a goodbye.
     Lost(CarrierError),
+}
+
+impl Inbound {
+    /// The message, if it is one.
+    pub fn frame(&self) -> Option<Frame<'_>> {
+        match self {
+            Self::Text(text) => Some(Frame::Text(text)),
+            Self::Binary(bytes) => Some(Frame::Binary(bytes)),
+            _ => None,
+        }
+    }
 }
 
 /// Why a connection cannot be used any more.
@@ -42,8 +55,10 @@ pub trait FrameStream: Send {
     fn recv(&mut self) -> impl Future<Output = Inbound> + Send;
     /// Writes a text message out. Not cancel-safe: a connection on which it was cut short is only good for dropping.
     fn send(&mut self, text: String) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Writes a message of bytes out, as `send`.
+    fn send_binary(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), CarrierError>> + Send;
     /// Asks the far end for a sign of life. Not cancel-safe, as `send`.
     fn ping(&mut self) -> impl Future<Output = Result<(), CarrierError>> + Send;
-    /// Says goodbye, or completes the far end's. Returns within a few seconds whatever the far end does.
+    /// Says goodbye, or completes the far end's; code 1005 says it without a code. Returns within a few seconds whatever the far end does.
     fn close(&mut self, code: u16, reason: &'static str) -> impl Future<Output = ()> + Send;
 }

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::{CarrierError, FrameStream, Inbound};
 use crate::hub::Hub;
-use crate::signalling::{Dialect, Entry, session};
+use crate::signalling::{Dialect, Entry, RealmId, session};
 
 /// Bytes read at once. The library's default of 128 KiB would be most of an idle connection's memory.
 const READ_BUFFER: usize = 4 * 1024;
@@ -22,10 +22,15 @@ const WRITE_BUFFER: usize = 4 * 1024;
 /// How long the far end may take to answer a close frame. Short enough for a stop within 2 s.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
+/// RFC 6455 §7.4.1: stands for a close frame without a code, and is never sent.
+const NO_STATUS: u16 = 1005;
+
 /// What a connection is wired to.
 pub struct Link {
     /// Where its session is opened.
     pub hub: Hub,
+    /// The realm of the mount, if the dialect keeps one.
+    pub realm: Option<RealmId>,
     /// Where it comes from, after trusted proxies were asked; for the log.
     pub remote: Option<IpAddr>,
     /// Ends every connection.
@@ -49,7 +54,7 @@ where
         .on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed"))
         .on_upgrade(async move |socket| {
             let _guard = guard;
-            match link.hub.open_session().await {
+            match link.hub.open_session_in(link.realm).await {
                 Ok(hub) => {
                     let dialect = dialect(Instant::now());
                     session::run(Socket::new(socket), dialect, hub, &entry, link.remote, link.stop).await;
@@ -111,13 +116,17 @@ impl FrameStream for Socket {
         self.socket.send(Message::Text(text.into())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
     }
 
+    async fn send_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
+        self.socket.send(Message::Binary(bytes)).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+    }
+
     async fn ping(&mut self) -> Result<(), CarrierError> {
         self.socket.send(Message::Ping(Bytes::new())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
     }
 
     async fn close(&mut self, code: u16, reason: &'static str) {
         if self.state != State::ClosedByPeer {
-            let goodbye = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+            let goodbye = Message::Close((code != NO_STATUS).then(|| CloseFrame { code, reason: reason.into() }));
             if !matches!(timeout(CLOSE_WAIT, self.socket.send(goodbye)).await, Ok(Ok(()))) {
                 return;
             }

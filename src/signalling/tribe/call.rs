@@ -15,7 +15,9 @@ use super::wire::{
     self, About, CandidateBody, CandidateFrom, Joined, Left, MessageFrom, ModeFrom, OrientationFrom, PUBLISHER, Reconnected,
     SdpBody, SdpFrom, Who,
 };
-use crate::room::{Body, Command, EndReason, Facts, MemberView, Refusal, Remark, Resumed, StreamView, Welcome};
+use crate::room::{
+    Body, Command, EndReason, Facts, Framing, MemberView, Refusal, Remark, Resumed, Signal, Step, StreamView, Welcome,
+};
 use crate::vocab::{Candidate, MediaKind, MemberId, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
 /// The member's place as the client sees it.
@@ -132,7 +134,10 @@ impl Call {
             }
         }
         self.relayed.insert(to);
-        desk.ask(Pending::Relay, Command::Tell { to, body: Body::Sdp(Sdp { kind, text }) });
+        desk.ask(
+            Pending::Relay,
+            Command::Tell { to, body: Body::Signal(Box::new(Signal::description(&Sdp { kind, text }, Framing::Free))) },
+        );
     }
 
     /// `exchangeCandidate`: always a success, as the original; a candidate for nobody is dropped.
@@ -144,7 +149,7 @@ impl Call {
             let taken = self.downlinks.get(&to).is_some_and(|link| link.candidate(desk, &candidate));
             // the end of candidates has no form between clients
             if !taken && self.relayed.contains(&to) && !candidate.candidate.is_empty() {
-                desk.order(Command::Tell { to, body: Body::Candidate(candidate) });
+                desk.order(Command::Tell { to, body: Body::Signal(Box::new(Signal::candidate(&candidate, Framing::Free))) });
             }
         }
         desk.success("exchangeCandidate");
@@ -326,14 +331,24 @@ impl Call {
     pub(super) fn told(&mut self, desk: &mut Desk, from: &MemberView, body: &Body) {
         match body {
             Body::Json(message) => desk.event("eventMessage", MessageFrom { from: Who::member(from), message }),
-            Body::Sdp(sdp) => {
+            Body::Signal(signal) => self.signalled(desk, from, signal),
+        }
+    }
+
+    /// A step of a direct connection. What is no description and no candidate has no form here.
+    fn signalled(&mut self, desk: &mut Desk, from: &MemberView, signal: &Signal) {
+        match signal.step {
+            Step::Offer | Step::Answer => {
+                let Some(sdp) = signal.as_description() else { return };
                 if self.others.contains_key(&from.member) {
                     self.relayed.insert(from.member);
                 }
                 let sdp = SdpBody { kind: sdp.kind, sdp: &sdp.text };
                 desk.event("eventExchangeSdp", SdpFrom { from: Who::member(from), sdp });
             }
-            Body::Candidate(candidate) => {
+            Step::Candidate => {
+                // the end of candidates has no form between clients
+                let Some(candidate) = signal.as_candidate().filter(|it| !it.candidate.is_empty()) else { return };
                 let candidate = CandidateBody {
                     candidate: &candidate.candidate,
                     mid: candidate.sdp_mid.as_deref(),
@@ -341,6 +356,7 @@ impl Call {
                 };
                 desk.event("eventExchangeCandidate", CandidateFrom { from: Who::member(from), candidate });
             }
+            Step::Other => {}
         }
     }
 

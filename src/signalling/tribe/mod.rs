@@ -31,7 +31,7 @@ use self::code::ErrorCode;
 use self::desk::{Desk, Pending};
 use self::wire::{Envelope, Text, Whole};
 use super::{Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, WallClock, WireError, farewell};
-use crate::room::{ClientFacts, Command, DialectName, Facts, Joining, Notice, Refusal, Remark};
+use crate::room::{ClientFacts, Command, DialectName, Facts, Joining, Notice, Refusal, Remark, Topology};
 use crate::vocab::{BearerCheck, RequestId, RoomId};
 
 /// This dialect's row.
@@ -196,6 +196,7 @@ impl Tribe {
             grant: identity.grant,
             visible: true,
             facts,
+            opens: Topology::Sfu,
             dialect_limit: Some(config.max_members),
             replaces_lost: true,
         };

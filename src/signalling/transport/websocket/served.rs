@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
-use crate::hub::{HubSession, ToHub};
-use crate::room::{Command, Effect, Notice, Rooms, RoomsConfig};
+use crate::hub::{HubSession, ToHub, Told};
+use crate::room::{Command, Effect, Rooms, RoomsConfig};
 use crate::signalling::tribe::{self, Tribe, TribeConfig};
 use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RequestId, SessionId};
 
@@ -31,11 +31,11 @@ impl BearerCheck for UserIds {
 
 async fn hub(mut from_sessions: mpsc::Receiver<ToHub>) {
     let mut rooms = Rooms::new(RoomsConfig::default(), Vec::new());
-    let mut sessions: HashMap<SessionId, mpsc::Sender<Notice>> = HashMap::new();
+    let mut sessions: HashMap<SessionId, mpsc::Sender<Told>> = HashMap::new();
     while let Some(message) = from_sessions.recv().await {
         let now = Instant::now();
         match message {
-            ToHub::Open(session, notices) => {
+            ToHub::Open(session, notices, _) => {
                 sessions.insert(session, notices);
                 rooms.open_session(now, session);
             }
@@ -47,7 +47,7 @@ async fn hub(mut from_sessions: mpsc::Receiver<ToHub>) {
             match effect {
                 Effect::Notify(session, notice) => {
                     if let Some(session) = sessions.get(&session) {
-                        let _ = session.try_send(notice);
+                        let _ = session.try_send(Told::Notice(Box::new(notice)));
                     }
                 }
                 Effect::EndSession(session, _) => {
@@ -72,9 +72,9 @@ impl Server {
         let ends = stop.clone();
         let route = any(async move |ws: WebSocketUpgrade| {
             ws.max_message_size(tribe::ENTRY.carrier.max_message).on_upgrade(async move |socket| {
-                let (notices_tx, notices) = mpsc::channel(1024);
-                let session = HubSession { id: SessionId::next(), to_hub: to_hub.clone(), notices };
-                let _ = to_hub.send(ToHub::Open(session.id, notices_tx)).await;
+                let (tell, told) = mpsc::channel(1024);
+                let session = HubSession { id: SessionId::next(), to_hub: to_hub.clone(), told };
+                let _ = to_hub.send(ToHub::Open(session.id, tell, None)).await;
                 let deps = tribe::Deps {
                     bearer: Arc::new(UserIds),
                     remote: None,

@@ -225,6 +225,7 @@ impl World {
                 client.closed = Some((code, reason));
                 self.rooms.handle(self.now, client.session, RequestId::next(), Command::Leave);
             }
+            Output::SendBinary(_) | Output::Realm(_) => panic!("the dialect has neither"),
         }
     }
 
