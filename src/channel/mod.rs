@@ -1,0 +1,6 @@
+//! What data channels carry.
+
+pub mod framing;
+pub mod value;
+
+pub use framing::Framing;
