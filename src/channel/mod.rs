@@ -37,3 +37,6 @@ pub use desk::{ChannelEvent, Connection, Desk, DropReason, Gauge, OpenError, Out
 pub use figures::Figures;
 pub use framing::Framing;
 pub use rpc::{Call, CallError, CallId, Reply, RpcSeat};
+
+#[cfg(test)]
+mod tests;

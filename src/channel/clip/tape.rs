@@ -63,7 +63,7 @@ impl Clip {
     }
 
     /// How many slices came in all.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.base + self.slices.len() as u64
     }
 
@@ -182,11 +182,6 @@ impl Tape {
         let carrier = &self.carriers[&peer];
         let (at, brought) = (carrier.clip, carrier.brought);
         if brought == Some(0) && self.clip(at).is_some_and(|clip| &*clip.header == header) {
-            // an empty clip may have ended by silence meanwhile: it goes on, its header has been told
-            if let Some(clip) = self.clip_mut(at).filter(|clip| clip.len() == 0) {
-                clip.ended = false;
-                clip.last = now;
-            }
             return Header::Repeated;
         }
         let after = if brought.is_some() { at + 1 } else { at };
@@ -231,7 +226,7 @@ impl Tape {
         if clip.ended {
             return Slice::Stray;
         }
-        if brought < clip.len() {
+        if brought < clip.count() {
             return Slice::Copy;
         }
         clip.last = now;
@@ -248,14 +243,21 @@ impl Tape {
         Slice::New
     }
 
-    /// Ends what has been silent for too long.
+    /// Ends what has been silent for too long. A clip that is nothing but its header goes on until something comes after it, so
+    /// that a repeated header finds it.
     pub fn end_silent(&mut self, now: Instant) {
-        self.clips.iter_mut().for_each(|clip| clip.ended |= now.saturating_duration_since(clip.last) >= SILENCE);
+        let newest = self.clips.len().saturating_sub(1);
+        for (at, clip) in self.clips.iter_mut().enumerate() {
+            let may_end = at < newest || clip.count() > 0;
+            clip.ended |= may_end && now.saturating_duration_since(clip.last) >= SILENCE;
+        }
     }
 
     /// When [`Self::end_silent`] has something to do, unless something comes.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.clips.iter().filter(|clip| !clip.ended).map(|clip| clip.last + SILENCE).min()
+        let newest = self.clips.len().saturating_sub(1);
+        let may_end = |at: usize, clip: &Clip| !clip.ended && (at < newest || clip.count() > 0);
+        self.clips.iter().enumerate().filter(|(at, clip)| may_end(*at, clip)).map(|(_, clip)| clip.last + SILENCE).min()
     }
 
     /// Ends everything.

@@ -79,8 +79,9 @@ impl Desk {
                     Slice::Stray => self.figures.clip_strays += 1,
                 }
                 if slice == Slice::New {
-                    self.bound_tapes();
+                    // first it is heard, then the bound is kept
                     self.settle_tape(now, owner);
+                    self.bound_tapes();
                 }
                 true
             }
@@ -118,7 +119,7 @@ impl Desk {
             if !stores {
                 continue;
             }
-            let worth = clip.len() > 0;
+            let worth = clip.count() > 0;
             let commands = self.shelf.put(now, &room, owner, clip, self.clips.max_disk_bytes);
             self.figures.clips_lost += u64::from(worth && commands.is_empty());
             self.outputs.extend(commands.into_iter().map(Output::Store));

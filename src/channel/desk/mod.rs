@@ -527,3 +527,28 @@ impl Desk {
         self.pump_clips(now, peer);
     }
 }
+
+#[cfg(test)]
+impl Desk {
+    /// The sums that are kept are those of the parts, and nothing points to what is gone.
+    pub(super) fn check_accounts(&self) {
+        assert_eq!(self.queued, self.lines.values().map(Line::bytes).sum::<usize>());
+        assert_eq!(self.taped, self.members.values().map(|member| member.tape.bytes()).sum::<usize>());
+        for (id, member) in &self.members {
+            assert!(self.rooms[&member.seat.room].members.contains(id));
+            assert!(member.lines.iter().all(|peer| self.lines[peer].is.owner == *id));
+        }
+        assert!(self.lines.iter().all(|(peer, line)| self.members[&line.is.owner].lines.contains(peer)));
+        assert!(self.standing_for.values().flatten().all(|peer| self.lines.contains_key(peer)));
+        assert!(self.calls.values().all(|call| self.lines.contains_key(&call.peer)));
+        assert!(self.rooms.values().all(|room| !room.members.is_empty()));
+    }
+
+    pub(super) fn check_open(&self, peer: PeerId) -> bool {
+        self.lines.contains_key(&peer)
+    }
+
+    pub(super) fn max_memory(&self) -> usize {
+        self.clips.max_memory_bytes
+    }
+}

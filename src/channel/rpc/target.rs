@@ -76,7 +76,7 @@ pub fn check_path(pattern: &str) -> Result<(), TargetError> {
     let wild = |part: &&str| part.contains('*');
     let odd = parts.iter().any(|part| part.contains('*') && *part != "*" && *part != "**");
     let early = parts.iter().rev().skip(1).any(|part| *part == "**");
-    if parts.first().is_none_or(|first| wild(first)) || odd || early {
+    if parts.first().is_none_or(wild) || odd || early {
         return Err(TargetError::Pattern);
     }
     if parts.iter().filter(|part| !wild(part)).all(|part| is_segment(part)) { Ok(()) } else { Err(TargetError::Path) }
