@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::DataSpec;
-use super::shard::Mailbox;
+use super::mailbox::Mailbox;
 use crate::vocab::{ChannelId, PeerId};
 
 /// What a message costs beside its payload, so that empty ones are bounded too.

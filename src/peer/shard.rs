@@ -19,14 +19,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, Described, News};
-use super::credit::Flows;
 use super::demux::{Demux, Wire, classify};
 use super::engine::Identity;
+use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
 use super::socket::{self, Inbox, Outbox, Port};
 use super::{PeerCommand, PeerEvent};
-use crate::forward::{KeyframeRequest, Layer, SinkId};
-use crate::vocab::{PeerId, TrackId};
+use crate::forward::{Layer, SinkId};
+use crate::vocab::PeerId;
 
 /// What a set of shards needs.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Shards {
         let waker = Arc::new(Waker::new().map_err(ShardsError::Thread)?);
         // orders are a few per peer and key-frame requests at most two a second per layer: bounded by who sends them
         let (orders, inbox) = std_mpsc::channel();
-        let mailbox = Mailbox { flows: Flows::default(), orders, waker: Arc::clone(&waker) };
+        let mailbox = Mailbox::new(orders, Arc::clone(&waker));
         let shard = Shard {
             ports,
             identity,
@@ -118,10 +118,7 @@ impl Shards {
 
     /// Hands an order to the shard that owns the peer. Never blocks.
     pub fn send(&self, command: PeerCommand) {
-        if let PeerCommand::SendMessage { channel, message, .. } = &command {
-            self.mailbox.flows.coming(*channel, message.len());
-        }
-        self.mailbox.send(Order::Command(command));
+        self.mailbox.command(command);
     }
 
     /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
@@ -153,72 +150,6 @@ impl Shards {
 impl Drop for Shards {
     fn drop(&mut self) {
         self.mailbox.send(Order::Stop);
-    }
-}
-
-/// What reaches a shard from other threads and from itself.
-enum Order {
-    Command(PeerCommand),
-    Keyframe {
-        peer: PeerId,
-        track: TrackId,
-    },
-    /// There is room for this peer's messages again.
-    Resume(PeerId),
-    CountEntries(std_mpsc::SyncSender<usize>),
-    /// Datagrams to this peer find the kernel's buffer full from now on.
-    #[cfg(test)]
-    Clog(Option<PeerId>),
-    Stop,
-}
-
-/// The way to a shard.
-#[derive(Clone, Debug)]
-pub(super) struct Mailbox {
-    /// Its data channels.
-    pub(super) flows: Flows,
-    orders: std_mpsc::Sender<Order>,
-    waker: Arc<Waker>,
-}
-
-impl Mailbox {
-    fn send(&self, order: Order) {
-        // a shard that has stopped has no peers either
-        if self.orders.send(order).is_ok() {
-            self.waker.wake();
-        }
-    }
-
-    /// One that nobody reads.
-    #[cfg(test)]
-    pub(super) fn detached() -> Self {
-        Self {
-            flows: Flows::default(),
-            orders: std_mpsc::channel().0,
-            waker: Arc::new(Waker::new().expect("an event descriptor")),
-        }
-    }
-
-    /// Has the shard read a peer's messages again.
-    pub(super) fn resume_reading(&self, peer: PeerId) {
-        self.send(Order::Resume(peer));
-    }
-
-    /// Asks a publisher for key frames by way of its shard.
-    pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
-        PublisherRequest { mailbox: self.clone(), peer, track }
-    }
-}
-
-struct PublisherRequest {
-    mailbox: Mailbox,
-    peer: PeerId,
-    track: TrackId,
-}
-
-impl KeyframeRequest for PublisherRequest {
-    fn request(&self) {
-        self.mailbox.send(Order::Keyframe { peer: self.peer, track: self.track });
     }
 }
 
