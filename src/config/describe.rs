@@ -20,6 +20,8 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("rpc.service", "path", "\"account/*\""),
+    ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
 ];
 
 /// Values for keys that are empty or absent by default, where an empty one would say nothing.
@@ -43,6 +45,7 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("listen", "\"127.0.0.1:3001\""),
     ("path", "\"/\""),
     ("room_prefix", "\"forum-\""),
+    ("directory", "\"/var/cache/portico/clips\""),
 ];
 
 /// Longest comment line of the example.
@@ -80,12 +83,25 @@ fn table_example(text: &mut String, path: &str, about: &str, keys: &[Key]) {
     text.push('\n');
     comment(text, about);
     let _ = writeln!(text, "[{path}]");
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| matches!(key.shape, Shape::Table(_)));
+    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(key));
     plain.iter().for_each(|key| key_example(text, path, key));
     for key in tables {
-        if let Shape::Table(keys) = &key.shape {
-            table_example(text, &format!("{path}.{}", key.name), &key.doc, keys);
+        let path = format!("{path}.{}", key.name);
+        match &key.shape {
+            Shape::Table(keys) => table_example(text, &path, &key.doc, keys),
+            Shape::List(of) => list_example(text, &Key { name: path, ..key.clone() }, of),
+            _ => {}
         }
+    }
+}
+
+/// Whether a key of a table is a section of its own: a table, or a list of tables that is empty unless it is written.
+fn is_section(key: &Key) -> bool {
+    let empty = matches!(&key.default, Some(Value::Array(list)) if list.is_empty());
+    match &key.shape {
+        Shape::Table(_) => true,
+        Shape::List(of) => empty && matches!(**of, Shape::Table(_)),
+        _ => false,
     }
 }
 
@@ -229,11 +245,17 @@ pub fn reference() -> String {
 
 fn table_reference(text: &mut String, path: &str, about: &str, keys: &[Key]) {
     let _ = write!(text, "\n## `[{path}]`\n\n{about}\n");
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| matches!(key.shape, Shape::Table(_)));
+    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(key));
     rows(text, &plain);
     for key in tables {
-        if let Shape::Table(keys) = &key.shape {
-            table_reference(text, &format!("{path}.{}", key.name), &key.doc, keys);
+        let path = format!("{path}.{}", key.name);
+        match &key.shape {
+            Shape::Table(keys) => table_reference(text, &path, &key.doc, keys),
+            Shape::List(of) => {
+                let _ = write!(text, "\n## `[[{path}]]`\n\n{}\n", key.doc);
+                rows(text, &of.keys(None));
+            }
+            _ => {}
         }
     }
 }
