@@ -4,6 +4,7 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod algorea;
+pub mod gateway;
 pub mod listener;
 pub mod page;
 pub mod peerjs;
