@@ -20,6 +20,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("listener", "key", "\"peerjs\""),
     ("peerjs.mount", "path", "\"/peerjs\""),
     ("peerjs.mount", "key", "\"peerjs\""),
     ("peerjs.mount", "room", "\"main\""),
