@@ -257,6 +257,11 @@ impl Rooms {
                 self.stop_peer(peer);
                 Ok(())
             }
+            Command::Depart => {
+                self.depart(session, member);
+                self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
+                Ok(())
+            }
             Command::Tell { to, body } => self.tell_one(session, member, req, to, body),
             Command::Show { facts } => {
                 self.show(member, facts);

@@ -4,13 +4,17 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod algorea;
+pub(crate) mod event;
 pub mod listener;
 pub mod page;
 pub mod prefixed;
 mod sdp;
 pub mod session;
+pub mod socketio;
+pub mod star;
 pub mod transport;
 pub mod tribe;
+pub mod vamp;
 pub mod whip;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -156,11 +160,17 @@ pub trait Realm: Send {
 
 /// What a session hands its realm: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmMessage {}
+pub enum RealmMessage {
+    /// webrtc-star.
+    Star(star::StarMessage),
+}
 
 /// What a realm tells a session: one variant per dialect that keeps one.
 #[derive(Debug)]
-pub enum RealmWord {}
+pub enum RealmWord {
+    /// webrtc-star.
+    Star(star::StarWord),
+}
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
 #[derive(Debug)]
@@ -243,4 +253,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, vamp::ENTRY, star::ENTRY, page::ENTRY];

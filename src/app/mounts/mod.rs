@@ -2,6 +2,8 @@
 
 mod algorea;
 mod page;
+#[cfg(feature = "socketio")]
+pub(super) mod socketio;
 mod tribe;
 
 use std::net::IpAddr;
@@ -35,6 +37,8 @@ pub(super) struct Mounts {
     pub ice_servers: Vec<String>,
     pub tribe: TribeConfig,
     pub algorea: AlgoreaConfig,
+    #[cfg(feature = "socketio")]
+    pub socketio: Arc<socketio::Endpoints>,
     pub prefixes: Arc<RoomPrefixes>,
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
@@ -45,7 +49,10 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone()).merge(algorea::routes(mounts.clone())).merge(tribe::routes(mounts))
+    let routes = page::routes(mounts.clone()).merge(algorea::routes(mounts.clone())).merge(tribe::routes(mounts.clone()));
+    #[cfg(feature = "socketio")]
+    let routes = routes.merge(socketio::routes(mounts));
+    routes
 }
 
 /// The routes of a listener of its own. `None`: this build does not have the dialect.
@@ -53,7 +60,11 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
     mounts.listener_prefix.clone_from(&listener.room_prefix);
     match listener.dialect {
         ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar | ListenerDialect::Sigver => None,
+        #[cfg(feature = "socketio")]
+        ListenerDialect::WebrtcStar => socketio::listener_routes(mounts, listener),
+        #[cfg(not(feature = "socketio"))]
+        ListenerDialect::WebrtcStar => None,
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::Sigver => None,
     }
 }
 
