@@ -196,9 +196,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
 
+    let mut realms = mounts::realms();
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
     let star_figures = StarFigures::shared();
-    #[cfg_attr(not(feature = "socketio"), allow(unused_mut))]
-    let mut realms = Vec::new();
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
@@ -245,6 +245,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         socketio,
         prefixes: Arc::new(config.room_prefix.clone()),
         listener_prefix: None,
+        peerjs,
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),

@@ -25,6 +25,10 @@ pub struct ApiError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedAs(pub &'static str);
 
+/// Put on a refusal whose body stands as it is: that of another server's protocol, which its clients know.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
+
 /// The body.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

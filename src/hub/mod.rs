@@ -96,6 +96,7 @@ pub(crate) enum Question {
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
     Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
     Configure { config: crate::room::RoomsConfig, rooms: Vec<crate::room::RoomConfig>, reply: tokio::sync::oneshot::Sender<()> },
+    RealmNames(RealmId, tokio::sync::oneshot::Sender<Vec<String>>),
     Stop(tokio::sync::oneshot::Sender<()>),
 }
 

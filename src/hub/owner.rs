@@ -119,6 +119,11 @@ impl Hub {
         self.ask(Question::Counts).await
     }
 
+    /// The ids of who is in a realm; of one that does not exist none.
+    pub async fn realm_names(&self, realm: RealmId) -> Result<Vec<String>, HubGone> {
+        self.ask(|reply| Question::RealmNames(realm, reply)).await
+    }
+
     /// Ends a member's place; false when there is none.
     pub async fn evict(&self, room: RoomId, member: MemberId) -> Result<bool, HubGone> {
         self.ask(|reply| Question::Evict { room, member, reply }).await
@@ -281,6 +286,9 @@ impl Owner {
             Question::Configure { config, rooms, reply } => {
                 self.rooms.configure(now, config, rooms);
                 let _ = reply.send(());
+            }
+            Question::RealmNames(realm, reply) => {
+                let _ = reply.send(self.realms.get(realm.0).map(|realm| realm.names()).unwrap_or_default());
             }
             Question::Stop(reply) => {
                 let _ = reply.send(());

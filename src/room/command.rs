@@ -214,9 +214,61 @@ pub struct Facts {
     /// Camera muted by the member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_muted: Option<bool>,
+    /// Netflux clients: how far the member is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<MemberState>,
     /// What the member's program says about itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Box<ClientFacts>>,
+}
+
+/// How far a netflux client is on its way into its group, in MUTE's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MemberState {
+    /// Its place in the group. A client that has LEFT is no member of the room.
+    pub group: GroupState,
+    /// Its signalling. CONNECTING and CLOSED have no connection; in OPEN the client has not said who it is.
+    pub signalling: SignallingState,
+}
+
+/// A client's place in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupState {
+    /// It looks for a way in.
+    Joining,
+    /// It is in.
+    Joined,
+}
+
+/// What a client's signalling does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignallingState {
+    /// It asked whether it is in, and waits for the answer.
+    Checking,
+    /// It has the answer.
+    Checked,
+}
+
+impl GroupState {
+    /// Lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Joined => "joined",
+        }
+    }
+}
+
+impl SignallingState {
+    /// Lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Checked => "checked",
+        }
+    }
 }
 
 /// A member's program: for the API and the broker, not shown to other members.
@@ -251,6 +303,7 @@ impl Facts {
         put(&mut self.network, newer.network);
         put(&mut self.audio_muted, newer.audio_muted);
         put(&mut self.video_muted, newer.video_muted);
+        put(&mut self.state, newer.state);
         put(&mut self.client, newer.client);
     }
 }

@@ -31,7 +31,8 @@ mod tests;
 pub mod view;
 
 pub use command::{
-    Body, ClientFacts, Command, DialectName, Facts, Joining, PeerUpdate, Remark, SourceUpdate, StreamChoice, TrackView,
+    Body, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MemberState, PeerUpdate, Remark, SignallingState,
+    SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};

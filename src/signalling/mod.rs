@@ -7,9 +7,11 @@ pub mod algorea;
 pub(crate) mod event;
 pub mod listener;
 pub mod page;
+pub mod peerjs;
 pub mod prefixed;
 mod sdp;
 pub mod session;
+pub mod sigver;
 pub mod socketio;
 pub mod star;
 pub mod transport;
@@ -156,6 +158,11 @@ pub trait Realm: Send {
     /// When `handle_timeout` wants to be called.
     #[must_use]
     fn next_timeout(&self) -> Option<Instant>;
+    /// The ids of who is there, in no order, where the dialect lets clients list them (PeerJS discovery).
+    #[must_use]
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a session hands its realm: one variant per dialect that keeps one.
@@ -163,6 +170,10 @@ pub trait Realm: Send {
 pub enum RealmMessage {
     /// webrtc-star.
     Star(star::StarMessage),
+    /// What a netflux client said.
+    Sigver(sigver::realm::Said),
+    /// PeerJS.
+    Peerjs(peerjs::Ask),
 }
 
 /// What a realm tells a session: one variant per dialect that keeps one.
@@ -170,6 +181,10 @@ pub enum RealmMessage {
 pub enum RealmWord {
     /// webrtc-star.
     Star(star::StarWord),
+    /// What a netflux client is to be told.
+    Sigver(sigver::realm::Word),
+    /// PeerJS.
+    Peerjs(peerjs::Word),
 }
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
@@ -253,4 +268,5 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, vamp::ENTRY, star::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] =
+    &[tribe::ENTRY, algorea::ENTRY, peerjs::ENTRY, vamp::ENTRY, sigver::ENTRY, star::ENTRY, page::ENTRY];

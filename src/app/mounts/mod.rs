@@ -2,6 +2,8 @@
 
 mod algorea;
 mod page;
+pub(super) mod peerjs;
+mod sigver;
 #[cfg(feature = "socketio")]
 pub(super) mod socketio;
 mod tribe;
@@ -26,7 +28,7 @@ use crate::signalling::listener::{ListenerConfig, ListenerDialect, RoomPrefixes}
 use crate::signalling::prefixed::Prefixed;
 use crate::signalling::transport::websocket::{Link, upgrade};
 use crate::signalling::tribe::TribeConfig;
-use crate::signalling::{Dialect, Entry, RealmId};
+use crate::signalling::{Dialect, Entry, Realm, RealmId};
 use crate::vocab::RoomPrefix;
 
 /// What connections are wired to.
@@ -42,6 +44,7 @@ pub(super) struct Mounts {
     pub prefixes: Arc<RoomPrefixes>,
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
+    pub peerjs: Arc<peerjs::Brokers>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -49,10 +52,19 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    let routes = page::routes(mounts.clone()).merge(algorea::routes(mounts.clone())).merge(tribe::routes(mounts.clone()));
+    let routes = page::routes(mounts.clone())
+        .merge(algorea::routes(mounts.clone()))
+        .merge(sigver::routes(mounts.clone()))
+        .merge(peerjs::routes(&mounts))
+        .merge(tribe::routes(mounts.clone()));
     #[cfg(feature = "socketio")]
     let routes = routes.merge(socketio::routes(mounts));
     routes
+}
+
+/// What the mounts keep across their connections, each at the place its mount names.
+pub(super) fn realms() -> Vec<Box<dyn Realm>> {
+    vec![sigver::realm()]
 }
 
 /// The routes of a listener of its own. `None`: this build does not have the dialect.
@@ -64,7 +76,8 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
         ListenerDialect::WebrtcStar => socketio::listener_routes(mounts, listener),
         #[cfg(not(feature = "socketio"))]
         ListenerDialect::WebrtcStar => None,
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::Sigver => None,
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus => None,
     }
 }
 

@@ -50,6 +50,9 @@ view! {
         pub name: Option<String>,
         /// `tribe`, `page`, `whip`, `whep` or `source`.
         pub dialect: String,
+        /// How far a netflux client is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub state: Option<State>,
         /// Whether the other members see it.
         pub visible: bool,
         /// Whether its connection is lost and its place kept.
@@ -58,6 +61,14 @@ view! {
         pub streams: Vec<Stream>,
         /// Its connections, by number.
         pub peers: Vec<u64>,
+    }
+
+    /// How far a netflux client is on its way into its group, in MUTE's words.
+    pub struct State {
+        /// `joining` or `joined`.
+        pub group: String,
+        /// `checking` or `checked`.
+        pub signalling: String,
     }
 
     /// A stream of a member.
@@ -235,6 +246,11 @@ impl From<RoomMember> for Member {
             user_id: member.view.user_id,
             name: member.view.facts.name,
             dialect: member.view.dialect.as_str().into(),
+            state: member
+                .view
+                .facts
+                .state
+                .map(|state| State { group: state.group.as_str().into(), signalling: state.signalling.as_str().into() }),
             visible: member.visible,
             lost: member.lost,
             streams: member.view.streams.into_iter().map(Stream::from).collect(),

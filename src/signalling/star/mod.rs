@@ -178,7 +178,6 @@ impl Dialect for Star {
     }
 
     fn handle_realm(&mut self, _now: Instant, word: RealmWord) {
-        #[allow(irrefutable_let_patterns, reason = "other dialects have realms of their own")]
         let RealmWord::Star(StarWord(event)) = word else { return };
         if !matches!(self.state, State::Ended) {
             self.outputs.push_back(Output::Send(Arc::unwrap_or_clone(event)));

@@ -199,7 +199,6 @@ impl StarRealm {
 
 impl Realm for StarRealm {
     fn handle(&mut self, now: Instant, from: SessionId, message: RealmMessage) {
-        #[allow(irrefutable_let_patterns, reason = "other dialects have realms of their own")]
         let RealmMessage::Star(message) = message else { return };
         if matches!(message, StarMessage::Join(_) | StarMessage::JoinFailed) {
             StarFigures::count(&self.figures.joins);

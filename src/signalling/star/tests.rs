@@ -76,7 +76,6 @@ impl Table {
 }
 
 fn read(output: RealmOutput) -> (SessionId, Value) {
-    #[allow(irrefutable_let_patterns, reason = "other dialects have realms of their own")]
     let RealmWord::Star(StarWord(event)) = output.word else { panic!("not of this dialect") };
     (output.to, serde_json::from_str(&event).unwrap())
 }
@@ -183,7 +182,6 @@ fn offers_answers_and_candidates_arrive_unchanged_and_in_order() {
     // byte for byte, order of members and numbers included
     let text = r#"{"z":1.50,"srcMultiaddr":"/a","dstMultiaddr":"/b","signal":{ "type":"offer" },"é":"😀"}"#;
     table.say(a, StarMessage::Handshake(Some(text.into())));
-    #[allow(irrefutable_let_patterns, reason = "other dialects have realms of their own")]
     let Some(RealmOutput { word: RealmWord::Star(StarWord(event)), .. }) = table.realm.poll_output() else { panic!() };
     assert_eq!(*event, format!(r#"["ws-handshake",{text}]"#));
 }
