@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-board lint bench docs clean setup-build setup-run setup-test
+.PHONY: help run test test-board lint bench fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -24,6 +24,9 @@ lint: setup-build ## formatting and clippy
 bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
 	cargo build --release --locked --bin portico
 	target/release/portico bench $(ARGS)
+
+fuzz: setup-build ## every decoder of bytes from outside under libFuzzer, 60 s each (SECONDS_EACH=10 for less, TARGETS=tribe for some)
+	tools/fuzz $(TARGETS)
 
 docs: ## rewrite the reference pages that are generated from the code
 	UPDATE=1 cargo test --locked --lib checked_in

@@ -22,6 +22,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod media;

@@ -71,6 +71,31 @@ fn usage_error_is_64() {
 }
 
 #[test]
+fn listeners_are_checked_before_the_start() {
+    let listener = |rest: &str| format!("[[listener]]\ndialect = \"algorea\"\n{rest}");
+    assert_ends(&listener("key = \"x\"\n"), &[], 78, &["portico.toml:3", "has no key", "peerjs"]);
+    assert_ends("[[listener]]\ndialect = \"peerjs\"\npath = \"peers\"\n", &[], 78, &["portico.toml:3", "a path such as"]);
+    assert_ends("[[listener]]\ndialect = \"algoria\"\n", &[], 78, &["portico.toml:2", "did you mean \"algorea\"?", "sigver"]);
+    let twice = listener("listen = \"127.0.0.1:3901\"\n") + &listener("listen = \"0.0.0.0:3901\"\n");
+    let told = ["portico.toml:6", "0.0.0.0:3901 is taken by listener[0]", "can be reached by others"];
+    assert_ends(&twice, &[], 78, &told);
+    assert_ends(&listener("listen = \"127.0.0.1:3902\"\n"), &["--listen", "127.0.0.1:3902"], 78, &["is taken by http.listen"]);
+}
+
+#[test]
+fn a_listeners_taken_port_is_69_and_names_the_listener() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let config = format!("[[listener]]\ndialect = \"algorea\"\nlisten = \"{address}\"\n");
+    assert_ends(
+        &config,
+        &[],
+        69,
+        &["cannot listen on", &address, "listener[0], algorea", "in use", "`listen` in that [[listener]]"],
+    );
+}
+
+#[test]
 fn taken_port_is_69_and_names_the_address() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap().to_string();

@@ -43,14 +43,19 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// milliseconds; viewers do not wait for it, their demand is tried at once.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// The key of the listener of the page, the API and all dialects.
+const MAIN_LISTENER: &str = "http.listen";
+
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The HTTP port is taken, or the address is not ours.
-    #[error("cannot listen on {address} (http.listen)")]
+    /// A port is taken, or the address is not ours.
+    #[error("cannot listen on {address} ({key})")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
+        /// By which key.
+        key: String,
         /// The system's word.
         #[source]
         source: std::io::Error,
@@ -108,6 +113,10 @@ impl StartError {
     fn help(&self) -> Option<&'static str> {
         let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AddrInUse;
         match self {
+            Self::Listen { source, key, .. } if in_use(source) && key != MAIN_LISTENER => Some(
+                "another program, perhaps the server that this listener replaces, has this port: stop it, or choose another \
+                      with `listen` in that [[listener]]",
+            ),
             Self::Listen { source, .. } if in_use(source) => {
                 Some("another program, perhaps another Portico, has this port: stop it, or choose another with --listen")
             }
@@ -158,7 +167,7 @@ fn failed(error: &StartError) -> ExitCode {
 
 async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let config = &job.loaded.config;
-    let loopback = net::is_loopback(config.http.listen.ip());
+    let loopback = config.is_local();
     let access = Arc::new(Access::new(&config.access, loopback)?);
     if let Some(warning) = access.start_warning() {
         warn!("{warning}");
@@ -169,13 +178,16 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     };
     // held for as long as the gateway runs
     let _watch = certificate.as_ref().map(tls::Tls::watch).transpose()?;
-    let address = config.http.listen;
-    let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-    let listen = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let (listener, listen) = bind(config.http.listen, MAIN_LISTENER)?;
+    let mut extra = Vec::with_capacity(config.listener.len());
+    for (index, listener) in config.listener.iter().enumerate() {
+        let key = format!("listener[{index}], {}", listener.dialect.as_str());
+        extra.push((bind(listener.address(config.http.listen.ip()), &key)?, listener));
+    }
 
     let mut signals = Signals::new().map_err(StartError::System)?;
     let (peer_news, peer_events) = mpsc::unbounded_channel();
-    let shards = Arc::new(Shards::start(shard_config(config, listen), peer_news)?);
+    let shards = Arc::new(Shards::start(shard_config(config), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
@@ -220,13 +232,30 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         access: Arc::clone(&access),
         ice_servers: ice_servers.clone(),
         tribe: config.tribe.clone(),
+        algorea: config.algorea.clone(),
+        prefixes: Arc::new(config.room_prefix.clone()),
+        listener_prefix: None,
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),
     };
-    let router = crate::http::router(parts, mounts::routes(mounts));
+    let gate = crate::http::Gate::new(&parts);
+    let admission = crate::http::Admission::new(&config.http.limits);
     let tls_config = certificate.as_ref().map(|certificate| Arc::clone(&certificate.config));
-    let http = tokio::spawn(crate::http::serve(listener, router, tls_config, stop.clone(), config.http.limits.clone()));
+    let serve = |listener, router| crate::http::serve(listener, router, tls_config.clone(), stop.clone(), admission.clone());
+    let router = crate::http::router(parts, &gate, mounts::routes(mounts.clone()));
+    let http = tokio::spawn(serve(listener, router));
+    for ((listener, listen), config) in extra {
+        // `check` has refused what this build does not have
+        let Some(routes) = mounts::listener_routes(mounts.clone(), config) else { continue };
+        info!(%listen, dialect = config.dialect.as_str(), "listening for one dialect");
+        let served = serve(listener, gate.guard(routes));
+        tasks.spawn(async move {
+            if let Err(error) = served.await {
+                error!(%listen, %error, "a listener has failed");
+            }
+        });
+    }
 
     announce(&job, listen, certificate.as_ref());
     let listening_ms = started.elapsed().as_millis() as u64;
@@ -334,9 +363,17 @@ impl Signals {
     }
 }
 
-/// Candidates: what config says; else loopback when only this machine can reach the page, else all of the machine.
-fn shard_config(config: &Config, listen: SocketAddr) -> ShardConfig {
-    let addresses = match (&config.media.ice_addresses[..], net::is_loopback(listen.ip())) {
+/// Listens, and says on which port where the system chose one.
+fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, key: key.into(), source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listen = listener.local_addr().map_err(failed)?;
+    Ok((listener, listen))
+}
+
+/// Candidates: what config says; else loopback when only this machine can reach the gateway, else all of the machine.
+fn shard_config(config: &Config) -> ShardConfig {
+    let addresses = match (&config.media.ice_addresses[..], config.is_local()) {
         ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ([], false) => {
             let mut all = net::machine_addresses();

@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 9] = ["http", "access", "tls", "media", "rooms", "sources", "log", "room", "source"];
+const ORDER: [&str; 10] = ["http", "access", "tls", "media", "rooms", "sources", "log", "room", "source", "listener"];
+
+/// So many of them, at the end, are lists.
+const LISTS: usize = 3;
 
 /// Values for required keys, which have no default to show.
 const SAMPLES: &[(&str, &str, &str)] = &[
@@ -16,6 +19,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "device", "\"/dev/v4l/by-id/usb-046d_HD_Webcam_C525-video-index0\""),
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
+    ("listener", "dialect", "\"peerjs\""),
 ];
 
 /// Values for keys that are empty or absent by default, where an empty one would say nothing.
@@ -36,6 +40,9 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("sources", "[\"door\"]"),
     ("audio_device", "\"hw:CARD=C525\""),
     ("max_members", "16"),
+    ("listen", "\"127.0.0.1:3001\""),
+    ("path", "\"/\""),
+    ("room_prefix", "\"forum-\""),
 ];
 
 /// Longest comment line of the example.
@@ -45,7 +52,7 @@ const WIDTH: usize = 110;
 fn sections(shape: &Shape) -> Vec<&Key> {
     let mut keys = shape.keys(None);
     let rank = |key: &Key| {
-        let last = ORDER.len() - 2;
+        let last = ORDER.len() - LISTS;
         ORDER.iter().position(|name| *name == key.name).map_or((last, 0), |at| (at, usize::from(at >= last)))
     };
     keys.sort_by_key(|key| rank(key));

@@ -13,6 +13,7 @@ use super::problem::{ConfigErrors, Problem, Source};
 use super::shape::Shape;
 use super::tree::{Node, Step, Value, from_environment, from_flags, parse as parse_tree, path_text};
 use super::{Config, MERGED_BY_NAME, check, validate};
+use crate::signalling::listener::ListenerConfig;
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/portico/portico.toml";
@@ -255,9 +256,13 @@ impl Loaded {
         };
         let rooms: Vec<&str> = config.room.iter().map(|room| room.name.as_str()).collect();
         let sources: Vec<&str> = config.source.iter().map(|source| source.name.as_str()).collect();
+        let listener = |(listener, address): (&ListenerConfig, SocketAddr)| {
+            format!("           {address} for {}\n", listener.dialect.as_str())
+        };
+        let listeners: String = config.listener.iter().zip(config.addresses().into_iter().skip(1)).map(listener).collect();
         let or = |list: Vec<&str>, none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
         format!(
-            "read from  {files}\nlisten     {}\nmedia      UDP port {}\nrooms      {}\nsources    {}",
+            "read from  {files}\nlisten     {}\n{listeners}media      UDP port {}\nrooms      {}\nsources    {}",
             config.http.listen,
             config.media.ice_port,
             or(rooms, "main") + if config.rooms.ad_hoc { ", and any that is asked for" } else { "" },

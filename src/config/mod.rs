@@ -20,6 +20,8 @@ pub use load::{DEFAULT_FILE, Flags, Inputs, Loaded, load, parse};
 pub use problem::{ConfigErrors, Place, Problem, Source, mask_secrets, report};
 pub use shape::{Key, Kind, Shape, TextForm, Word, schema};
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::http::config::HttpConfig;
@@ -29,6 +31,8 @@ use crate::ops::logging::LogConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
+use crate::signalling::algorea::AlgoreaConfig;
+use crate::signalling::listener::{ListenerConfig, RoomPrefixes};
 use crate::signalling::tribe::TribeConfig;
 use crate::vocab::{RoomId, SourceName};
 
@@ -50,6 +54,10 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// The dialect of live-webrtcsignaling clients.
     pub tribe: TribeConfig,
+    /// The dialect of AlgoreaForum clients.
+    pub algorea: AlgoreaConfig,
+    /// What is put before the names of rooms, by dialect.
+    pub room_prefix: RoomPrefixes,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.
@@ -57,6 +65,8 @@ pub struct Config {
     /// Cameras, files and streams. Default: one source in the room `main`, when no `[[room]]` is listed either: the first camera,
     /// or the test picture where there is none.
     pub source: Vec<SourceConfig>,
+    /// More ports, each for one dialect, where its clients expect it. Default none.
+    pub listener: Vec<ListenerConfig>,
 }
 
 /// Lists whose entries have names: a later layer replaces the entry of the same name and appends others.
@@ -72,6 +82,17 @@ pub struct Effective {
 }
 
 impl Config {
+    /// Every address that is listened on: the main listener's, then the others in order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let main = self.http.listen;
+        std::iter::once(main).chain(self.listener.iter().map(|listener| listener.address(main.ip()))).collect()
+    }
+
+    /// Whether only this machine can reach the gateway.
+    pub fn is_local(&self) -> bool {
+        self.addresses().iter().all(|address| crate::ops::net::is_loopback(address.ip()))
+    }
+
     /// Name of the room that an empty configuration has.
     pub const MAIN_ROOM: &str = "main";
     /// Name of the automatic source when it is a camera.

@@ -1,6 +1,7 @@
 //! What types cannot say: names that must fit each other, files that must be readable, addresses that must be guarded.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use super::problem::Problem;
@@ -8,7 +9,6 @@ use super::tree::{Node, Step, path_text};
 use super::{Config, MERGED_BY_NAME};
 use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
-use crate::ops::net::is_loopback;
 use crate::ops::tls::TlsMode;
 use crate::vocab::{MediaKind, Right};
 
@@ -28,6 +28,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     access(config, &mut found);
     tls(config, &mut found);
     http(config, &mut found);
+    listeners(config, &mut found);
     media(config, &mut found);
     sources(config, &mut found);
     rooms(config, sources_written, &mut found);
@@ -95,16 +96,51 @@ fn access(config: &Config, found: &mut Findings<'_>) {
         found.warning(&keys(&["access", "token_secret_file"]), message, format!("chmod o= {}", file.display()));
     }
     let strong = access.anonymous.iter().position(|right| matches!(right, Right::Control | Right::Bridge));
-    if let Some(index) = strong.filter(|_| !is_loopback(config.http.listen.ip())) {
+    if let Some(index) = strong.filter(|_| !config.is_local()) {
         let path = [keys(&["access", "anonymous"]), vec![Step::Item(index)]].concat();
         let help = "grant `publish` and `subscribe` to everyone at most, the rest by token";
         found.warning(&path, "everyone who can reach this address may change what runs", help);
     }
-    if let Err(exposed) = check_exposure(access, config.http.listen) {
+    exposure(config, config.http.listen, &keys(&["http", "listen"]), found);
+}
+
+/// An address that others reach needs somebody to say who may do what.
+fn exposure(config: &Config, listen: SocketAddr, path: &[Step], found: &mut Findings<'_>) {
+    if let Err(exposed) = check_exposure(&config.access, listen) {
         let message = format!("{} can be reached by others, and nothing says who may do what", exposed.listen);
         let help = "set [access] token_secret_file (and make tokens with `portico token`), or grant rights to everyone by name with \
                     [access] anonymous = [\"subscribe\"], or listen on 127.0.0.1";
-        found.error(&keys(&["http", "listen"]), message, help);
+        found.error(path, message, help);
+    }
+}
+
+fn listeners(config: &Config, found: &mut Findings<'_>) {
+    let addresses = config.addresses();
+    for (index, listener) in config.listener.iter().enumerate() {
+        let address = addresses[index + 1];
+        let path = item("listener", index, if listener.listen.is_some() { "listen" } else { "dialect" });
+        let meets = |other: &SocketAddr| {
+            let alike = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+            alike && other.port() == address.port() && address.port() != 0
+        };
+        if let Some(before) = addresses[..=index].iter().position(meets) {
+            let who = if before == 0 { "http.listen".into() } else { format!("listener[{}]", before - 1) };
+            let message = format!("{address} is taken by {who}");
+            found.error(&path, message, "give each listener an address or a port of its own with `listen`");
+        }
+        if address.ip() != config.http.listen.ip() {
+            exposure(config, address, &path, found);
+        }
+        for (key, value) in [("path", &listener.path), ("key", &listener.key)] {
+            if value.is_some() && !listener.dialect.has_keys() {
+                let message = format!("a listener of dialect \"{}\" has no {key}", listener.dialect.as_str());
+                found.error(&item("listener", index, key), message, format!("`{key}` belongs to \"peerjs\" and \"liberdus\""));
+            }
+        }
+        if listener.path.as_deref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#', '{', '}', ' '])) {
+            let help = "allowed: a path such as `/` or `/peers`";
+            found.error(&item("listener", index, "path"), "not a path", help);
+        }
     }
 }
 
@@ -122,7 +158,7 @@ fn tls(config: &Config, found: &mut Findings<'_>) {
         }
         _ => {}
     }
-    if tls.mode == TlsMode::Off && !is_loopback(config.http.listen.ip()) {
+    if tls.mode == TlsMode::Off && !config.is_local() {
         let help = "leave `mode` on \"auto\" unless something in front of Portico speaks https";
         found.warning(&keys(&["tls", "mode"]), "browsers give no camera and no microphone to a page without https", help);
     }

@@ -45,7 +45,7 @@ pub use health::{Readiness, ReadinessItem};
 pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};
 pub use origin::Origins;
-pub use serve::serve;
+pub use serve::{Admission, serve};
 
 use crate::ops::metrics::Metrics;
 use crate::signalling::whip::IceServer;
@@ -96,10 +96,25 @@ pub(crate) struct Shared {
 /// What every handler gets as axum state.
 pub(crate) type App = Arc<Shared>;
 
+/// The checks that every request passes. One for all listeners, so that limits are counted together. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate(Arc<edge::Edge>);
+
+impl Gate {
+    /// From what the router is built from as well.
+    pub fn new(parts: &Parts) -> Self {
+        Self(Arc::new(edge::Edge::new(parts)))
+    }
+
+    /// The routes behind the checks; their handlers can take a [`Caller`].
+    pub fn guard(&self, routes: Router) -> Router {
+        routes.layer(axum::middleware::from_fn_with_state(Arc::clone(&self.0), edge::pass))
+    }
+}
+
 /// The whole router. `extra` brings the routes of others (the websocket dialects); they pass the same checks at the edge, and
 /// their handlers can take a [`Caller`]. Must be called within the runtime: it starts the task that numbers events.
-pub fn router(parts: Parts, extra: Router) -> Router {
-    let gate = Arc::new(edge::Edge::new(&parts));
+pub fn router(parts: Parts, gate: &Gate, extra: Router) -> Router {
     let events = events::EventLog::new();
     parts.tasks.spawn(events.clone().run(parts.hub.reports(), parts.shutdown.clone()));
     let shared: App = Arc::new(Shared {
@@ -108,7 +123,7 @@ pub fn router(parts: Parts, extra: Router) -> Router {
         streams: Arc::new(tokio::sync::Semaphore::new(parts.limits.max_event_streams)),
         parts,
     });
-    Router::new()
+    let routes = Router::new()
         .merge(ingest::routes())
         .nest("/api/v1", api::routes())
         .merge(openapi_route())
@@ -117,8 +132,8 @@ pub fn router(parts: Parts, extra: Router) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(ui::file)
         .with_state(shared)
-        .merge(extra)
-        .layer(axum::middleware::from_fn_with_state(gate, edge::pass))
+        .merge(extra);
+    gate.guard(routes)
 }
 
 #[cfg(feature = "openapi")]

@@ -31,6 +31,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Read buffer of one connection: the largest request head taken. 16 KiB holds a long token and a browser's headers.
 const HEAD_BYTES: usize = 16 << 10;
 
+/// How many connections are taken. One for all listeners, so that they are counted together. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission {
+    handshake_time: Duration,
+    counts: Arc<Counts>,
+}
+
+impl Admission {
+    /// With nobody admitted yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self { handshake_time: limits.handshake_time, counts: Arc::new(Counts::new(limits)) }
+    }
+}
+
 /// Serves until `shutdown`, then lets requests under way finish for 1.5 s and cuts the rest. HTTP/1.1 with upgrades.
 /// Fails when the listener cannot be used.
 pub async fn serve(
@@ -38,15 +52,15 @@ pub async fn serve(
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
-    limits: Limits,
+    admission: Admission,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let server = Arc::new(Server {
         router,
         tls: tls.map(TlsAcceptor::from),
-        handshake_time: limits.handshake_time,
-        counts: Arc::new(Counts::new(&limits)),
+        handshake_time: admission.handshake_time,
+        counts: admission.counts,
         shutdown: shutdown.clone(),
     });
     let cut = CancellationToken::new();

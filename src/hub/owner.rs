@@ -94,6 +94,11 @@ impl Hub {
         Ok(HubSession { id, to_hub: self.to_hub.clone(), told })
     }
 
+    /// Whether the hub has stopped.
+    pub fn is_gone(&self) -> bool {
+        self.to_hub.is_closed()
+    }
+
     /// What happens from now on.
     pub fn reports(&self) -> Reports {
         self.reports.subscribe()
@@ -307,6 +312,12 @@ impl Owner {
             }
             PeerEvent::Up { peer } => PeerUpdate::Up { peer },
             PeerEvent::Flowing { peer, kind } => PeerUpdate::Flowing { peer, kind },
+            // no peer is opened with data channels
+            PeerEvent::ChannelOpen { .. }
+            | PeerEvent::ChannelMessage { .. }
+            | PeerEvent::ChannelDrained { .. }
+            | PeerEvent::MessageRefused { .. }
+            | PeerEvent::ChannelClosed { .. } => return,
             PeerEvent::Down { peer, reason } => {
                 let described = self.open.get(&peer).is_some_and(|state| state.at_shard);
                 self.forget(peer);
@@ -461,7 +472,7 @@ impl Owner {
         if let Some(state) = self.open.get_mut(&asked.peer) {
             state.at_shard = true;
         }
-        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, connect_limit: CONNECT_LIMIT };
+        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data: None, connect_limit: CONNECT_LIMIT };
         (self.peers)(PeerCommand::Open(Box::new(spec)));
     }
 

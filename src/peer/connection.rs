@@ -3,6 +3,7 @@
 //! Time is an argument; datagrams go in by [`Connection::datagram`] and come out by [`Connection::drain`], which must be
 //! called after every other call that takes `now`.
 
+mod channels;
 mod describe;
 
 pub(super) use describe::Described;
@@ -26,7 +27,7 @@ use rtc::statistics::StatsSelector;
 
 use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
 use crate::room::EndReason;
-use crate::vocab::{MediaKind, PeerId, TrackId};
+use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId, TrackId};
 
 use super::demux::{self, Wire, classify};
 use super::engine::{Blueprint, Built, Credentials};
@@ -36,7 +37,8 @@ use super::receiving::Receiving;
 use super::socket::Outbox;
 use super::srtp::{Gate, HelloGate, Profile};
 use super::stats;
-use super::{PeerFigures, Receive, SendTrack};
+use super::{PeerEvent, PeerFigures, Receive, SendTrack};
+use channels::{Channels, Pumped};
 
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
 /// least every 5 s on average), and answers Portico's checks every 2 s.
@@ -47,6 +49,9 @@ pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 const START_DELAY: Duration = Duration::from_millis(20);
 /// Checks kept to be told again to a rebuilt engine; a far end has a few pairs under test.
 const KEPT_CHECKS: usize = 16;
+/// From the moment all channels were closed to the end of the connection: the far end answers each reset with its own, and
+/// a browser whose connection ends before fires `error`.
+const RESET_GRACE: Duration = Duration::from_millis(300);
 /// Shortest time between two calls for an overdue engine timer.
 const TIMER_FLOOR: Duration = Duration::from_millis(1);
 
@@ -59,6 +64,8 @@ pub(super) enum News {
     Ready,
     /// First packet of a kind.
     Flowing(MediaKind),
+    /// Something of a data channel.
+    Told(PeerEvent),
     /// It is over.
     Down(EndReason),
 }
@@ -87,6 +94,10 @@ pub(super) struct Connection {
     watch: Watch,
     send: Vec<SendTrack>,
     receive: Option<Receive>,
+    /// `None` without data channels.
+    channels: Option<Channels>,
+    /// Closed by Portico: when it ends at the latest.
+    closing: Option<Instant>,
     sendings: Vec<Sending>,
     pub(super) receivings: Vec<Receiving>,
     origin: Origin,
@@ -149,6 +160,7 @@ impl Connection {
                 Gate::Decided { gcm: false, datagrams } => self.fall_back(now, local, from, datagrams),
             },
             Wire::Dtls if !self.waiting.is_empty() => {}
+            Wire::Dtls if self.channels.as_mut().is_some_and(|channels| !channels.admits(datagram)) => {}
             Wire::Dtls => {
                 self.feed(now, local, from, datagram);
                 self.notice_goodbye();
@@ -213,7 +225,7 @@ impl Connection {
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + SILENCE_LIMIT } else { self.connect_by };
-        [self.timer, self.start_at].into_iter().flatten().fold(own, Instant::min)
+        [self.timer, self.start_at, self.closing].into_iter().flatten().fold(own, Instant::min)
     }
 
     /// Sends a frame of one of its layers.
@@ -293,15 +305,25 @@ impl Connection {
         }
     }
 
-    /// Takes media out of the engine.
-    fn collect(&mut self) {
-        while let Some(message) = self.engine.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = message.message {
-                self.receive(packet, true);
+    /// Takes media and messages out of the engine; messages only while there is room for them. Returns whether there were
+    /// messages.
+    fn collect(&mut self) -> bool {
+        let mut messages = false;
+        loop {
+            let reads = self.channels.as_ref().is_none_or(Channels::may_read);
+            let Some(message) = (if reads { self.engine.poll_read() } else { self.engine.poll_media_read() }) else { break };
+            match (message.message, &mut self.channels) {
+                (RTCMessage::RtpPacket(_, packet), _) => self.receive(packet, true),
+                (RTCMessage::DataChannelMessage(handle, message), Some(channels)) => {
+                    messages = true;
+                    channels.take(handle, message);
+                }
+                _ => {}
             }
         }
         let strays = std::mem::take(&mut self.watch.lock().strays);
         strays.into_iter().for_each(|packet| self.receive(packet, false));
+        messages
     }
 
     fn receive(&mut self, packet: rtc::rtp::Packet, bound: bool) {
@@ -333,8 +355,12 @@ impl Connection {
     /// Takes everything out of the engine: datagrams to `out`, what happened to `news`. Returns when it must be woken.
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
         self.write_layers(now, news);
+        let mut pumped = Pumped::default();
         loop {
             self.forward_requests(now);
+            if let Some(channels) = &mut self.channels {
+                pumped = channels.pump(now, &mut self.engine, news);
+            }
             while let Some(datagram) = self.engine.poll_write() {
                 let (local, to) = (datagram.transport.local_addr, datagram.transport.peer_addr);
                 if classify(&datagram.message) != Wire::Stun {
@@ -343,7 +369,8 @@ impl Connection {
                 }
                 out.push(self.peer, local, to, &datagram.message);
             }
-            let mut again = false;
+            // messages are taken before the events, so that their channels are known
+            let mut again = self.collect() || pumped.given;
             while let Some(event) = self.events.pop_front().or_else(|| self.engine.poll_event()) {
                 again |= self.event(now, event, news);
             }
@@ -351,7 +378,9 @@ impl Connection {
                 break;
             }
         }
-        self.collect();
+        if let Some(channels) = &mut self.channels {
+            channels.deliver(news);
+        }
         for sending in &mut self.sendings {
             if !sending.flowing && sending.rewriter.figures().sent > 0 {
                 sending.flowing = true;
@@ -360,6 +389,9 @@ impl Connection {
         }
         let floor = now + TIMER_FLOOR;
         self.timer = self.engine.poll_timeout().map(|timer| timer.max(floor));
+        if pumped.more {
+            self.timer = Some(floor);
+        }
         self.judge(now, news);
     }
 
@@ -377,6 +409,13 @@ impl Connection {
             }
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Failed) => {
                 self.end(if self.up { EndReason::Lost } else { EndReason::NeverConnected }, news);
+            }
+            RTCPeerConnectionEvent::OnDataChannel(event) => {
+                if let Some(channels) = &mut self.channels {
+                    channels.event(&mut self.engine, event, news);
+                    // a new channel may have something waiting, and its acknowledgement leaves now
+                    return true;
+                }
             }
             RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
                 use rtc::peer_connection::state::RTCIceConnectionState::{Completed, Connected};
@@ -416,6 +455,9 @@ impl Connection {
     }
 
     fn dtls_state(&mut self) -> Option<RTCDtlsTransportState> {
+        if let Some(sctp) = self.engine.sctp() {
+            return Some(sctp.transport().state());
+        }
         let sender = self.engine.get_senders().next();
         if let Some(sender) = sender {
             return self.engine.rtp_sender(sender)?.transport().map(|transport| transport.state());
@@ -425,7 +467,18 @@ impl Connection {
     }
 
     fn judge(&mut self, now: Instant, news: &mut Vec<News>) {
-        if self.over {
+        if let Some(channels) = &self.channels {
+            // without media nothing is left when the far end aborts SCTP, as browsers do before they close DTLS
+            self.over |= channels.is_cut(&self.engine) && !self.blueprint.plan.has_media();
+            if let Some(by) = self.closing.as_mut().filter(|_| !channels.any_open()) {
+                *by = (*by).min(now + RESET_GRACE);
+            }
+        }
+        if self.channels.as_ref().is_some_and(Channels::abused) {
+            tracing::info!(peer = %self.peer, "far end opens too many data channels");
+            self.end(EndReason::Internal, news);
+        }
+        if self.over || self.closing.is_some_and(|by| by <= now) {
             self.end(EndReason::Left, news);
         } else if self.up && now >= self.heard + SILENCE_LIMIT {
             self.end(EndReason::Lost, news);
@@ -440,6 +493,42 @@ impl Connection {
     fn end(&mut self, reason: EndReason, news: &mut Vec<News>) {
         if !news.iter().any(|news| matches!(news, News::Down(_))) {
             news.push(News::Down(reason));
+        }
+    }
+
+    /// Begins to end the connection: its channels are closed first, for at most `limit`. False where there is nothing to be
+    /// done before [`Self::close`]. Otherwise it is over when [`News::Down`] is told.
+    pub(super) fn begin_close(&mut self, now: Instant, limit: Duration) -> bool {
+        let Some(channels) = self.channels.as_mut().filter(|channels| self.up && channels.any_open()) else { return false };
+        channels.close_all();
+        self.closing.get_or_insert(now + limit);
+        true
+    }
+
+    /// Whether it is ending by Portico's will.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Opens a data channel.
+    pub(super) fn open_channel(&mut self, channel: ChannelId, new: NewChannel, news: &mut Vec<News>) {
+        match &mut self.channels {
+            Some(channels) => channels.open(&mut self.engine, channel, new, news),
+            None => news.push(News::Told(PeerEvent::ChannelClosed { peer: self.peer, channel })),
+        }
+    }
+
+    /// Sends a message.
+    pub(super) fn send_message(&mut self, channel: ChannelId, message: DataMessage, news: &mut Vec<News>) {
+        if let Some(channels) = &mut self.channels {
+            channels.send(channel, message, news);
+        }
+    }
+
+    /// Closes a data channel.
+    pub(super) fn close_channel(&mut self, channel: ChannelId, news: &mut Vec<News>) {
+        if let Some(channels) = &mut self.channels {
+            channels.close(channel, news);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::crypto::{self, SignatureScheme};
+use rtc::data_channel::RTCDataChannelInit;
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::interceptor::{
     NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot, TwccReceiverBuilder,
@@ -25,6 +26,7 @@ use rtc::shared::error::Error;
 
 use crate::vocab::MediaKind;
 
+use super::DataSpec;
 use super::codecs;
 use super::feedback::Watch;
 use super::negotiate::{Agreed, EXTENSIONS, Plan};
@@ -38,6 +40,9 @@ const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 const ICE_FAILED: Duration = Duration::from_secs(120);
 /// Between checks of a pair in use.
 const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// SCTP stream of the channel that stands for the data section of Portico's offer: the last one browsers have.
+const PLACEHOLDER_STREAM: u16 = 1022;
 
 /// What all connections of a process share.
 #[derive(Clone)]
@@ -123,8 +128,23 @@ impl Blueprint {
     /// Builds the engine and brings it to where the blueprint stands.
     pub(super) fn build(&self, now: Instant) -> Result<Built, Error> {
         let (mut engine, watch) = self.bare(now)?;
-        for track in &self.tracks {
-            add_track(&mut engine, track)?;
+        // the engine numbers the sections of its offer in this order
+        for (mid, kind, send, receive, _) in self.plan.media() {
+            match self.tracks.iter().find(|track| send == Some(track.index)) {
+                Some(track) => add_track(&mut engine, track)?,
+                None if self.offer.is_none() && receive => {
+                    let direction = RTCRtpTransceiverDirection::Recvonly;
+                    let init = RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] };
+                    engine.add_transceiver_from_kind(codecs::engine_kind(kind), Some(init))?;
+                }
+                None if self.offer.is_none() => return Err(Error::Other(format!("section {mid} of the offer is of no use"))),
+                None => {}
+            }
+        }
+        if self.offer.is_none() && self.plan.data().is_some() {
+            // an engine offers a data section only where it has a channel: this one is never spoken of on the wire
+            let placeholder = RTCDataChannelInit { negotiated: Some(PLACEHOLDER_STREAM), ..Default::default() };
+            engine.create_data_channel("", Some(placeholder))?;
         }
         for address in self.identity.addresses.iter() {
             engine.add_local_candidate(host_candidate(*address)?)?;
@@ -193,7 +213,7 @@ impl Blueprint {
         let mut settings = SettingEngineBuilder::new()
             .with_answering_dtls_role(if self.dtls_client { RTCDtlsRole::Client } else { RTCDtlsRole::Server })
             .with_srtp_protection_profiles(profiles)
-            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(262_144))
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(DataSpec::MAX_MESSAGE as u32))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
             .with_crypto_provider(random.clone());

@@ -8,6 +8,7 @@
 mod codecs;
 pub mod config;
 mod connection;
+mod credit;
 mod demux;
 mod engine;
 mod feedback;
@@ -25,6 +26,7 @@ mod srtp;
 mod stats;
 
 pub use config::MediaConfig;
+pub use credit::{Buffered, Credit};
 pub use shard::{ShardConfig, Shards, ShardsError};
 
 use std::net::SocketAddr;
@@ -35,7 +37,7 @@ use tokio::sync::oneshot;
 
 use crate::forward::Layer;
 use crate::room::EndReason;
-use crate::vocab::{Candidate, Codec, MediaKind, PeerId, Sdp, TrackId};
+use crate::vocab::{Candidate, ChannelId, Codec, DataMessage, MediaKind, NewChannel, PeerId, Sdp, TrackId};
 
 /// An order to the shard that owns (or will own) the peer.
 #[derive(Debug)]
@@ -57,7 +59,33 @@ pub enum PeerCommand {
         /// The candidate.
         candidate: Candidate,
     },
-    /// Close with a DTLS close_notify. No event follows.
+    /// Open a data channel on a peer that has [`PeerSpec::data`]. Leads to `ChannelOpen` or `ChannelClosed`.
+    OpenChannel {
+        /// The peer.
+        peer: PeerId,
+        /// The channel's new id, from [`ChannelId::next`].
+        channel: ChannelId,
+        /// What to open.
+        new: NewChannel,
+    },
+    /// Send a message; refused with `MessageRefused` where it cannot be. To a channel that is gone it goes unsaid.
+    SendMessage {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+        /// The message. Its payload is shared, not copied, until the transport takes it.
+        message: DataMessage,
+    },
+    /// Close a channel once its waiting messages are handed over. Leads to `ChannelClosed`.
+    CloseChannel {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// Close: data channels first, so that a browser's channel fires `close` and no `error`, then the connection with a DTLS
+    /// close_notify. Takes up to a second where there are channels. No event follows.
     Close {
         /// The peer.
         peer: PeerId,
@@ -81,6 +109,8 @@ pub struct PeerSpec {
     pub send: Vec<SendTrack>,
     /// What may be received; `None` for nothing.
     pub receive: Option<Receive>,
+    /// Data channels; `None` refuses their section.
+    pub data: Option<DataSpec>,
     /// The far end must be connected by then, counted from `Open`, else `Down(NeverConnected)`. Default 15 s.
     pub connect_limit: Duration,
 }
@@ -107,6 +137,49 @@ pub struct Receive {
     pub video: Vec<Codec>,
     /// Whether audio (Opus) is accepted.
     pub audio: bool,
+}
+
+/// What a peer may do with data channels.
+///
+/// Bounds, per peer: [`DataSpec::MAX_CHANNELS`] channels at a time; [`DataSpec::INBOUND`] bytes told by `ChannelMessage` whose
+/// credit is held, after which nothing more is read of it and the SCTP window closes; and per channel
+/// [`DataSpec::OUTBOUND`] bytes waiting to leave.
+#[derive(Clone, Debug, Default)]
+pub struct DataSpec {
+    /// Channels that Portico opens itself as soon as SCTP is up, in this order.
+    pub open: Vec<NewChannel>,
+}
+
+impl DataSpec {
+    /// Most channels of a peer at a time; more are closed at once.
+    pub const MAX_CHANNELS: usize = 64;
+    /// Bytes received and not given back, per peer.
+    pub const INBOUND: usize = 1 << 20;
+    /// Bytes waiting to leave, per channel. A message that would exceed it is refused.
+    pub const OUTBOUND: usize = 1 << 20;
+    /// Largest message taken from a far end, announced as `a=max-message-size` (RFC 8841 §6), and the largest sent to one that
+    /// would take more.
+    pub const MAX_MESSAGE: usize = 262_144;
+    /// Above so many waiting bytes a channel is congested; [`PeerEvent::ChannelDrained`] follows.
+    pub const CONGESTED: usize = 64 << 10;
+    /// Down to so many waiting bytes a congested channel is drained.
+    pub const DRAINED: usize = 16 << 10;
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The far end takes no message of this size.
+    #[error("the message has {len} bytes, the far end takes {max}")]
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+        /// The most the far end takes.
+        max: usize,
+    },
+    /// The far end does not read as fast as this channel is written.
+    #[error("too much is waiting in the channel")]
+    Full,
 }
 
 /// News of a peer. After `Down` nothing more is heard of it.
@@ -145,7 +218,58 @@ pub enum PeerEvent {
         /// Audio or video.
         kind: MediaKind,
     },
-    /// The connection ended or never came to be.
+    /// A data channel is open in both directions.
+    ChannelOpen {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+        /// Its label.
+        label: String,
+        /// Its subprotocol.
+        protocol: String,
+        /// Whether messages keep their order.
+        ordered: bool,
+        /// Portico opened it.
+        ours: bool,
+        /// How much waits to leave by it.
+        buffered: Buffered,
+    },
+    /// A message came.
+    ChannelMessage {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+        /// The message.
+        message: DataMessage,
+        /// To be dropped when the message is dealt with: it makes room for more from this peer.
+        credit: Credit,
+    },
+    /// A congested channel has [`DataSpec::DRAINED`] bytes or fewer waiting.
+    ChannelDrained {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// A message was not sent.
+    MessageRefused {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A channel ended, by either side, or could not be opened. Its messages came before.
+    ChannelClosed {
+        /// The peer.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The connection ended or never came to be. All its channels are closed with it, without a `ChannelClosed`.
     Down {
         /// The peer.
         peer: PeerId,
@@ -198,6 +322,20 @@ pub struct PeerFigures {
     pub rtt_ms: Option<f64>,
     /// The SRTP profile in use, once connected.
     pub srtp_profile: Option<&'static str>,
+}
+
+/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes.
+#[doc(hidden)]
+pub fn fuzz_datagram(datagram: &[u8]) {
+    let _ = demux::classify(datagram);
+    let _ = demux::local_ufrag(datagram);
+    let from = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut demux = demux::Demux::default();
+    let peer = crate::vocab::PeerId(1);
+    demux.insert(peer, "abcd");
+    let _ = demux.route(from, datagram);
+    demux.remove(peer);
+    assert_eq!(demux.entries(), 0);
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
-use super::Receive;
 use super::codecs;
 use super::sdp::{Description, Section, SectionKind, Setup, Transport};
+use super::{DataSpec, Receive};
 
 /// What an offer proposes, as far as planning needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,7 +101,10 @@ pub(super) enum Use {
     /// Nothing: refused, with port 0.
     Refuse,
     /// Carries the data channels.
-    Data,
+    Data {
+        /// Largest message the far end takes; 0 where it refused the section.
+        max_message: usize,
+    },
     /// Carries a track, or two in opposite directions.
     Media {
         kind: MediaKind,
@@ -135,16 +138,30 @@ impl Plan {
     }
 
     fn is_used(&self) -> bool {
+        self.has_media() || self.data().is_some()
+    }
+
+    /// Whether a track is sent or received.
+    pub(super) fn has_media(&self) -> bool {
         self.media().any(|(_, _, send, receive, _)| send.is_some() || receive)
+    }
+
+    /// The largest message the far end takes, where data channels are agreed on.
+    pub(super) fn data(&self) -> Option<usize> {
+        self.sections.iter().find_map(|(_, used)| match used {
+            Use::Data { max_message } if *max_message > 0 => Some(*max_message),
+            _ => None,
+        })
     }
 }
 
 /// Says what of an offer is used. `sends` are the formats of the tracks to send, at most one per kind; `before` is the plan
-/// of the last round, whose choices are kept where they still hold.
+/// of the last round, whose choices are kept where they still hold; `data` is whether data channels are taken.
 pub(super) fn plan_answer(
     offer: &Description,
     sends: &[TrackFormat],
     receive: Option<&Receive>,
+    data: bool,
     before: Option<&Plan>,
 ) -> Result<Plan, PlanError> {
     checked_transport(offer)?;
@@ -159,7 +176,9 @@ pub(super) fn plan_answer(
         } else {
             let old = before.and_then(|plan| plan.use_of(&mid));
             match section.kind {
-                SectionKind::Data => Use::Data,
+                // one association serves all channels (RFC 8841 §5)
+                SectionKind::Data if data && plan.data().is_none() => Use::Data { max_message: max_message(section) },
+                SectionKind::Data => Use::Refuse,
                 SectionKind::Media(kind) => plan_section(section, kind, sends, &mut sent, receive, &mut received, old),
                 SectionKind::Other => Use::Refuse,
             }
@@ -254,6 +273,14 @@ fn plan_section(
     }
 }
 
+/// The largest message a section's sender takes: 65536 where it does not say (RFC 8841 §6.1), any where it says 0.
+fn max_message(section: &Section) -> usize {
+    match section.max_message_size.unwrap_or(65536) {
+        0 => DataSpec::MAX_MESSAGE,
+        size => usize::try_from(size).map_or(DataSpec::MAX_MESSAGE, |size| size.min(DataSpec::MAX_MESSAGE)),
+    }
+}
+
 fn agree(section: &Section, kind: MediaKind, pt: u8) -> Option<Agreed> {
     let payload = section.payload(pt)?;
     let ours = codecs::feedback(kind);
@@ -276,19 +303,21 @@ pub(super) fn plan_from_answer(answer: &Description, offered: &Plan) -> Result<P
         if section.mid.as_ref().is_some_and(|theirs| theirs != mid) {
             return Err(SdpError::Malformed("it answers a section that was not offered".into()).into());
         }
-        if let Use::Media { send, agreed, .. } = used {
-            let taken = !section.is_rejected()
-                && section.receives
+        if let Use::Media { send, receive, agreed, .. } = used {
+            let known = !section.is_rejected()
                 && section
                     .payload(agreed.pt)
                     .and_then(|payload| payload.format())
                     .is_some_and(|f| f.codec == agreed.format.codec);
-            if !taken {
+            if !known || !section.receives {
                 *send = None;
             }
+            *receive &= known && section.sends;
             agreed.rtx = agreed.rtx.filter(|rtx| section.payload(*rtx).is_some());
             let theirs = section.payload(agreed.pt).map(|payload| payload.feedback.as_slice()).unwrap_or_default();
             agreed.feedback.retain(|value| theirs.contains(value));
+        } else if let Use::Data { max_message: max } = used {
+            *max = if section.is_rejected() { 0 } else { max_message(section) };
         }
     }
     if !plan.is_used() {
@@ -322,7 +351,7 @@ pub(super) fn engine_text(description: &Description, plan: &Plan) -> Result<Stri
     for ((mid, used), section) in plan.sections.iter().zip(&description.sections) {
         match used {
             Use::Refuse => continue,
-            Use::Data => {
+            Use::Data { .. } => {
                 text.line("m=application 9 UDP/DTLS/SCTP webrtc-datachannel");
             }
             Use::Media { kind, agreed, .. } => {
@@ -340,6 +369,7 @@ pub(super) fn engine_text(description: &Description, plan: &Plan) -> Result<Stri
                 media_lines(&mut text, section, mid, *kind, send.is_some(), *receive, agreed)
             }
             _ => {
+                // the engine takes the smaller of both sides' limits for both directions; the far end's is kept by `Channels`
                 text.line(format!("a=sctp-port:{}", section.sctp_port.unwrap_or(5000))).line("a=max-message-size:262144");
             }
         }

@@ -145,7 +145,7 @@ fn what_is_missing_or_malformed_is_named() {
 fn a_players_offer_gets_the_payload_that_fits_the_track_exactly() {
     let description = read(&offer("0 1", &[&audio("0", "recvonly"), &video("1", "recvonly", "")]));
     let sends = [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::Opus)];
-    let plan = plan_answer(&description, &sends, None, None).unwrap();
+    let plan = plan_answer(&description, &sends, None, false, None).unwrap();
     assert_eq!(agreed(&plan, "0"), Some((Some(1), false, 111, None)));
     assert_eq!(agreed(&plan, "1"), Some((Some(0), false, 108, Some(109))));
     assert!(!plan.dtls_client);
@@ -153,7 +153,7 @@ fn a_players_offer_gets_the_payload_that_fits_the_track_exactly() {
     assert_eq!(feedback.feedback, ["ccm fir", "nack", "nack pli"]);
     // a main profile stream takes the main profile's number
     let main = TrackFormat { codec: Codec::H264, fmtp: "packetization-mode=1;profile-level-id=4d0028".into() };
-    let plan = plan_answer(&description, &[main], None, None).unwrap();
+    let plan = plan_answer(&description, &[main], None, false, None).unwrap();
     assert_eq!(agreed(&plan, "1").unwrap().2, 127);
     assert_eq!(plan.sections[0].1, Use::Refuse, "no sound to send");
 }
@@ -173,25 +173,25 @@ fn a_publishers_offer_is_answered_with_one_codec() {
         (vec![Codec::AV1], 39),
         (vec![Codec::H265, Codec::VP9], 98),
     ] {
-        let plan = plan_answer(&description, &[], Some(&receive(&wanted)), None).unwrap();
+        let plan = plan_answer(&description, &[], Some(&receive(&wanted)), false, None).unwrap();
         assert_eq!(agreed(&plan, "1"), Some((None, true, pt, Some(pt + 1))));
         let text = engine_text(&description, &plan).unwrap();
         assert!(text.contains(&format!("m=video 9 UDP/TLS/RTP/SAVPF {pt} {}\r\n", pt + 1)));
         assert!(text.contains("a=ssrc-group:FID 1000 1001\r\na=ssrc:1000 cname:far\r\na=ssrc:1001 cname:far\r\n"));
         assert!(text.contains("a=sendonly\r\n") && text.contains("transport-wide-cc"));
     }
-    let sound = plan_answer(&description, &[], Some(&receive(&[Codec::H265])), None).unwrap();
+    let sound = plan_answer(&description, &[], Some(&receive(&[Codec::H265])), false, None).unwrap();
     assert_eq!(sound.sections[1].1, Use::Refuse);
     let nothing = Receive { video: vec![Codec::H265], audio: false };
-    assert_eq!(plan_answer(&description, &[], Some(&nothing), None), Err(PlanError::NoCommonCodec));
-    assert_eq!(plan_answer(&description, &[TrackFormat::plain(Codec::VP8)], None, None), Err(PlanError::NoCommonCodec));
+    assert_eq!(plan_answer(&description, &[], Some(&nothing), false, None), Err(PlanError::NoCommonCodec));
+    assert_eq!(plan_answer(&description, &[TrackFormat::plain(Codec::VP8)], None, false, None), Err(PlanError::NoCommonCodec));
 }
 
 #[test]
 fn of_simulcast_the_first_encoding_is_taken() {
     let simulcast = video("0", "sendonly", "\na=rid:h send\na=rid:m send\na=rid:l send\na=simulcast:send h;m;l");
     let description = read(&offer("0", &[&simulcast]));
-    let plan = plan_answer(&description, &[], Some(&receive(&[Codec::VP8])), None).unwrap();
+    let plan = plan_answer(&description, &[], Some(&receive(&[Codec::VP8])), false, None).unwrap();
     let text = engine_text(&description, &plan).unwrap();
     assert!(text.contains("a=rid:h send\r\na=simulcast:send h\r\n") && !text.contains("a=rid:m") && !text.contains("a=ssrc:"));
 }
@@ -200,10 +200,10 @@ fn of_simulcast_the_first_encoding_is_taken() {
 fn one_section_both_ways_has_one_payload() {
     let description = read(&offer("0", &[&video("0", "sendrecv", "")]));
     let sends = [TrackFormat::plain(Codec::VP8)];
-    let plan = plan_answer(&description, &sends, Some(&receive(&[Codec::H264, Codec::VP8])), None).unwrap();
+    let plan = plan_answer(&description, &sends, Some(&receive(&[Codec::H264, Codec::VP8])), false, None).unwrap();
     assert_eq!(agreed(&plan, "0"), Some((Some(0), true, 96, Some(97))));
     assert!(engine_text(&description, &plan).unwrap().contains("a=sendrecv\r\n"));
-    let plan = plan_answer(&description, &sends, Some(&receive(&[Codec::H264])), None).unwrap();
+    let plan = plan_answer(&description, &sends, Some(&receive(&[Codec::H264])), false, None).unwrap();
     assert_eq!(agreed(&plan, "0"), Some((Some(0), false, 96, Some(97))));
 }
 
@@ -211,11 +211,11 @@ fn one_section_both_ways_has_one_payload() {
 fn sections_outside_the_bundle_are_refused() {
     let description = read(&offer("1", &[&audio("0", "recvonly"), &video("1", "recvonly", "")]));
     let sends = [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::Opus)];
-    let plan = plan_answer(&description, &sends, None, None).unwrap();
+    let plan = plan_answer(&description, &sends, None, false, None).unwrap();
     assert_eq!(plan.sections[0].1, Use::Refuse);
     let ungrouped = offer("1", &[&video("1", "recvonly", "")]).replace("a=group:BUNDLE 1\r\n", "");
     let description = read(&ungrouped);
-    let plan = plan_answer(&description, &sends, None, None).unwrap();
+    let plan = plan_answer(&description, &sends, None, false, None).unwrap();
     assert!(agreed(&plan, "1").is_some());
     assert!(engine_text(&description, &plan).unwrap().contains("a=group:BUNDLE 1\r\n"), "the engine insists on a group");
 }
@@ -225,7 +225,7 @@ fn who_is_the_dtls_server_follows_the_offer() {
     let text = offer("0", &[&video("0", "recvonly", "")]);
     let client = |setup: &str| {
         let description = read(&text.replace("a=setup:actpass", setup));
-        plan_answer(&description, &[TrackFormat::h264_baseline()], None, None).unwrap().dtls_client
+        plan_answer(&description, &[TrackFormat::h264_baseline()], None, false, None).unwrap().dtls_client
     };
     assert!(!client("a=setup:actpass") && !client("a=setup:active") && client("a=setup:passive"));
 }
@@ -247,7 +247,7 @@ fn candidates_that_cannot_be_used_are_left_out() {
 #[test]
 fn the_public_answer_has_every_section_in_its_place() {
     let description = read(&offer("0 1 2", &[&audio("0", "recvonly"), &video("1", "recvonly", ""), DATA]));
-    let plan = plan_answer(&description, &[TrackFormat::h264_baseline()], None, None).unwrap();
+    let plan = plan_answer(&description, &[TrackFormat::h264_baseline()], None, true, None).unwrap();
     let engine = "v=0\r\no=- 9 9 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 AA\r\na=group:BUNDLE 1 2\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 108\r\na=mid:1\r\na=candidate:1 1 udp 1 127.0.0.1 1 typ host\r\n\
         a=candidate:1 2 udp 1 127.0.0.1 1 typ host\r\na=sendonly\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n";
@@ -262,13 +262,13 @@ fn the_public_answer_has_every_section_in_its_place() {
 #[test]
 fn a_later_offer_keeps_what_was_agreed() {
     let first = read(&offer("0", &[&video("0", "sendonly", "")]));
-    let plan = plan_answer(&first, &[], Some(&receive(&[Codec::VP8])), None).unwrap();
+    let plan = plan_answer(&first, &[], Some(&receive(&[Codec::VP8])), false, None).unwrap();
     // asked again with other wishes, the codec in use stays
-    let again = plan_answer(&first, &[], Some(&receive(&[Codec::H264, Codec::VP8])), Some(&plan)).unwrap();
+    let again = plan_answer(&first, &[], Some(&receive(&[Codec::H264, Codec::VP8])), false, Some(&plan)).unwrap();
     assert_eq!(agreed(&again, "0").unwrap().2, 96);
     // a section that becomes inactive stays a section
     let text = offer("0 1", &[&video("0", "inactive", ""), &audio("1", "sendonly")]);
-    let again = plan_answer(&read(&text), &[], Some(&receive(&[Codec::VP8])), Some(&plan)).unwrap();
+    let again = plan_answer(&read(&text), &[], Some(&receive(&[Codec::VP8])), false, Some(&plan)).unwrap();
     assert_eq!(agreed(&again, "0"), Some((None, false, 96, Some(97))));
 }
 
@@ -302,7 +302,7 @@ proptest! {
         if let Ok(description) = Description::parse(&text) {
             let sends = [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::Opus)];
             let wanted = receive(&[Codec::H264, Codec::VP8]);
-            let plan = plan_answer(&description, if sending { &sends } else { &[] }, Some(&wanted), None);
+            let plan = plan_answer(&description, if sending { &sends } else { &[] }, Some(&wanted), sending, None);
             if let Ok(plan) = plan {
                 prop_assert_eq!(plan.sections.len(), description.sections.len());
                 if let Ok(text) = engine_text(&description, &plan) {

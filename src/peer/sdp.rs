@@ -102,6 +102,8 @@ pub(super) struct Section {
     pub(super) transport: Transport,
     /// SCTP port of a data section.
     pub(super) sctp_port: Option<u16>,
+    /// Largest message the sender of a data section takes, in bytes; 0 for any (RFC 8841 §6).
+    pub(super) max_message_size: Option<u64>,
 }
 
 impl Section {
@@ -249,7 +251,8 @@ impl Section {
         let kind = match media {
             "audio" if rtp => SectionKind::Media(MediaKind::Audio),
             "video" if rtp => SectionKind::Media(MediaKind::Video),
-            "application" if proto.contains("SCTP") => SectionKind::Data,
+            // not `DTLS/SCTP 5000` of the drafts before RFC 8841
+            "application" if proto.contains("SCTP") && formats.iter().any(|f| f == "webrtc-datachannel") => SectionKind::Data,
             _ => SectionKind::Other,
         };
         let payloads = match kind {
@@ -276,6 +279,7 @@ impl Section {
             candidates: Vec::new(),
             transport: Transport::default(),
             sctp_port: None,
+            max_message_size: None,
         })
     }
 
@@ -332,6 +336,7 @@ impl Section {
                 }
             }
             "candidate" if self.candidates.len() < MAX_LINES && usable_candidate(value) => self.candidates.push(value.into()),
+            "max-message-size" => self.max_message_size = rest.trim().parse().ok(),
             "sctp-port" => self.sctp_port = rest.trim().parse().ok(),
             _ => {}
         }

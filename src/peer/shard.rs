@@ -159,6 +159,8 @@ enum Order {
         peer: PeerId,
         track: TrackId,
     },
+    /// There is room for this peer's messages again.
+    Resume(PeerId),
     CountEntries(std_mpsc::SyncSender<usize>),
     /// Datagrams to this peer find the kernel's buffer full from now on.
     #[cfg(test)]
@@ -185,6 +187,11 @@ impl Mailbox {
     #[cfg(test)]
     pub(super) fn detached() -> Self {
         Self { orders: std_mpsc::channel().0, waker: Arc::new(Waker::new().expect("an event descriptor")) }
+    }
+
+    /// Has the shard read a peer's messages again.
+    pub(super) fn resume_reading(&self, peer: PeerId) {
+        self.send(Order::Resume(peer));
     }
 
     /// Asks a publisher for key frames by way of its shard.
@@ -245,6 +252,10 @@ struct Shard {
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
 const READS_PER_TURN: usize = 16;
+/// Longest time the data channels of a peer take to close before its connection does.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// The same when the shard stops; within [`Shards::STOP_LIMIT`].
+const STOP_CLOSE_LIMIT: Duration = Duration::from_millis(350);
 /// This shard among a layer's sinks.
 const SINK: SinkId = SinkId(0);
 
@@ -252,11 +263,14 @@ impl Shard {
     fn run(mut self) {
         let mut inbox = Inbox::new();
         let mut said = Instant::now();
+        let mut stopping = false;
         loop {
             self.waker.begin_turn();
             let now = Instant::now();
-            if !self.take_orders(now) {
-                break;
+            stopping |= !self.take_orders(now);
+            if stopping {
+                let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+                peers.into_iter().for_each(|peer| self.close(now, peer, STOP_CLOSE_LIMIT));
             }
             let more = self.take_datagrams(now, &mut inbox);
             self.settle(now);
@@ -269,13 +283,13 @@ impl Shard {
                 tracing::debug!(datagrams = std::mem::take(&mut self.unknown), "datagrams of unknown peers dropped");
                 said = now;
             }
+            if stopping && self.peers.is_empty() {
+                break;
+            }
             if !more {
                 self.sleep();
             }
         }
-        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.remove(peer));
-        self.out.flush(&self.ports);
     }
 
     /// Waits for a datagram, a wake-up or the next timer.
@@ -303,6 +317,7 @@ impl Shard {
                         self.touched.push(peer);
                     }
                 }
+                Ok(Order::Resume(peer)) => self.touched.push(peer),
                 Ok(Order::CountEntries(reply)) => {
                     let entries = self.demux.entries() + self.timers.len() + self.rings.len() + self.peers.len();
                     // the asker may have given up
@@ -340,12 +355,18 @@ impl Shard {
                 }
             }
             PeerCommand::Describe { peer, sdp } => {
-                let Some(slot) = self.peers.get_mut(&peer) else { return };
-                let described = slot.connection.describe(now, &sdp, &self.mailbox);
-                self.demux.insert(peer, slot.connection.ufrag());
+                let mailbox = self.mailbox.clone();
+                let Some(slot) = self.living(peer) else { return };
+                let described = slot.connection.describe(now, &sdp, &mailbox);
+                let ufrag = slot.connection.ufrag().to_owned();
+                self.demux.insert(peer, &ufrag);
                 self.touched.push(peer);
                 match described {
-                    Described::Taken => {}
+                    Described::Taken(tracks) => {
+                        if !tracks.is_empty() {
+                            self.tell(PeerEvent::Tracks { peer, tracks });
+                        }
+                    }
                     Described::Answer { sdp, tracks } => {
                         if let Some(tracks) = tracks {
                             self.tell(PeerEvent::Tracks { peer, tracks });
@@ -361,16 +382,26 @@ impl Shard {
                 }
             }
             PeerCommand::AddCandidate { peer, candidate } => {
-                if let Some(slot) = self.peers.get_mut(&peer) {
+                if let Some(slot) = self.living(peer) {
                     slot.connection.add_candidate(&candidate);
                     self.touched.push(peer);
                 }
             }
-            PeerCommand::Close { peer } => self.remove(peer),
+            PeerCommand::OpenChannel { peer, channel, new } => {
+                self.act(peer, |connection, news| connection.open_channel(channel, new, news));
+            }
+            PeerCommand::SendMessage { peer, channel, message } => {
+                self.act(peer, |connection, news| connection.send_message(channel, message, news));
+            }
+            PeerCommand::CloseChannel { peer, channel } => {
+                self.act(peer, |connection, news| connection.close_channel(channel, news));
+            }
+            PeerCommand::Close { peer } => self.close(now, peer, CLOSE_LIMIT),
             PeerCommand::Figures { peer, reply } => {
+                let living = |slot: &&mut Slot| !slot.connection.is_closing();
                 let figures = match peer {
-                    Some(peer) => self.peers.get_mut(&peer).map(|slot| slot.connection.figures()).into_iter().collect(),
-                    None => self.peers.values_mut().map(|slot| slot.connection.figures()).collect(),
+                    Some(peer) => self.living(peer).map(|slot| slot.connection.figures()).into_iter().collect(),
+                    None => self.peers.values_mut().filter(living).map(|slot| slot.connection.figures()).collect(),
                 };
                 // the asker may have given up
                 let _ = reply.send(figures);
@@ -449,8 +480,12 @@ impl Shard {
                 if self.out.is_large() {
                     self.out.flush(&self.ports);
                 }
+                let closing = slot.connection.is_closing();
                 for news in news.drain(..) {
                     match news {
+                        News::Down(_) if closing => self.remove(peer),
+                        _ if closing => {}
+                        News::Told(event) => self.tell(event),
                         News::Up => self.tell(PeerEvent::Up { peer }),
                         News::Ready => self.attach(now, peer),
                         News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
@@ -508,6 +543,37 @@ impl Shard {
                 }
                 self.touched.push(viewer);
             }
+        }
+    }
+
+    /// A peer that is not being closed.
+    fn living(&mut self, peer: PeerId) -> Option<&mut Slot> {
+        self.peers.get_mut(&peer).filter(|slot| !slot.connection.is_closing())
+    }
+
+    /// Does something to a peer's channels, and tells what comes of it at once.
+    fn act(&mut self, peer: PeerId, act: impl FnOnce(&mut Connection, &mut Vec<News>)) {
+        let Some(slot) = self.living(peer) else { return };
+        let mut news = Vec::new();
+        act(&mut slot.connection, &mut news);
+        if self.touched.last() != Some(&peer) {
+            self.touched.push(peer);
+        }
+        for news in news {
+            if let News::Told(event) = news {
+                self.tell(event);
+            }
+        }
+    }
+
+    /// Ends a peer by Portico's will: its data channels first, which takes up to `limit`.
+    fn close(&mut self, now: Instant, peer: PeerId, limit: Duration) {
+        let Some(slot) = self.living(peer) else { return };
+        if slot.connection.begin_close(now, limit) {
+            self.detach(peer, |_, _| false);
+            self.touched.push(peer);
+        } else {
+            self.remove(peer);
         }
     }
 

@@ -132,6 +132,7 @@ fn spec(offer: Option<Sdp>, layers: &[Arc<Layer>]) -> PeerSpec {
         offer,
         send: layers.iter().map(|layer| SendTrack { layer: Arc::clone(layer), stream_label: "room main".into() }).collect(),
         receive: None,
+        data: None,
         connect_limit: Duration::from_secs(15),
     }
 }

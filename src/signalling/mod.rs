@@ -3,7 +3,10 @@
 //! A dialect is pure: frames and notices in, commands and frames out. One value per **session**; a session may outlive
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
+pub mod algorea;
+pub mod listener;
 pub mod page;
+pub mod prefixed;
 mod sdp;
 pub mod session;
 pub mod sigver;
@@ -130,6 +133,10 @@ pub trait Dialect: Send {
     fn is_heartbeat(&self, _frame: Frame<'_>) -> bool {
         false
     }
+    /// The websocket code that closes a connection on which nothing was heard for [`Carrier::silence_limit`].
+    fn silence_code(&self) -> u16 {
+        1008
+    }
 }
 
 /// What a dialect keeps across its connections: one value per mount, pure, owned by the hub. (Queues, groups, tables.)
@@ -243,4 +250,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, page::ENTRY, sigver::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, page::ENTRY, sigver::ENTRY];

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -112,6 +112,74 @@ name!(
     SourceName, "source name", 64
 );
 
+/// What a mount puts before the names its clients use for rooms. At most 64 characters, none of them a control character; mostly
+/// empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RoomPrefix(Arc<str>);
+
+impl RoomPrefix {
+    /// Longest prefix, in characters.
+    pub const MAX_CHARS: usize = 64;
+
+    /// Checks and wraps a prefix.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let (len, what) = (text.chars().count(), "room prefix");
+        match len {
+            n if n > Self::MAX_CHARS => Err(NameError::TooLong { what, len, max: Self::MAX_CHARS }),
+            _ if text.chars().any(char::is_control) => Err(NameError::Control { what }),
+            _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// Nothing is put before names.
+    pub fn none() -> &'static Self {
+        static NONE: LazyLock<RoomPrefix> = LazyLock::new(RoomPrefix::default);
+        &NONE
+    }
+
+    /// The room that a client means by a name; fails when the two together are too long.
+    pub fn add(&self, room: RoomId) -> Result<RoomId, NameError> {
+        if self.0.is_empty() { Ok(room) } else { RoomId::new(&format!("{}{room}", self.0)) }
+    }
+
+    /// The name that a client uses for a room. Undoes [`Self::add`]; any other room stays as it is.
+    pub fn strip(&self, room: &RoomId) -> RoomId {
+        if self.0.is_empty() {
+            return room.clone();
+        }
+        room.as_str().strip_prefix(&*self.0).and_then(|bare| RoomId::new(bare).ok()).unwrap_or_else(|| room.clone())
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Default for RoomPrefix {
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+impl Serialize for RoomPrefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+impl<'de> Deserialize<'de> for RoomPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+impl schemars::JsonSchema for RoomPrefix {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RoomPrefix".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "minLength": 0, "maxLength": Self::MAX_CHARS })
+    }
+}
+
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -149,6 +217,10 @@ counter!(
 counter!(
     /// One published track: audio or video of one stream.
     TrackId
+);
+counter!(
+    /// One data channel of one peer.
+    ChannelId
 );
 counter!(
     /// A session's own number for one request, so that a refusal can be matched to it.
@@ -211,6 +283,17 @@ mod tests {
         assert_eq!(id.to_string().to_uppercase().parse::<MemberId>().unwrap(), id);
         assert!("".parse::<MemberId>().is_err());
         assert!("+123456789012345678901234567890f".parse::<MemberId>().is_err());
+    }
+
+    #[test]
+    fn a_prefix_comes_off_as_it_went_on() {
+        let (prefix, room) = (RoomPrefix::new("forum-").unwrap(), RoomId::new("a").unwrap());
+        let real = prefix.add(room.clone()).unwrap();
+        assert_eq!((real.as_str(), prefix.strip(&real)), ("forum-a", room.clone()));
+        assert_eq!(prefix.strip(&room), room, "somebody else's room keeps its name");
+        assert!(prefix.add(RoomId::new(&"x".repeat(256)).unwrap()).is_err());
+        assert_eq!(RoomPrefix::none().add(room.clone()).unwrap(), room);
+        assert!(RoomPrefix::new("a\nb").is_err() && RoomPrefix::new(&"x".repeat(65)).is_err());
     }
 
     #[test]

@@ -6,10 +6,14 @@ mod access;
 mod duration;
 mod ids;
 mod media;
+mod message;
 mod sdp;
 
 pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
 pub use duration::DurationText;
-pub use ids::{LayerId, MemberId, NameError, PeerId, RequestId, RoomId, SessionId, SourceName, StreamName, TrackId};
+pub use ids::{
+    ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,
+};
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
+pub use message::{DataMessage, NewChannel, Utf8Bytes};
 pub use sdp::{Candidate, Sdp, SdpKind};

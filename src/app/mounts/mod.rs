@@ -1,5 +1,6 @@
 //! The websocket dialects on their paths, one file each: every connection gets a dialect value and a session of the hub.
 
+mod algorea;
 mod page;
 mod sigver;
 mod tribe;
@@ -19,9 +20,13 @@ use crate::http::ApiError;
 use crate::hub::Hub;
 use crate::ops::access::Access;
 use crate::ops::metrics::Metrics;
+use crate::signalling::algorea::AlgoreaConfig;
+use crate::signalling::listener::{ListenerConfig, ListenerDialect, RoomPrefixes};
+use crate::signalling::prefixed::Prefixed;
 use crate::signalling::transport::websocket::{Link, upgrade};
 use crate::signalling::tribe::TribeConfig;
 use crate::signalling::{Dialect, Entry, Realm, RealmId};
+use crate::vocab::RoomPrefix;
 
 /// What connections are wired to.
 #[derive(Clone)]
@@ -30,6 +35,10 @@ pub(super) struct Mounts {
     pub access: Arc<Access>,
     pub ice_servers: Vec<String>,
     pub tribe: TribeConfig,
+    pub algorea: AlgoreaConfig,
+    pub prefixes: Arc<RoomPrefixes>,
+    /// That of the listener, where it has one of its own.
+    pub listener_prefix: Option<RoomPrefix>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -37,12 +46,23 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone()).merge(sigver::routes(mounts.clone())).merge(tribe::routes(mounts))
+    let all = [page::routes, algorea::routes, sigver::routes, tribe::routes];
+    all.into_iter().fold(Router::new(), |router, routes| router.merge(routes(mounts.clone())))
 }
 
 /// What the mounts keep across their connections, each at the place its mount names.
 pub(super) fn realms() -> Vec<Box<dyn Realm>> {
     vec![sigver::realm()]
+}
+
+/// The routes of a listener of its own. `None`: this build does not have the dialect.
+pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> Option<Router> {
+    mounts.listener_prefix.clone_from(&listener.room_prefix);
+    match listener.dialect {
+        ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts, listener)),
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar => None,
+    }
 }
 
 /// A request for a websocket, or one that is none.
@@ -57,6 +77,12 @@ fn asked(ws: Asked) -> Result<WebSocketUpgrade, ApiError> {
 }
 
 impl Mounts {
+    /// What is put before the names of rooms that clients of a dialect ask for here. [`Mounts::run`] does it; only who names rooms
+    /// before a session starts needs to ask.
+    fn prefix(&self, entry: &Entry) -> RoomPrefix {
+        self.listener_prefix.clone().unwrap_or_else(|| self.prefixes.of(entry.name).clone())
+    }
+
     /// Runs a dialect on the connection. `realm` is what the mount keeps across its connections, if anything.
     fn run(
         self,
@@ -66,7 +92,9 @@ impl Mounts {
         ws: WebSocketUpgrade,
         dialect: impl FnOnce(Instant) -> Box<dyn Dialect> + Send + 'static,
     ) -> Response {
-        let guard = (self.tasks.token(), Open::new(self.metrics, entry.name.as_str()));
+        let guard = (self.tasks.token(), Open::new(Arc::clone(&self.metrics), entry.name.as_str()));
+        let prefix = self.prefix(entry);
+        let dialect = |now| Prefixed::wrap(now, dialect(now), prefix);
         upgrade(ws, entry, Link { hub: self.hub, realm, remote: Some(remote), stop: self.stop }, dialect, guard)
     }
 }

@@ -89,6 +89,11 @@ impl Inventory for FakeInventory {
     }
 }
 
+fn router_of(parts: Parts, extra: Router) -> Router {
+    let gate = Gate::new(&parts);
+    router(parts, &gate, extra)
+}
+
 /// A router and what it stands on.
 pub(super) struct Rig {
     pub hub: FakeHub,
@@ -128,7 +133,7 @@ impl Rig {
             tasks: tasks.clone(),
         };
         change(&mut parts);
-        Self { hub, router: router(parts, extra), shutdown, readiness, tasks }
+        Self { hub, router: router_of(parts, extra), shutdown, readiness, tasks }
     }
 
     /// Sends a request as the given address.

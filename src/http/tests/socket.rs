@@ -17,7 +17,7 @@ fn serve_with(rig: &Rig, tls: Option<Arc<rustls::ServerConfig>>, limits: Limits)
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = rig.shutdown.clone();
-    let task = tokio::spawn(serve(listener, rig.router.clone(), tls, shutdown.clone(), limits));
+    let task = tokio::spawn(serve(listener, rig.router.clone(), tls, shutdown.clone(), Admission::new(&limits)));
     Served { address, shutdown, task }
 }
 

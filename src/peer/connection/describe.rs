@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::codecs;
+use super::super::credit::Budget;
 use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTrack};
 use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
@@ -12,11 +13,12 @@ use super::super::sdp::{self, Description};
 use super::super::shard::Mailbox;
 use super::super::srtp::{HelloGate, Profile};
 use super::super::stats;
-use super::super::{PeerFigures, PeerSpec, ReceivedTrack, SendTrack};
+use super::super::{DataSpec, PeerFigures, PeerSpec, Receive, ReceivedTrack, SendTrack};
+use super::channels::Channels;
 use super::{Connection, Sending};
 use crate::forward::{Layer, Refresh, Rewriter};
 use crate::room::EndReason;
-use crate::vocab::{Candidate, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
+use crate::vocab::{Candidate, Codec, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
 use rtc::statistics::StatsSelector;
 
 /// Late remote candidates kept.
@@ -24,8 +26,8 @@ const KEPT_CANDIDATES: usize = 64;
 
 /// What came of a later description.
 pub(in crate::peer) enum Described {
-    /// An answer was taken.
-    Taken,
+    /// An answer was taken; all incoming tracks, where there are any.
+    Taken(Vec<ReceivedTrack>),
     /// Answer to an offer; `tracks` when the far end's tracks changed.
     Answer {
         /// The answer.
@@ -52,13 +54,18 @@ impl Connection {
         let plan = match &spec.offer {
             Some(sdp) => {
                 let description = Description::parse(&sdp.text).map_err(|error| unusable(spec.peer, &error))?;
-                let plan = negotiate::plan_answer(&description, &formats, spec.receive.as_ref(), None)
+                let plan = negotiate::plan_answer(&description, &formats, spec.receive.as_ref(), spec.data.is_some(), None)
                     .map_err(|error| refused(spec.peer, &error))?;
                 offer = Some(description);
                 plan
             }
-            None if formats.is_empty() => return Err(EndReason::NoCommonCodec),
-            None => own_offer(&formats),
+            None => {
+                let plan = own_offer(&formats, spec.receive.as_ref(), spec.data.is_some());
+                if plan.sections.is_empty() {
+                    return Err(EndReason::NoCommonCodec);
+                }
+                plan
+            }
         };
         let mut blueprint = Blueprint {
             identity: identity.clone(),
@@ -88,6 +95,8 @@ impl Connection {
             restarting: false,
             watch,
             receive: spec.receive,
+            channels: spec.data.map(|data| Channels::new(spec.peer, data, Budget::new(mailbox.clone(), spec.peer))),
+            closing: None,
             sendings,
             receivings: Vec::new(),
             origin: Origin { session: rand::random::<u64>() >> 1, version: 1 },
@@ -125,7 +134,7 @@ impl Connection {
             Err(error) => return self.refuse(unusable(self.peer, &error)),
         };
         match (sdp.kind, &self.blueprint.offer, &self.blueprint.answer) {
-            (SdpKind::Answer, None, None) => self.take_answer(now, &description),
+            (SdpKind::Answer, None, None) => self.take_answer(now, &description, mailbox),
             (SdpKind::Answer, ..) => {
                 tracing::debug!(peer = %self.peer, "answer without an offer");
                 Described::Rejected(EndReason::BadDescription)
@@ -146,7 +155,7 @@ impl Connection {
         }
     }
 
-    fn take_answer(&mut self, now: Instant, answer: &Description) -> Described {
+    fn take_answer(&mut self, now: Instant, answer: &Description, mailbox: &Mailbox) -> Described {
         let plan = match negotiate::plan_from_answer(answer, &self.blueprint.plan) {
             Ok(plan) => plan,
             Err(error) => return Described::Down(refused(self.peer, &error)),
@@ -169,13 +178,15 @@ impl Connection {
         }
         self.blueprint.plan = plan;
         self.follow_plan();
-        Described::Taken
+        self.follow_incoming(answer, mailbox);
+        Described::Taken(self.tracks())
     }
 
     fn take_offer(&mut self, now: Instant, offer: &Description, mailbox: &Mailbox) -> Described {
         let formats: Vec<TrackFormat> = self.send.iter().map(|track| track.layer.format().clone()).collect();
         let before = &self.blueprint.plan;
-        let mut plan = match negotiate::plan_answer(offer, &formats, self.receive.as_ref(), Some(before)) {
+        let mut plan = match negotiate::plan_answer(offer, &formats, self.receive.as_ref(), self.channels.is_some(), Some(before))
+        {
             Ok(plan) => plan,
             Err(error) => return Described::Rejected(refused(self.peer, &error)),
         };
@@ -270,6 +281,9 @@ impl Connection {
                 sending.active = true;
             }
         }
+        if let Some(channels) = &mut self.channels {
+            channels.set_max_send(self.blueprint.plan.data().unwrap_or(0));
+        }
     }
 
     /// Received tracks follow the plan and the offer; a section keeps its track.
@@ -339,18 +353,42 @@ fn stream_id(label: &str) -> String {
     if token.is_empty() { "stream".into() } else { token }
 }
 
-/// Portico's own offer: one section per track, sent only.
-fn own_offer(formats: &[TrackFormat]) -> Plan {
-    let section = |(index, format): (usize, &TrackFormat)| {
+/// Portico's own offer: one section per track to send, which also receives where that kind is wanted in the same codec; one
+/// for each other kind that is wanted, in the codec liked best; and one for data channels.
+fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> Plan {
+    let mut wanted: Vec<TrackFormat> = Vec::new();
+    if let Some(receive) = receive {
+        wanted.extend(receive.audio.then(|| TrackFormat::plain(Codec::Opus)));
+        wanted.extend(receive.video.first().map(|codec| match codec {
+            Codec::H264 => TrackFormat::h264_baseline(),
+            codec => TrackFormat::plain(*codec),
+        }));
+    }
+    let section = |format: &TrackFormat, send: Option<usize>, receive: bool| {
         let kind = format.codec.kind();
         let (pt, rtx) = codecs::own_payload_types(kind);
-        // transport-wide feedback is not asked for: nothing reads it yet
-        let feedback =
-            codecs::feedback(kind).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect();
-        let agreed = Agreed { pt, rtx, format: format.clone(), feedback };
-        (index.to_string(), Use::Media { kind, send: Some(index), receive: false, agreed })
+        // transport-wide feedback is not asked for on what is sent: nothing reads it yet
+        let feedback = codecs::feedback(kind).iter().filter(|value| receive || **value != "transport-cc");
+        let feedback = feedback.map(|value| (*value).to_owned()).collect();
+        Use::Media { kind, send, receive, agreed: Agreed { pt, rtx, format: format.clone(), feedback } }
     };
-    Plan { sections: formats.iter().enumerate().map(section).collect(), dtls_client: false }
+    let taken = |codec: Codec| {
+        receive.is_some_and(|receive| match codec.kind() {
+            MediaKind::Audio => receive.audio,
+            MediaKind::Video => receive.video.contains(&codec),
+        })
+    };
+    let mut uses: Vec<Use> =
+        formats.iter().enumerate().map(|(index, format)| section(format, Some(index), taken(format.codec))).collect();
+    for format in wanted {
+        let kind = format.codec.kind();
+        if !formats.iter().any(|sent| sent.codec.kind() == kind && taken(sent.codec)) {
+            uses.push(section(&format, None, true));
+        }
+    }
+    uses.extend(data.then_some(Use::Data { max_message: DataSpec::MAX_MESSAGE }));
+    let sections = uses.into_iter().enumerate().map(|(index, used)| (index.to_string(), used)).collect();
+    Plan { sections, dtls_client: false }
 }
 
 fn rollback() -> rtc::peer_connection::sdp::RTCSessionDescription {

@@ -7,6 +7,8 @@ use crate::peer::shard::Mailbox;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
 
+mod channels;
+
 struct Nobody;
 impl KeyframeRequest for Nobody {
     fn request(&self) {}
@@ -48,20 +50,27 @@ struct World {
     connected: [bool; 2],
 }
 
+fn bare(connect_limit: Duration) -> PeerSpec {
+    PeerSpec { peer: PeerId::next(), offer: None, send: Vec::new(), receive: None, data: None, connect_limit }
+}
+
 impl World {
     /// The first end offers a layer, the second takes it.
     fn new(connect_limit: Duration) -> Self {
-        let now = Instant::now();
-        let [one, two] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5000)));
         let id = LayerId { track: TrackId::next(), index: 0 };
         let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
-        let spec = PeerSpec { peer: PeerId::next(), offer: None, send: Vec::new(), receive: None, connect_limit };
         let send = vec![SendTrack { layer, stream_label: "main".into() }];
-        let (mut first, offer) = End::open(now, one, PeerSpec { send, ..spec });
         let receive = Some(Receive { video: vec![], audio: true });
-        let spec = PeerSpec { peer: PeerId::next(), offer: Some(offer), send: Vec::new(), receive, connect_limit };
-        let (second, answer) = End::open(now, two, spec);
-        assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken));
+        Self::between(PeerSpec { send, ..bare(connect_limit) }, PeerSpec { receive, ..bare(connect_limit) })
+    }
+
+    /// The first end offers, the second answers.
+    fn between(first: PeerSpec, second: PeerSpec) -> Self {
+        let now = Instant::now();
+        let [one, two] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5000)));
+        let (mut first, offer) = End::open(now, one, first);
+        let (second, answer) = End::open(now, two, PeerSpec { offer: Some(offer), ..second });
+        assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken(_)));
         Self { now, began: now, ends: [first, second], connected: [true; 2] }
     }
 

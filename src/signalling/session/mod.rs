@@ -280,7 +280,7 @@ impl<S: FrameStream> Driver<S> {
             }
             End::Silent => {
                 info!(silence_ms = self.carrier.silence_limit.as_millis(), "session lost: nothing was heard");
-                self.conn.close(1008, "nothing was heard for too long").await;
+                self.conn.close(self.dialect.silence_code(), "nothing was heard for too long").await;
             }
             End::Stuck => info!(limit_ms = self.carrier.write_limit.as_millis(), "session lost: the client does not read"),
             End::Lost(error) => info!(error = %Chain(&error), "session lost"),

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Writes the seeds of fuzz/corpus: real conversations and descriptions as the targets read them. Run after a change of either."""
+import json
+import pathlib
+import struct
+
+root = pathlib.Path(__file__).parent.parent
+corpus = root / "fuzz" / "corpus"
+
+
+def seed(target, name, data):
+    folder = corpus / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def step(session, kind, content=b"", length=None):
+    """As `fuzz::world::Step`: 0 text, 1 bytes, 2 wait (length x 10 ms), 3 reconnect."""
+    return bytes([session & 3 | kind << 2]) + struct.pack("<H", len(content) if length is None else length) + content
+
+
+def talk(*lines):
+    """Steps of (session, frame or seconds or bytes)."""
+    out = b""
+    for session, what in lines:
+        if isinstance(what, bytes):
+            out += step(session, 1, what)
+        elif isinstance(what, (int, float)):
+            out += step(session, 2, length=int(what * 100))
+        elif what is None:
+            out += step(session, 3)
+        else:
+            text = what if isinstance(what, str) else json.dumps(what, separators=(",", ":"))
+            out += step(session, 0, text.encode())
+    return out
+
+
+def session_of(letter):
+    return "ABCD".index(letter)
+
+
+OFFER = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n"
+    "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 " + ":".join(["00"] * 32) + "\r\n"
+    "a=setup:actpass\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack pli\r\n"
+    "a=ssrc:1 cname:x\r\n"
+)
+CANDIDATE = {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdpMid": "0", "sdpMLineIndex": 0}
+
+
+def transcript(dialect):
+    """The clients' side of every recorded conversation of a dialect."""
+    for path in sorted((root / "tests" / "transcripts" / dialect).glob("*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        said = [(session_of(it["from"]), it["frame"]) for it in lines if it.get("from") in ("A", "B", "C", "D") and "frame" in it]
+        text = lambda frame: json.dumps(frame, separators=(",", ":")) if not isinstance(frame, str) else frame
+        swap = lambda text: text.replace("@offer", json.dumps(OFFER)[1:-1]).replace("@answer", json.dumps(OFFER)[1:-1])
+        named = [(who, swap(text(frame)).replace("@A", "@0").replace("@B", "@1").replace("@C", "@2")) for who, frame in said]
+        yield path.stem, talk(*named)
+
+
+for dialect in ("tribe", "algorea", "vamp", "star", "peerjs"):
+    for name, data in transcript(dialect):
+        seed(dialect, name, data)
+
+for path in sorted((root / "tests" / "transcripts" / "sigver").glob("*.jsonl")):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    said = [(session_of(it["from"]), bytes.fromhex(it["hex"])) for it in lines if "from" in it]
+    waits = [(3, it["wait"]) for it in lines if "wait" in it]
+    seed("sigver", path.stem, talk(*said, *waits))
+
+seed("page", "meet", talk(
+    (0, {"type": "join", "room": "r", "name": "Ann"}), (1, {"type": "join", "room": "r", "name": "Ben"}),
+    (0, {"type": "publish", "stream": "main", "sdp": OFFER}), (1, {"type": "play", "member": "@0", "sdp": OFFER}),
+    (0, {"type": "candidate", "peer": 1, "candidate": CANDIDATE}), (0, "not json"), (0, b"\x00"), (1, 40), (1, None),
+))
+seed("sdp", "video", OFFER.encode())
+for path in sorted((root / "tests" / "transcripts" / "whip").glob("*.http")):
+    body = path.read_text().split("\n\n", 1)[-1].split("<<<")[0].strip().replace("\n", "\r\n") + "\r\n"
+    seed("sdp", path.stem, body.encode())
+FRAGMENT = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+seed("whip", "restart", (FRAGMENT + "\0" + OFFER).encode())
+USERNAME = b"abcd:efgh"
+ATTRIBUTE = struct.pack(">HH", 6, len(USERNAME)) + USERNAME + b"\0" * (-len(USERNAME) % 4)
+seed("datagram", "stun", struct.pack(">HHI", 1, len(ATTRIBUTE), 0x2112A442) + b"0" * 12 + ATTRIBUTE)
+seed("datagram", "rtp", bytes([0x80, 96]) + struct.pack(">HII", 1, 2, 3) + b"payload")

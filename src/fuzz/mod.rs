@@ -1,0 +1,122 @@
+//! Entry points for fuzzing: one per decoder of bytes from outside. Each takes any bytes and must neither panic nor keep more
+//! than its bounds. `fuzz/` runs them under libFuzzer (`make fuzz`); `tests/fuzz_corpus.rs` replays what it found.
+//!
+//! Not an interface of the gateway: nothing else uses it.
+
+mod world;
+
+pub use world::{Step, What};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::peer::negotiate;
+use crate::signalling::{page, sigver, tribe, whip};
+use crate::vocab::{BearerCheck, BearerError, Grant, Identity};
+use world::World;
+
+/// One decoder.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name: the folder of its corpus.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+}
+
+/// All decoders.
+pub const TARGETS: &[Target] = &[
+    Target { name: "sdp", run: sdp },
+    Target { name: "datagram", run: crate::peer::fuzz_datagram },
+    Target { name: "whip", run: whip },
+    Target { name: "tribe", run: tribe },
+    Target { name: "page", run: page },
+    Target { name: "sigver", run: sigver },
+];
+
+/// A session description: read, and read again as WHIP does before it is used.
+fn sdp(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = negotiate::summarise(text);
+    for role in [whip::Role::Ingest, whip::Role::Egress] {
+        let _ = whip::check(role, text);
+    }
+    let _ = whip::cut(text);
+}
+
+/// A trickle fragment, and what a restart makes of an offer with it. The two are split at the first zero byte.
+fn whip(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (fragment, offer) = text.split_once('\0').unwrap_or((text, ""));
+    if let Ok(fragment) = whip::Fragment::parse(fragment) {
+        let _ = whip::restart(offer, &fragment);
+    }
+}
+
+/// Tribe clients in one room.
+fn tribe(bytes: &[u8]) {
+    World::new(
+        None,
+        |id| id.to_string().to_uppercase(),
+        |now| {
+            let config = tribe::TribeConfig::default();
+            Box::new(tribe::Tribe::new(now, tribe::Deps { bearer: Arc::new(Anyone), remote: None, config, wall: epoch() }))
+        },
+    )
+    .run(bytes);
+}
+
+/// Page visitors in one room.
+fn page(bytes: &[u8]) {
+    World::new(
+        None,
+        |id| id.to_string(),
+        |now| {
+            let (access, grant) = (Arc::new(Anyone), Grant::all("fuzz"));
+            Box::new(page::Page::new(now, page::Deps { access, grant, remote: None, ice_servers: Vec::new(), wall: epoch() }))
+        },
+    )
+    .run(bytes);
+}
+
+/// netflux clients of one group.
+fn sigver(bytes: &[u8]) {
+    let mut number = 0;
+    let numbers = move || {
+        number += 1;
+        number
+    };
+    World::new(
+        Some(Box::new(sigver::Groups::new(Box::new(numbers)))),
+        |id| id.to_string(),
+        |now| {
+            let deps = sigver::Deps {
+                address: sigver::Address::read("doc1", None),
+                grant: Grant::all("fuzz"),
+                remote: None,
+                wall: epoch(),
+            };
+            Box::new(sigver::Sigver::new(now, deps))
+        },
+    )
+    .run(bytes);
+}
+
+/// Takes every bearer at its word.
+struct Anyone;
+
+impl BearerCheck for Anyone {
+    fn check(&self, _: SystemTime, bearer: &str) -> Result<Identity, BearerError> {
+        let user_id: String = bearer.chars().take(16).collect();
+        Ok(Identity { user_id, grant: Grant::all("fuzz") })
+    }
+}
+
+fn epoch() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+/// A fixed moment would do, but `Instant` has none.
+fn start() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,7 @@
+//! The dialect with real rooms, and no IO: what each client hears of the others.
+
+mod conversation;
+mod forwarding;
+mod hostile;
+mod presence;
+mod world;
