@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod flow;
+pub mod member;
 pub mod realm;
 pub mod wire;
 
@@ -293,6 +294,7 @@ impl Dialect for Sigver {
                 let (code, reason) = verdict.close();
                 self.close(code, reason);
             }
+            Word::Order(_) | Word::Said(_) => {}
         }
     }
 
