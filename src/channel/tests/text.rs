@@ -53,6 +53,8 @@ fn members_without_channels_hear_and_speak_by_signalling() {
     world.desk.say(world.now, B, None, "hi");
     world.desk.say(world.now, B, Some(A), "only you");
     world.desk.say(world.now, B, Some(B), "myself");
+    world.join(MemberId([9; 16]), Seat { hears_text: true, ..seat() });
+    world.desk.say(world.now, B, Some(MemberId([9; 16])), "told by the room");
     world.settle();
     assert_eq!(world.heard_texts(a), ["hi", "only you"]);
     assert_eq!(world.told(), []);
