@@ -35,7 +35,9 @@ use crate::room::{RoomConfig, RoomsConfig};
 use crate::signalling::algorea::AlgoreaConfig;
 use crate::signalling::listener::{ListenerConfig, RoomPrefixes};
 use crate::signalling::peerjs::PeerjsConfig;
+use crate::signalling::star::StarConfig;
 use crate::signalling::tribe::TribeConfig;
+use crate::signalling::vamp::VampConfig;
 use crate::vocab::{RoomId, SourceName};
 
 /// Everything that can be set. Every key has a default; an empty file runs the main job on this machine alone.
@@ -58,6 +60,10 @@ pub struct Config {
     pub tribe: TribeConfig,
     /// The dialect of AlgoreaForum clients.
     pub algorea: AlgoreaConfig,
+    /// The dialect of Vamp clients.
+    pub vamp: VampConfig,
+    /// The dialect of libp2p's webrtc-star clients.
+    pub star: StarConfig,
     /// What is put before the names of rooms, by dialect.
     pub room_prefix: RoomPrefixes,
     /// The dialect of PeerJS and simple-peerjs clients.
