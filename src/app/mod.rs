@@ -194,7 +194,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
-    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &config.listener, &mut realms));
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),

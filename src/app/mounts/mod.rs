@@ -66,7 +66,8 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
     match listener.dialect {
         ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
         ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar => None,
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus => peerjs::listener_routes(mounts, listener),
+        ListenerDialect::WebrtcStar => None,
     }
 }
 
