@@ -20,7 +20,8 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
-    ("listener", "key", "\"peerjs\""),
+    ("rpc.service", "path", "\"account/*\""),
+    ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
     ("peerjs.mount", "path", "\"/peerjs\""),
     ("peerjs.mount", "key", "\"peerjs\""),
     ("peerjs.mount", "room", "\"main\""),
@@ -28,8 +29,6 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("peerjs.mount.node", "external_ip", "\"192.0.2.1\""),
     ("peerjs.mount.node", "external_port", "6000"),
     ("peerjs.mount.node", "public_key", "\"758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3\""),
-    ("rpc.service", "path", "\"account/*\""),
-    ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
 ];
 
 /// Values for keys that are empty or absent by default, where an empty one would say nothing.
@@ -102,13 +101,6 @@ fn nested_examples(text: &mut String, path: &str, nested: &[&Key]) {
         match &key.shape {
             Shape::Table(keys) => table_example(text, &name, &key.doc, keys),
             Shape::List(of) => list_example(text, &name, key, of),
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(key));
-    plain.iter().for_each(|key| key_example(text, path, key));
-    for key in tables {
-        let path = format!("{path}.{}", key.name);
-        match &key.shape {
-            Shape::Table(keys) => table_example(text, &path, &key.doc, keys),
-            Shape::List(of) => list_example(text, &Key { name: path, ..key.clone() }, of),
             _ => {}
         }
     }
@@ -119,18 +111,11 @@ fn is_section(shape: &Shape) -> bool {
     match shape {
         Shape::Table(_) => true,
         Shape::List(of) => matches!(**of, Shape::Table(_)),
-/// Whether a key of a table is a section of its own: a table, or a list of tables that is empty unless it is written.
-fn is_section(key: &Key) -> bool {
-    let empty = matches!(&key.default, Some(Value::Array(list)) if list.is_empty());
-    match &key.shape {
-        Shape::Table(_) => true,
-        Shape::List(of) => empty && matches!(**of, Shape::Table(_)),
         _ => false,
     }
 }
 
 fn list_example(text: &mut String, name: &str, section: &Key, of: &Shape) {
-fn list_example(text: &mut String, section: &Key, of: &Shape) {
     text.push('\n');
     comment(text, &section.doc);
     match of {
@@ -285,15 +270,6 @@ fn keys_reference(text: &mut String, path: &str, keys: &[&Key]) {
             Shape::List(of) => {
                 let _ = write!(text, "\n## `[[{name}]]`\n\n{}\n", key.doc);
                 keys_reference(text, &name, &of.keys(None));
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(key));
-    rows(text, &plain);
-    for key in tables {
-        let path = format!("{path}.{}", key.name);
-        match &key.shape {
-            Shape::Table(keys) => table_reference(text, &path, &key.doc, keys),
-            Shape::List(of) => {
-                let _ = write!(text, "\n## `[[{path}]]`\n\n{}\n", key.doc);
-                rows(text, &of.keys(None));
             }
             _ => {}
         }
