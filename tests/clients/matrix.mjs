@@ -32,7 +32,7 @@ async function members() {
 }
 const [PEERJS, SIMPLE] = ['peerjs-of-matrix', 'simple-of-matrix'];
 /** A member's id as the others of its dialect know it, or in the form that PeerJS clients know strangers by. */
-const called = member => ({ peerjs: PEERJS, 'simple-peerjs': SIMPLE })[member.name] ?? member.member;
+const called = member => ({ peerjs: PEERJS, 'simple-peerjs': SIMPLE })[member.name] ?? member.id;
 const failures = [];
 let topology;
 // simple-peerjs throws in its socket's handler at what it does not understand
@@ -74,7 +74,7 @@ const dialects = open => ({
       texts: () => client.texts(),
       refused: async all => {
         const errors = (await client.frames()).filter(frame => frame.type === 'error');
-        return all.filter(member => errors.some(error => error.toPeerId === Buffer.from(member.member, 'hex').toString('base64url'))).map(member => member.name);
+        return all.filter(member => errors.some(error => error.toPeerId === Buffer.from(member.id, 'hex').toString('base64url'))).map(member => member.name);
       },
       about: async () => ({ errors: await client.errors(), frames: (await client.frames()).map(frame => [frame.type, frame.code, frame.fromPeerId ?? frame.toPeerId].join(' ')).filter(line => !line.startsWith('icecandidate')), states: await client.states() }),
     };
@@ -187,7 +187,7 @@ await withBrowser(async open => {
   now = await look();
   const about = {};
   for (const [name, one] of Object.entries(here)) about[name] = await attempt(`what ${name} tells`, () => one.about?.());
-  return { seen: now, about, failures: sorted(failures), members: present.map(member => `${member.name} ${member.member}`) };
+  return { seen: now, about, failures: sorted(failures), members: present.map(member => `${member.name} ${member.id}`) };
 });
 // simple-peerjs and libp2p keep the process
 process.exit(process.exitCode ?? 0);
