@@ -138,7 +138,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             Refusal::StreamTaken(_) | Refusal::Topology { .. } => StatusCode::CONFLICT,
-            Refusal::BadDescription => StatusCode::BAD_REQUEST,
+            Refusal::BadDescription | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
             // section 4.4.3: not a partial answer but 422 (406 would announce a counter-offer to a WHEP player)
             Refusal::NoCommonCodec => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotJoined | Refusal::AlreadyJoined(_) | Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -132,7 +132,12 @@ impl Connection {
 
     /// Layers to be attached for it, with the number of the track.
     pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Arc<Layer>)> {
-        self.sendings.iter().enumerate().filter(|(_, sending)| sending.active).map(|(index, sending)| (index, &sending.layer))
+        let playing = |sending: &Sending| sending.active && !sending.layer.is_idle();
+        self.sendings
+            .iter()
+            .enumerate()
+            .filter(move |(_, sending)| playing(sending))
+            .map(|(index, sending)| (index, &sending.layer))
     }
 
     /// Takes a datagram of this peer.

@@ -330,6 +330,12 @@ impl Shard {
                     self.touched.push(peer);
                 }
             }
+            PeerCommand::Feed { peer, send } => {
+                if let Some(slot) = self.peers.get_mut(&peer) {
+                    slot.connection.feed_tracks(send);
+                    self.attach(now, peer);
+                }
+            }
             PeerCommand::OpenChannel { peer, channel, new } => {
                 self.act(peer, |connection, news| connection.open_channel(channel, new, news));
             }

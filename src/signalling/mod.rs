@@ -5,6 +5,7 @@
 
 pub mod algorea;
 pub(crate) mod event;
+pub mod gateway;
 pub mod listener;
 pub mod page;
 pub mod peerjs;

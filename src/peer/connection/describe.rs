@@ -270,6 +270,30 @@ impl Connection {
             .collect()
     }
 
+    /// Sends other layers from now on, as far as their format fits what was agreed; a track without one falls silent.
+    pub(in crate::peer) fn feed_tracks(&mut self, mut layers: Vec<SendTrack>) {
+        for (index, track) in self.send.iter_mut().enumerate() {
+            let agreed =
+                self.blueprint.plan.media().find(|(_, _, send, ..)| *send == Some(index)).map(|(.., agreed)| &agreed.format);
+            let format = agreed.unwrap_or(track.layer.format());
+            let kind = format.codec.kind();
+            let found = layers.iter().position(|new| new.layer.format().codec.kind() == kind);
+            let layer = match found.map(|at| layers.swap_remove(at).layer) {
+                Some(layer) if codecs::fit(layer.format(), format).is_some() => layer,
+                unfit => {
+                    if let Some(layer) = unfit {
+                        tracing::info!(peer = %self.peer, codec = %layer.format().codec, agreed = %format.codec, "stream has another codec than was agreed; not sent");
+                    }
+                    Arc::new(Layer::idle(format.clone()))
+                }
+            };
+            track.layer = Arc::clone(&layer);
+            if let Some(sending) = self.sendings.get_mut(index) {
+                sending.layer = layer;
+            }
+        }
+    }
+
     /// Payload types and activity of the tracks being sent follow the plan.
     fn follow_plan(&mut self) {
         for sending in &mut self.sendings {
