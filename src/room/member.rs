@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::command::{DialectName, Facts, TrackView};
+use super::config::Topology;
 use super::effect::Feed;
 use super::missed::Missed;
 use super::notice::{MemberView, StreamView};
@@ -147,6 +148,13 @@ impl Member {
     /// Whether it is told who comes, goes and publishes. `Right::Subscribe` is the right to see members.
     pub(super) fn hears_of_others(&self) -> bool {
         self.visible && self.may(Right::Subscribe)
+    }
+
+    /// Whether it is told of members of a dialect. PeerJS clients of a `mesh` room reach each other by the ids of their broker, which
+    /// has no notion of presence; thousands in one room would be told of each other n² times, for nothing.
+    pub(super) fn hears_of(&self, other: DialectName, topology: Topology) -> bool {
+        let by_broker = topology == Topology::Mesh && (self.dialect, other) == (DialectName::Peerjs, DialectName::Peerjs);
+        self.hears_of_others() && !by_broker
     }
 
     pub(super) fn is_lost(&self) -> bool {

@@ -320,8 +320,11 @@ impl Rooms {
 
     /// Tells everybody else in the member's room who hears of others.
     pub(super) fn tell_others(&mut self, member: MemberId, notice: Notice) {
-        let Some(room) = self.members.get(&member).and_then(|m| self.rooms.get(&m.room)) else { return };
-        let hearers: Vec<_> = self.members_of(room).filter(|m| m.id != member && m.hears_of_others()).map(|m| m.id).collect();
+        let Some(told_of) = self.members.get(&member) else { return };
+        let Some(room) = self.rooms.get(&told_of.room) else { return };
+        let (dialect, topology) = (told_of.dialect, self.topology(&told_of.room));
+        let hears = |m: &&Member| m.id != member && m.hears_of(dialect, topology);
+        let hearers: Vec<_> = self.members_of(room).filter(hears).map(|m| m.id).collect();
         for hearer in hearers {
             self.tell(hearer, notice.clone());
         }
@@ -392,8 +395,9 @@ impl Rooms {
         if !member.hears_of_others() {
             return Vec::new();
         }
-        let room = self.rooms.get(&member.room).into_iter();
-        room.flat_map(|room| self.members_of(room)).filter(|m| m.visible && m.id != member.id).map(Member::view).collect()
+        let (room, topology) = (self.rooms.get(&member.room).into_iter(), self.topology(&member.room));
+        let shown = |m: &&Member| m.visible && m.id != member.id && member.hears_of(m.dialect, topology);
+        room.flat_map(|room| self.members_of(room)).filter(shown).map(Member::view).collect()
     }
 
     pub(super) fn member(&self, id: MemberId) -> &Member {
