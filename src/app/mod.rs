@@ -63,6 +63,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A `[[listener]]` for a dialect that was left out when the program was built.
+    #[error("this build does not have the dialect {dialect} (listener)")]
+    NotBuilt {
+        /// It.
+        dialect: &'static str,
+    },
     /// The token secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -87,7 +93,7 @@ impl StartError {
     /// What somebody must change in the configuration is 78, what the system does not give is 69.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Secret(_) | Self::Origins(_) | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            Self::Secret(_) | Self::Origins(_) | Self::NotBuilt { .. } | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
             _ => cli::exit::UNAVAILABLE,
         }
     }
@@ -257,9 +263,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let router = crate::http::router(parts, &gate, mounts::routes(mounts.clone()));
     let http = tokio::spawn(serve(listener, router));
     for ((listener, listen), config) in extra {
-        // `check` has refused what this build does not have
-        let Some(routes) = mounts::listener_routes(mounts.clone(), config) else { continue };
-        info!(%listen, dialect = config.dialect.as_str(), "listening for one dialect");
+        let dialect = config.dialect.as_str();
+        let routes = mounts::listener_routes(mounts.clone(), config).ok_or(StartError::NotBuilt { dialect })?;
+        info!(%listen, dialect, "listening for one dialect");
         let served = serve(listener, gate.guard(routes));
         tasks.spawn(async move {
             if let Err(error) = served.await {

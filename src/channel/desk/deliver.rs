@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::framing::{Content, Framing, NoPlace, Written, read_json};
+use super::super::framing::{Content, Framing, NoPlace, Written, is_plain, read_json};
 use super::super::value::Value;
 use super::super::value::binarypack;
 use super::super::value::chunks::{Part, Taken};
@@ -47,7 +47,7 @@ impl Desk {
                 Err(Malformed) => None,
             },
             Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None => {
-                if framing.is_plain() && self.take_clip(now, peer, &message) {
+                if is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }
                 Some(match message {
