@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-board lint bench fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-board test-reference lint bench fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -14,6 +14,12 @@ test: setup-run setup-test lint ## everything but the VM: unit, property, real b
 
 test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, about 1 GB of downloads the first time
 	tests/vm/board-tests
+
+test-reference: ## the scripts of the tests' clients against the original servers, 6 minutes
+	@tools/ensure-packages test
+	@tools/ensure-test-clients
+	@tools/ensure-reference-servers
+	node tests/reference/check.mjs
 
 lint: setup-build ## formatting and clippy
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
@@ -33,7 +39,7 @@ docs: ## rewrite the reference pages that are generated from the code
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf tests/clients/node_modules tests/.venv
+	rm -rf tests/clients/node_modules tests/reference/node_modules tests/.venv
 
 setup-build:
 	@tools/ensure-rust

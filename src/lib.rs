@@ -13,12 +13,14 @@
 //! | [`hub`] | the async owner of rooms: carries out effects, routes notices; control only |
 //! | [`signalling`] | the dialect contract, the driver per connection, the dialects |
 //! | [`peer`] | WebRTC connections: the driver over `rtc`, negotiation rules |
+//! | [`channel`] | what data channels carry: text, clips, RPC (PURE but for `store` and `call`) |
 //! | [`media`] | capture, codecs, devices, planner: everything GStreamer and V4L2 |
 //! | [`forward`] | one layer of one track: packetiser, cache, fan-out |
 //! | [`http`] | router, API, page |
 //! | [`ops`] | access, TLS, logging, metrics |
 
 pub mod app;
+pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod forward;

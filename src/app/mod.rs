@@ -193,6 +193,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
     let media = Arc::new(Media::start(media_config, media_news)?);
 
+    let mut realms = mounts::realms();
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -202,7 +204,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         media_events,
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
-        realms: mounts::realms(),
+        realms,
     });
 
     let stop = CancellationToken::new();
@@ -235,6 +237,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         algorea: config.algorea.clone(),
         prefixes: Arc::new(config.room_prefix.clone()),
         listener_prefix: None,
+        peerjs,
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),

@@ -20,6 +20,13 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("peerjs.mount", "path", "\"/peerjs\""),
+    ("peerjs.mount", "key", "\"peerjs\""),
+    ("peerjs.mount", "room", "\"main\""),
+    ("peerjs.mount.node", "peer_id", "\"n2\""),
+    ("peerjs.mount.node", "external_ip", "\"192.0.2.1\""),
+    ("peerjs.mount.node", "external_port", "6000"),
+    ("peerjs.mount.node", "public_key", "\"758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3\""),
 ];
 
 /// Values for keys that are empty or absent by default, where an empty one would say nothing.
@@ -68,7 +75,7 @@ pub fn example() -> String {
     let shape = Shape::of_config();
     for section in sections(&shape) {
         match &section.shape {
-            Shape::List(of) => list_example(&mut text, section, of),
+            Shape::List(of) => list_example(&mut text, &section.name, section, of),
             Shape::Table(keys) => table_example(&mut text, &section.name, &section.doc, keys),
             _ => key_example(&mut text, "", section),
         }
@@ -80,16 +87,32 @@ fn table_example(text: &mut String, path: &str, about: &str, keys: &[Key]) {
     text.push('\n');
     comment(text, about);
     let _ = writeln!(text, "[{path}]");
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| matches!(key.shape, Shape::Table(_)));
+    let (nested, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(&key.shape));
     plain.iter().for_each(|key| key_example(text, path, key));
-    for key in tables {
-        if let Shape::Table(keys) = &key.shape {
-            table_example(text, &format!("{path}.{}", key.name), &key.doc, keys);
+    nested_examples(text, path, &nested);
+}
+
+fn nested_examples(text: &mut String, path: &str, nested: &[&Key]) {
+    for key in nested {
+        let name = format!("{path}.{}", key.name);
+        match &key.shape {
+            Shape::Table(keys) => table_example(text, &name, &key.doc, keys),
+            Shape::List(of) => list_example(text, &name, key, of),
+            _ => {}
         }
     }
 }
 
-fn list_example(text: &mut String, section: &Key, of: &Shape) {
+/// Whether a key is described as a section of its own: a table, or a list of tables.
+fn is_section(shape: &Shape) -> bool {
+    match shape {
+        Shape::Table(_) => true,
+        Shape::List(of) => matches!(**of, Shape::Table(_)),
+        _ => false,
+    }
+}
+
+fn list_example(text: &mut String, name: &str, section: &Key, of: &Shape) {
     text.push('\n');
     comment(text, &section.doc);
     match of {
@@ -97,8 +120,8 @@ fn list_example(text: &mut String, section: &Key, of: &Shape) {
             for (index, kind) in kinds.iter().enumerate() {
                 text.push('\n');
                 comment(text, &kind.doc);
-                let _ = writeln!(text, "#[[{}]]", section.name);
-                let common = common.iter().filter(|key| takes(&section.name, tag, kind, key));
+                let _ = writeln!(text, "#[[{}]]", name);
+                let common = common.iter().filter(|key| takes(name, tag, kind, key));
                 let mut keys: Vec<&Key> = common.chain(&kind.keys).collect();
                 keys.sort_by_key(|key| (key.name != "name", !key.required, key.name.clone()));
                 for key in keys {
@@ -107,16 +130,18 @@ fn list_example(text: &mut String, section: &Key, of: &Shape) {
                         let _ = writeln!(text, "#name = \"{}\"", if index == 0 { "door" } else { &kind.name });
                         let _ = writeln!(text, "#{tag} = \"{}\"", kind.name);
                     } else {
-                        key_example(text, &section.name, key);
+                        key_example(text, name, key);
                     }
                 }
             }
         }
         _ => {
-            let _ = writeln!(text, "#[[{}]]", section.name);
+            let _ = writeln!(text, "#[[{}]]", name);
             let mut keys = of.keys(None);
             keys.sort_by_key(|key| (!key.required, key.name.clone()));
-            keys.iter().for_each(|key| key_example(text, &section.name, key));
+            let (nested, plain): (Vec<&Key>, Vec<&Key>) = keys.into_iter().partition(|key| is_section(&key.shape));
+            plain.iter().for_each(|key| key_example(text, name, key));
+            nested_examples(text, name, &nested);
         }
     }
 }
@@ -217,7 +242,7 @@ pub fn reference() -> String {
                 let _ = write!(text, "\n## `[[{}]]`\n\n{}\n", section.name, section.doc);
                 match of.as_ref() {
                     Shape::Kinds { tag, common, kinds } => kinds_reference(&mut text, &section.name, tag, common, kinds),
-                    of => rows(&mut text, &of.keys(None)),
+                    of => keys_reference(&mut text, &section.name, &of.keys(None)),
                 }
             }
             Shape::Table(keys) => table_reference(&mut text, &section.name, &section.doc, keys),
@@ -229,11 +254,21 @@ pub fn reference() -> String {
 
 fn table_reference(text: &mut String, path: &str, about: &str, keys: &[Key]) {
     let _ = write!(text, "\n## `[{path}]`\n\n{about}\n");
-    let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| matches!(key.shape, Shape::Table(_)));
+    keys_reference(text, path, &keys.iter().collect::<Vec<_>>());
+}
+
+fn keys_reference(text: &mut String, path: &str, keys: &[&Key]) {
+    let (nested, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(&key.shape));
     rows(text, &plain);
-    for key in tables {
-        if let Shape::Table(keys) = &key.shape {
-            table_reference(text, &format!("{path}.{}", key.name), &key.doc, keys);
+    for key in nested {
+        let name = format!("{path}.{}", key.name);
+        match &key.shape {
+            Shape::Table(keys) => table_reference(text, &name, &key.doc, keys),
+            Shape::List(of) => {
+                let _ = write!(text, "\n## `[[{name}]]`\n\n{}\n", key.doc);
+                keys_reference(text, &name, &of.keys(None));
+            }
+            _ => {}
         }
     }
 }

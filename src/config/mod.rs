@@ -33,6 +33,7 @@ use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
 use crate::signalling::algorea::AlgoreaConfig;
 use crate::signalling::listener::{ListenerConfig, RoomPrefixes};
+use crate::signalling::peerjs::PeerjsConfig;
 use crate::signalling::tribe::TribeConfig;
 use crate::vocab::{RoomId, SourceName};
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub algorea: AlgoreaConfig,
     /// What is put before the names of rooms, by dialect.
     pub room_prefix: RoomPrefixes,
+    /// The dialect of PeerJS and simple-peerjs clients.
+    pub peerjs: PeerjsConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.

@@ -10,6 +10,7 @@ use super::{Config, MERGED_BY_NAME};
 use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
 use crate::ops::tls::TlsMode;
+use crate::signalling::peerjs::PeerjsMountError;
 use crate::vocab::{MediaKind, Right};
 
 /// Names of all sources and rooms that are written, those that could not be read included.
@@ -32,6 +33,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     media(config, &mut found);
     sources(config, &mut found);
     rooms(config, sources_written, &mut found);
+    peerjs(config, &mut found);
     if let Err(why) = crate::ops::logging::check_filter(&config.log.filter) {
         let help = "allowed: `level` or `module=level`, comma-separated; levels: error, warn, info, debug, trace, off";
         found.error(&keys(&["log", "filter"]), format!("\"{}\" is not a log filter: {why}", config.log.filter), help);
@@ -161,6 +163,18 @@ fn tls(config: &Config, found: &mut Findings<'_>) {
     if tls.mode == TlsMode::Off && !config.is_local() {
         let help = "leave `mode` on \"auto\" unless something in front of Portico speaks https";
         found.warning(&keys(&["tls", "mode"]), "browsers give no camera and no microphone to a page without https", help);
+    }
+}
+
+fn peerjs(config: &Config, found: &mut Findings<'_>) {
+    if let Err((index, why)) = config.peerjs.check() {
+        let (key, help) = match why {
+            PeerjsMountError::Path(_) => ("path", "allowed: `/`, `/name` or `/a/b`, of letters, digits, `-`, `_` and `.`"),
+            PeerjsMountError::Key(_) | PeerjsMountError::Twice(..) => ("key", "choose another `key`"),
+            PeerjsMountError::Room(_) => ("room", "give one of the two a `room` of its own"),
+        };
+        let path = [keys(&["peerjs"]), item("mount", index, key)].concat();
+        found.error(&path, why.to_string(), help);
     }
 }
 

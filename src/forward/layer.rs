@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::FramePackets;
-use crate::vocab::{LayerId, TrackFormat};
+use crate::vocab::{LayerId, MediaKind, TrackFormat, TrackId};
 
 /// Names one attached sink of a layer: one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +66,9 @@ pub struct LayerFigures {
     pub sinks: usize,
 }
 
+/// The track of all idle layers. `TrackId::next` begins at 1.
+const IDLE: TrackId = TrackId(0);
+
 /// One encoding of a track and everything that is done for it once, however many watch.
 pub struct Layer {
     id: LayerId,
@@ -99,6 +102,21 @@ impl Layer {
     /// A layer without frames yet.
     pub fn new(id: LayerId, format: TrackFormat, refresh: Refresh, source: Box<dyn KeyframeRequest>) -> Self {
         Self { id, format, refresh, source, state: Mutex::default() }
+    }
+
+    /// A layer that nobody ever writes: holds the place of one that may come.
+    pub fn idle(format: TrackFormat) -> Self {
+        struct Nobody;
+        impl KeyframeRequest for Nobody {
+            fn request(&self) {}
+        }
+        let refresh = if format.codec.kind() == MediaKind::Audio { Refresh::Always } else { Refresh::OnRequest };
+        Self::new(LayerId { track: IDLE, index: 0 }, format, refresh, Box::new(Nobody))
+    }
+
+    /// Whether nobody ever writes it.
+    pub fn is_idle(&self) -> bool {
+        self.id.track == IDLE
     }
 
     /// Which layer.

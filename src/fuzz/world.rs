@@ -96,7 +96,7 @@ struct Slot {
 }
 
 enum Told {
-    Notice(Notice),
+    Notice(Box<Notice>),
     Word(RealmWord),
 }
 
@@ -184,7 +184,7 @@ impl<F: Fn(Instant) -> Box<dyn Dialect>> World<F> {
             let mut idle = true;
             while let Some(effect) = self.rooms.poll_effect() {
                 match effect {
-                    Effect::Notify(session, notice) => self.tell(session, Told::Notice(notice)),
+                    Effect::Notify(session, notice) => self.tell(session, Told::Notice(Box::new(notice))),
                     Effect::EndSession(session, _) => {
                         if let Some(at) = self.sessions.iter().position(|slot| slot.id == session) {
                             self.hang_up(at, Command::Leave);
@@ -202,7 +202,7 @@ impl<F: Fn(Instant) -> Box<dyn Dialect>> World<F> {
                     let slot = &mut self.sessions[at];
                     match told {
                         Told::Notice(notice) => {
-                            if let Notice::Welcome(welcome) = &notice {
+                            if let Notice::Welcome(welcome) = &*notice {
                                 slot.member = (self.id_form)(welcome.member);
                             }
                             slot.dialect.handle_notice(self.now, &notice);

@@ -15,7 +15,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
-use super::error::RefusedAs;
+use super::error::{RefusedAs, Verbatim};
 use super::{ApiError, Caller, Limits, Origins, Parts};
 use crate::ops::metrics::Metrics;
 
@@ -139,6 +139,7 @@ fn finish(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
+        None if response.extensions().get::<Verbatim>().is_some() => return response,
         // a refusal of the framework, such as that of a plain request to a websocket
         None if (status.is_client_error() || status.is_server_error()) && is_text(response.headers()) => {
             ApiError::new(status, "refused", status.canonical_reason().unwrap_or("the request was refused"))
@@ -162,7 +163,7 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSE_HEADERS));
     if preflight {
         let methods = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.entry(header::ACCESS_CONTROL_ALLOW_METHODS).or_insert(methods);
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOW_HEADERS));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE));
     }

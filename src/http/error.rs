@@ -25,6 +25,10 @@ pub struct ApiError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedAs(pub &'static str);
 
+/// Put on a refusal whose body stands as it is: that of another server's protocol, which its clients know.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
+
 /// The body.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -134,7 +138,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             Refusal::StreamTaken(_) | Refusal::Topology { .. } => StatusCode::CONFLICT,
-            Refusal::BadDescription => StatusCode::BAD_REQUEST,
+            Refusal::BadDescription | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
             // section 4.4.3: not a partial answer but 422 (406 would announce a counter-offer to a WHEP player)
             Refusal::NoCommonCodec => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotJoined | Refusal::AlreadyJoined(_) | Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,

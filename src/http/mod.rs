@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 pub use access::{AccessCheck, AccessDenied, Caller, SignError, TokenOrder, TokenSigner};
 pub use config::{HttpConfig, Limits};
-pub use error::ApiError;
+pub use error::{ApiError, Verbatim};
 pub use health::{Readiness, ReadinessItem};
 pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};

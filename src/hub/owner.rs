@@ -11,15 +11,18 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
-use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
+use super::{ChannelTold, HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError, Wants};
-use crate::peer::{PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
+use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
 use crate::room::{
-    Command, Counts, Effect, EndReason, Feed, OpenPeer, PeerUpdate, Purpose, Report, Rooms, SourceUpdate, TrackView,
+    Command, Counts, Effect, EndReason, Feed, Framing, OpenPeer, PeerUpdate, Playing, Purpose, Report, Rooms, SourceUpdate,
+    TrackView,
 };
-use crate::signalling::{Realm, RealmId, RealmOutput};
-use crate::vocab::{Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackId};
+use crate::signalling::{ChannelNews, Realm, RealmId, RealmOutput};
+use crate::vocab::{
+    Candidate, ChannelId, Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackFormat, TrackId,
+};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
@@ -29,6 +32,9 @@ const OUTBOX: usize = 1024;
 const REPORTS: usize = 1024;
 /// A member's peer must be connected within this time of its description.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// Candidates kept of a peer whose source is being opened; more are left out.
+const EARLY_CANDIDATES: usize = 64;
 
 /// How often the ends of tokens are compared with the wall clock.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
@@ -119,6 +125,11 @@ impl Hub {
         self.ask(Question::Counts).await
     }
 
+    /// The ids of who is in a realm; of one that does not exist none.
+    pub async fn realm_names(&self, realm: RealmId) -> Result<Vec<String>, HubGone> {
+        self.ask(|reply| Question::RealmNames(realm, reply)).await
+    }
+
     /// Ends a member's place; false when there is none.
     pub async fn evict(&self, room: RoomId, member: MemberId) -> Result<bool, HubGone> {
         self.ask(|reply| Question::Evict { room, member, reply }).await
@@ -141,7 +152,29 @@ impl Hub {
     }
 }
 
-type Demanded = (Box<OpenPeer>, SourceName, Result<Vec<PlannedTrack>, SourceError>);
+/// A source's answer to a demand.
+struct Demanded {
+    peer: PeerId,
+    source: SourceName,
+    demand: Demand,
+    outcome: Result<Vec<PlannedTrack>, SourceError>,
+}
+
+/// What a source's layers are wanted for.
+enum Demand {
+    /// To open a peer with.
+    Open(Box<Opening>),
+    /// To be sent to a peer from now on, under this label, unless it was fed again since.
+    Feed { label: String, fed: u64 },
+}
+
+/// A peer about to be opened.
+struct Opening {
+    asked: Box<OpenPeer>,
+    receive: Option<Receive>,
+    /// Sections to hold for what may be sent later.
+    slots: Vec<TrackFormat>,
+}
 
 struct Owner {
     rooms: Rooms,
@@ -175,6 +208,16 @@ struct OpenState {
     tracks: Vec<TrackId>,
     /// Whether the media plane knows it.
     at_shard: bool,
+    /// What its far end can take, for what is sent later.
+    wants: Wants,
+    /// How often it was given something else to send; an answer of a source to an earlier time is of no use.
+    fed: u64,
+    /// What it was given to send since, before the media plane knew it.
+    waiting: Option<Vec<SendTrack>>,
+    /// Its far end's candidates since then; at most [`EARLY_CANDIDATES`].
+    candidates: Vec<Candidate>,
+    /// The channel that its member's session reads itself, once it is open; `None` where it reads none.
+    own_channel: Option<Option<ChannelId>>,
 }
 
 impl Owner {
@@ -282,6 +325,9 @@ impl Owner {
                 self.rooms.configure(now, config, rooms);
                 let _ = reply.send(());
             }
+            Question::RealmNames(realm, reply) => {
+                let _ = reply.send(self.realms.get(realm.0).map(|realm| realm.names()).unwrap_or_default());
+            }
             Question::Stop(reply) => {
                 let _ = reply.send(());
             }
@@ -312,7 +358,14 @@ impl Owner {
             }
             PeerEvent::Up { peer } => PeerUpdate::Up { peer },
             PeerEvent::Flowing { peer, kind } => PeerUpdate::Flowing { peer, kind },
-            // no peer is opened with data channels
+            PeerEvent::ChannelOpen { peer, .. }
+            | PeerEvent::ChannelMessage { peer, .. }
+            | PeerEvent::ChannelClosed { peer, .. }
+                if self.reads_itself(peer) =>
+            {
+                return self.own_channel(event);
+            }
+            // no other peer's channels are read yet
             PeerEvent::ChannelOpen { .. }
             | PeerEvent::ChannelMessage { .. }
             | PeerEvent::ChannelDrained { .. }
@@ -337,6 +390,39 @@ impl Owner {
         self.rooms.handle_peer(now, update);
     }
 
+    /// Whether the channels of a peer are for its member's session to read.
+    fn reads_itself(&self, peer: PeerId) -> bool {
+        self.open.get(&peer).is_some_and(|state| state.own_channel.is_some())
+    }
+
+    /// Something about a channel that a session reads itself. There is one a peer: further ones are closed.
+    fn own_channel(&mut self, event: PeerEvent) {
+        let (peer, channel, news, credit) = match event {
+            PeerEvent::ChannelOpen { peer, channel, label, .. } => (peer, channel, ChannelNews::Open { label }, None),
+            PeerEvent::ChannelMessage { peer, channel, message, credit } => {
+                (peer, channel, ChannelNews::Message(message), Some(credit))
+            }
+            PeerEvent::ChannelClosed { peer, channel, .. } => (peer, channel, ChannelNews::Closed, None),
+            // a message that does not fit into a full channel is lost, as the session was told
+            _ => return,
+        };
+        let Some(own) = self.open.get_mut(&peer).and_then(|state| state.own_channel.as_mut()) else { return };
+        match (*own, &news) {
+            (None, ChannelNews::Open { .. }) => *own = Some(channel),
+            (Some(known), _) if known == channel => {}
+            (_, ChannelNews::Open { .. }) => return (self.peers)(PeerCommand::CloseChannel { peer, channel }),
+            _ => return,
+        }
+        if let Some((_, _, session)) = self.rooms.owner_of(peer) {
+            // a flood of the far end's must not end the session: what it cannot take in time is left out
+            let room = self.sessions.get(&session).map_or(0, |line| line.outbox.capacity());
+            if matches!(news, ChannelNews::Message(_)) && room < OUTBOX / 4 {
+                return;
+            }
+            self.pass(session, Told::Channel(Box::new(ChannelTold { peer, news, credit })));
+        }
+    }
+
     fn handle_media(&mut self, event: MediaEvent) {
         match event {
             MediaEvent::Failed { source, error } => warn!(%source, %error, "source failed; trying again"),
@@ -344,30 +430,44 @@ impl Owner {
         }
     }
 
-    fn handle_demanded(&mut self, (asked, source, outcome): Demanded) {
-        if !self.open.contains_key(&asked.peer) {
+    fn handle_demanded(&mut self, demanded: Demanded) {
+        let Demanded { peer, source, demand, outcome } = demanded;
+        let Some(state) = self.open.get(&peer) else {
             // closed while the source was being opened; the demand was released then
             return;
-        }
-        match outcome {
+        };
+        let stale = matches!(demand, Demand::Feed { fed, .. } if fed != state.fed);
+        let label = match &demand {
+            Demand::Open(opening) => opening.asked.owner_label(),
+            Demand::Feed { label, .. } => label.clone(),
+        };
+        let send = match outcome {
             Ok(tracks) => {
                 for track in &tracks {
                     let choice = &track.choice;
-                    debug!(peer = %asked.peer, %source, codec = %choice.codec, path = ?choice.path, reason = choice.reason, "planned");
+                    debug!(%peer, %source, codec = %choice.codec, path = ?choice.path, reason = choice.reason, "planned");
                 }
-                let label = asked.owner_label();
-                let send =
-                    tracks.into_iter().map(|track| SendTrack { layer: track.layer, stream_label: label.clone() }).collect();
-                self.open_at_shard(*asked, send, None);
+                Ok(tracks.into_iter().map(|track| SendTrack { layer: track.layer, stream_label: label.clone() }).collect())
             }
             Err(error) => {
-                warn!(%source, peer = %asked.peer, room = %asked.room, %error, "source cannot be played");
-                let reason = match error {
+                warn!(%source, %peer, %error, "source cannot be played");
+                Err(match error {
                     SourceError::Refused(_) => EndReason::NoCommonCodec,
                     _ => EndReason::SourceFailed,
-                };
-                self.refuse(asked.peer, reason);
+                })
             }
+        };
+        match (demand, send) {
+            (Demand::Open(opening), Ok(send)) => self.open_at_shard(*opening, send),
+            (Demand::Open(opening), Err(_)) if matches!(opening.asked.purpose, Purpose::Meet(_)) => {
+                // it carries more than the source
+                self.release(peer);
+                self.open_at_shard(*opening, Vec::new());
+            }
+            (Demand::Open(_), Err(reason)) => self.refuse(peer, reason),
+            (Demand::Feed { .. }, _) if stale => {}
+            (Demand::Feed { .. }, Ok(send)) => self.feed_at_shard(peer, send),
+            (Demand::Feed { .. }, Err(_)) => self.release(peer),
         }
     }
 
@@ -416,7 +516,15 @@ impl Owner {
                 }
                 Effect::OpenPeer(asked) => self.open_peer(asked),
                 Effect::DescribePeer { peer, sdp } => (self.peers)(PeerCommand::Describe { peer, sdp }),
-                Effect::AddCandidate { peer, candidate } => (self.peers)(PeerCommand::AddCandidate { peer, candidate }),
+                Effect::AddCandidate { peer, candidate } => self.add_candidate(peer, candidate),
+                Effect::FeedPeer { peer, plays } => self.feed_peer(peer, plays),
+                // nobody hears by data channels yet
+                Effect::Say { .. } => {}
+                Effect::Transmit { peer, message } => {
+                    if let Some(channel) = self.open.get(&peer).and_then(|state| state.own_channel?) {
+                        (self.peers)(PeerCommand::SendMessage { peer, channel, message });
+                    }
+                }
                 Effect::ClosePeer { peer, reason } => {
                     debug!(%peer, %reason, "peer closed");
                     self.forget(peer);
@@ -441,39 +549,150 @@ impl Owner {
                 return;
             }
         };
-        match &asked.purpose {
-            Purpose::Ingest { .. } => {
-                let receive = Receive { video: self.publish_codecs.clone(), audio: true };
-                self.open_at_shard(*asked, Vec::new(), Some(receive));
+        if let Some(state) = self.open.get_mut(&asked.peer) {
+            state.own_channel = matches!(&asked.purpose, Purpose::Meet(meet) if meet.framing == Framing::Own).then_some(None);
+            state.wants = wants_of(summary.as_ref());
+        }
+        let receive = match &asked.purpose {
+            Purpose::Ingest { .. } => true,
+            Purpose::Play { .. } => false,
+            Purpose::Meet(meet) => self.meets_to_receive(asked.peer, meet.publish.is_some(), summary.as_ref()),
+        };
+        let receive = receive.then(|| Receive { video: self.publish_codecs.clone(), audio: true });
+        let slots = match &asked.purpose {
+            Purpose::Meet(meet) if meet.sends => self.slots(summary.as_ref(), &meet.expects),
+            _ => Vec::new(),
+        };
+        let opening = Opening { asked, receive, slots };
+        match opening.asked.purpose.feed() {
+            None => self.open_at_shard(opening, Vec::new()),
+            Some(Feed::Published(tracks)) => {
+                let send = self.published(tracks, &opening.asked.owner_label());
+                self.open_at_shard(opening, send);
             }
-            Purpose::Play { feed: Feed::Published(tracks), .. } => {
-                let label = asked.owner_label();
-                let track = |id| Some(SendTrack { layer: Arc::clone(self.layers.get(id)?), stream_label: label.clone() });
-                let send = tracks.iter().filter_map(track).collect();
-                self.open_at_shard(*asked, send, None);
-            }
-            Purpose::Play { feed: Feed::Source(source), .. } => {
+            Some(Feed::Source(source)) => {
                 let source = source.clone();
                 let wants = wants_of(summary.as_ref());
-                let (reply, answer) = oneshot::channel();
-                if let Some(state) = self.open.get_mut(&asked.peer) {
-                    state.source = Some(source.clone());
-                }
-                (self.media)(MediaCommand::Demand { source: source.clone(), viewer: asked.peer, wants, reply });
-                self.demands.push(Box::pin(async move {
-                    let outcome = answer.await.unwrap_or_else(|_| Err(SourceError::Failed("the sources are stopping".into())));
-                    (asked, source, outcome)
-                }));
+                self.demand(opening.asked.peer, source, wants, Demand::Open(Box::new(opening)));
             }
         }
     }
 
-    fn open_at_shard(&mut self, asked: OpenPeer, send: Vec<SendTrack>, receive: Option<Receive>) {
-        if let Some(state) = self.open.get_mut(&asked.peer) {
-            state.at_shard = true;
+    /// Asks a source for its layers; what comes of it is dealt with by [`Self::handle_demanded`].
+    fn demand(&mut self, peer: PeerId, source: SourceName, wants: Wants, demand: Demand) {
+        let (reply, answer) = oneshot::channel();
+        if let Some(state) = self.open.get_mut(&peer) {
+            state.source = Some(source.clone());
         }
-        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data: None, connect_limit: CONNECT_LIMIT };
+        (self.media)(MediaCommand::Demand { source: source.clone(), viewer: peer, wants, reply });
+        self.demands.push(Box::pin(async move {
+            let outcome = answer.await.unwrap_or_else(|_| Err(SourceError::Failed("the sources are stopping".into())));
+            Demanded { peer, source, demand, outcome }
+        }));
+    }
+
+    fn published(&self, tracks: &[TrackId], label: &str) -> Vec<SendTrack> {
+        let track = |id| Some(SendTrack { layer: Arc::clone(self.layers.get(id)?), stream_label: label.into() });
+        tracks.iter().filter_map(track).collect()
+    }
+
+    /// Formats to hold sections for, for what may come later: where the far end offers to receive, else of the kinds expected.
+    fn slots(&self, offer: Option<&negotiate::OfferSummary>, expects: &[MediaKind]) -> Vec<TrackFormat> {
+        let formats: Vec<TrackFormat> = match offer {
+            Some(offer) => {
+                offer.sections.iter().filter(|section| section.receives).flat_map(|section| section.formats.clone()).collect()
+            }
+            None => {
+                let own = |kind: &MediaKind| match kind {
+                    MediaKind::Audio => vec![TrackFormat::plain(Codec::Opus)],
+                    MediaKind::Video => self.publish_codecs.iter().map(|codec| plain_format(*codec)).collect(),
+                };
+                expects.iter().flat_map(own).collect()
+            }
+        };
+        // what publishers send is what will most likely come
+        let video = self.publish_codecs.iter().find(|codec| formats.iter().any(|format| format.codec == **codec));
+        let audio = formats.iter().any(|format| format.codec == Codec::Opus).then_some(&Codec::Opus);
+        audio.into_iter().chain(video).map(|codec| plain_format(*codec)).collect()
+    }
+
+    /// Sends a peer something else from now on, or nothing.
+    fn feed_peer(&mut self, peer: PeerId, plays: Option<Playing>) {
+        self.release(peer);
+        let Some(state) = self.open.get_mut(&peer) else { return };
+        state.fed += 1;
+        let fed = state.fed;
+        match plays.map(|plays| (plays.owner.to_string(), plays.feed)) {
+            None => self.feed_at_shard(peer, Vec::new()),
+            Some((label, Feed::Published(tracks))) => self.feed_at_shard(peer, self.published(&tracks, &label)),
+            Some((label, Feed::Source(source))) => {
+                let wants = self.open.get(&peer).map(|state| state.wants.clone()).unwrap_or_default();
+                self.demand(peer, source, wants, Demand::Feed { label, fed });
+            }
+        }
+    }
+
+    /// Before the media plane knows the peer, it is opened with what is there by then.
+    fn feed_at_shard(&mut self, peer: PeerId, send: Vec<SendTrack>) {
+        let Some(state) = self.open.get_mut(&peer) else { return };
+        if state.at_shard {
+            (self.peers)(PeerCommand::Feed { peer, send });
+        } else {
+            state.waiting = Some(send);
+        }
+    }
+
+    /// Whether a connection that stands for somebody is to receive. Where the far end's offer brings nothing, the room frees the
+    /// stream's name at once.
+    fn meets_to_receive(&mut self, peer: PeerId, publishes: bool, offer: Option<&negotiate::OfferSummary>) -> bool {
+        let brings = offer.is_none_or(|offer| offer.sections.iter().any(|section| section.sends));
+        if publishes && !brings {
+            self.rooms.handle_peer(Instant::now(), PeerUpdate::Tracks { peer, tracks: Vec::new() });
+        }
+        publishes && brings
+    }
+
+    fn open_at_shard(&mut self, opening: Opening, send: Vec<SendTrack>) {
+        let Opening { asked, receive, slots } = opening;
+        let label = asked.owner_label();
+        let Some(state) = self.open.get_mut(&asked.peer) else { return };
+        state.at_shard = true;
+        let mut send = state.waiting.take().unwrap_or(send);
+        let held = |kind: MediaKind| move |track: &SendTrack| track.layer.format().codec.kind() == kind;
+        for slot in slots {
+            if !send.iter().any(held(slot.codec.kind())) {
+                send.push(SendTrack { layer: Arc::new(Layer::idle(slot)), stream_label: label.clone() });
+            }
+        }
+        // what is sent later must fit what is agreed now
+        state.wants = Wants::default();
+        for codec in send.iter().map(|track| track.layer.format().codec) {
+            match codec.kind() {
+                MediaKind::Video => state.wants.video.push(codec),
+                MediaKind::Audio => state.wants.audio.push(codec),
+            }
+        }
+        let data = match asked.purpose {
+            Purpose::Meet(meet) => Some(DataSpec { open: meet.channels }),
+            Purpose::Ingest { .. } | Purpose::Play { .. } => None,
+        };
+        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data, connect_limit: CONNECT_LIMIT };
+        let candidates = std::mem::take(&mut state.candidates);
+        let peer = asked.peer;
         (self.peers)(PeerCommand::Open(Box::new(spec)));
+        for candidate in candidates {
+            (self.peers)(PeerCommand::AddCandidate { peer, candidate });
+        }
+    }
+
+    /// Before the media plane knows the peer, because its source is still being opened, candidates wait here.
+    fn add_candidate(&mut self, peer: PeerId, candidate: Candidate) {
+        let Some(state) = self.open.get_mut(&peer) else { return };
+        if state.at_shard {
+            (self.peers)(PeerCommand::AddCandidate { peer, candidate });
+        } else if state.candidates.len() < EARLY_CANDIDATES {
+            state.candidates.push(candidate);
+        }
     }
 
     fn refuse(&mut self, peer: PeerId, reason: EndReason) {
@@ -488,6 +707,13 @@ impl Owner {
             self.layers.remove(&track);
         }
         if let Some(source) = state.source {
+            (self.media)(MediaCommand::Release { source, viewer: peer });
+        }
+    }
+
+    /// Gives up a peer's demand on a source.
+    fn release(&mut self, peer: PeerId) {
+        if let Some(source) = self.open.get_mut(&peer).and_then(|state| state.source.take()) {
             (self.media)(MediaCommand::Release { source, viewer: peer });
         }
     }
@@ -513,6 +739,7 @@ impl OpenPeer {
         match &self.purpose {
             Purpose::Play { owner, .. } => owner.to_string(),
             Purpose::Ingest { .. } => self.member.to_string(),
+            Purpose::Meet(meet) => meet.with.map_or_else(|| self.room.to_string(), |with| with.to_string()),
         }
     }
 }
@@ -532,6 +759,14 @@ fn wants_of(offer: Option<&negotiate::OfferSummary>) -> Wants {
         found
     };
     Wants { video: codecs(MediaKind::Video), audio: codecs(MediaKind::Audio) }
+}
+
+/// A format of a codec that every far end with the codec takes.
+fn plain_format(codec: Codec) -> TrackFormat {
+    match codec {
+        Codec::H264 => TrackFormat::h264_baseline(),
+        codec => TrackFormat::plain(codec),
+    }
 }
 
 fn log_report(report: &Report) {

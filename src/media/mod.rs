@@ -65,7 +65,7 @@ pub enum MediaCommand {
 }
 
 /// What a viewer can take, best first per kind. An empty list means the kind is not wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Video codecs.
     pub video: Vec<Codec>,

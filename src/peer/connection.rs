@@ -132,7 +132,12 @@ impl Connection {
 
     /// Layers to be attached for it, with the number of the track.
     pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Arc<Layer>)> {
-        self.sendings.iter().enumerate().filter(|(_, sending)| sending.active).map(|(index, sending)| (index, &sending.layer))
+        let playing = |sending: &Sending| sending.active && !sending.layer.is_idle();
+        self.sendings
+            .iter()
+            .enumerate()
+            .filter(move |(_, sending)| playing(sending))
+            .map(|(index, sending)| (index, &sending.layer))
     }
 
     /// Takes a datagram of this peer.
@@ -476,7 +481,7 @@ impl Connection {
         }
         if self.channels.as_ref().is_some_and(Channels::abused) {
             tracing::info!(peer = %self.peer, "far end opens too many data channels");
-            self.end(EndReason::Internal, news);
+            self.end(EndReason::Lost, news);
         }
         if self.over || self.closing.is_some_and(|by| by <= now) {
             self.end(EndReason::Left, news);

@@ -14,6 +14,7 @@ mod engine;
 mod feedback;
 mod keyframe;
 pub mod load;
+mod mailbox;
 pub mod negotiate;
 pub mod outgoing;
 mod random;
@@ -58,6 +59,14 @@ pub enum PeerCommand {
         peer: PeerId,
         /// The candidate.
         candidate: Candidate,
+    },
+    /// From now on send these instead of what was sent. A track goes where the connection has a section of its kind whose agreed
+    /// format takes it; other sections fall silent. Nothing is negotiated, no event follows.
+    Feed {
+        /// The peer.
+        peer: PeerId,
+        /// At most one per kind.
+        send: Vec<SendTrack>,
     },
     /// Open a data channel on a peer that has [`PeerSpec::data`]. Leads to `ChannelOpen` or `ChannelClosed`.
     OpenChannel {
@@ -105,7 +114,8 @@ pub struct PeerSpec {
     pub peer: PeerId,
     /// The far end's offer, or `None` for Portico to offer.
     pub offer: Option<Sdp>,
-    /// Layers to send, at most one per kind. Sent where the far end takes them.
+    /// Layers to send, at most one per kind. Sent where the far end takes them. An idle layer holds a section's place for what may
+    /// come by [`PeerCommand::Feed`].
     pub send: Vec<SendTrack>,
     /// What may be received; `None` for nothing.
     pub receive: Option<Receive>,
@@ -128,6 +138,12 @@ pub struct SendTrack {
     pub layer: Arc<Layer>,
     /// The `msid` stream label: tracks of one stream share it, so that browsers keep them in sync.
     pub stream_label: String,
+}
+
+impl std::fmt::Debug for SendTrack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendTrack").field("format", self.layer.format()).field("stream_label", &self.stream_label).finish()
+    }
 }
 
 /// What a publishing peer may send.

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 
 use super::config::Topology;
 use super::effect::EndReason;
-use super::signal::Signal;
+use super::signal::{Framing, Signal};
 use crate::vocab::{
-    Bitrate, Candidate, Grant, MediaKind, MemberId, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
+    Bitrate, Candidate, DataMessage, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName, StreamName,
+    TrackFormat, TrackId,
 };
 
 /// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
@@ -46,6 +47,9 @@ pub enum Command {
         /// The far end's offer, or `None` for Portico to offer.
         offer: Option<Sdp>,
     },
+    /// Meet another member, or the room, over a new peer connection that ends at Portico. Answered by `Notice::Description`:
+    /// Portico's answer, or its offer where the meeting brings none.
+    Meet(Box<Meeting>),
     /// A later description for an existing peer: the answer to Portico's offer, or a new offer (renegotiation, ICE restart).
     /// A new offer is answered by `Notice::Description`.
     Describe {
@@ -73,6 +77,22 @@ pub enum Command {
         /// What.
         body: Body,
     },
+    /// Say something in words to one other member or to all. Who hears by signalling gets `Notice::Said`, who hears by data
+    /// channels gets it there. Needs `Right::Publish`. Answered by `Notice::Done`.
+    Say {
+        /// The addressee; `None` for all others in the room.
+        to: Option<MemberId>,
+        /// What; at most [`MAX_SAID`] bytes.
+        text: String,
+    },
+    /// Send a message on the channel of a meeting whose framing is [`Framing::Own`]. Left out where the channel is not open or
+    /// does not keep up. Not answered.
+    Transmit {
+        /// The peer.
+        peer: PeerId,
+        /// The message.
+        message: DataMessage,
+    },
     /// Change what the others see of this member. Answered by `Notice::Done`; others get `Notice::MemberChanged`.
     Show {
         /// The changed facts; `None` fields stay.
@@ -83,6 +103,37 @@ pub enum Command {
         /// What.
         remark: Remark,
     },
+}
+
+/// Longest text of [`Command::Say`], in bytes.
+pub const MAX_SAID: usize = 16 * 1024;
+
+/// A peer connection of a client that would connect to other members directly, and that ends at Portico instead. To the
+/// client it is the connection with the other member, or with the room as one more member.
+#[derive(Clone, Debug)]
+pub struct Meeting {
+    /// The new connection's id, made by the asker with `PeerId::next()`.
+    pub peer: PeerId,
+    /// Whom it stands for; `None` for the room itself.
+    pub with: Option<MemberId>,
+    /// The far end's offer, or `None` for Portico to offer.
+    pub offer: Option<Sdp>,
+    /// The far end's tracks become this stream of its member. Nothing is received where it is `None`, where the name is
+    /// taken, where the member has as many streams as it may, or without `Right::Publish`.
+    pub publish: Option<StreamName>,
+    /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Default`]. What comes up later is
+    /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.
+    pub play: bool,
+    /// Kinds that Portico's own offer has a section for even while there is nothing to send. What can be sent now is offered in
+    /// any case.
+    pub expects: Vec<MediaKind>,
+    /// The connection stays when `with` leaves, as long as it carries the member's own stream. For dialects whose clients
+    /// send on their first connection only and never hear that a member left.
+    pub outlasts: bool,
+    /// How messages on its data channels look.
+    pub framing: Framing,
+    /// Channels that Portico opens.
+    pub channels: Vec<NewChannel>,
 }
 
 /// What a client says about its own end, for the broker and the logs.
@@ -357,6 +408,13 @@ pub enum PeerUpdate {
         peer: PeerId,
         /// Audio or video.
         kind: MediaKind,
+    },
+    /// Words that came over a data channel of a peer, to those who hear by signalling.
+    Heard {
+        /// The peer.
+        peer: PeerId,
+        /// The words.
+        text: String,
     },
     /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first. Before the first
     /// `Described` it refuses the request that opened the peer.

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use super::command::{DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
-use crate::vocab::{Candidate, MemberId, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId};
+use super::signal::Framing;
+use crate::vocab::{
+    Candidate, DataMessage, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId,
+};
 
 /// An order of [`Rooms`](super::Rooms) to the hub, in the order it must be carried out.
 #[derive(Debug)]
@@ -28,6 +31,31 @@ pub enum Effect {
         peer: PeerId,
         /// The candidate.
         candidate: Candidate,
+    },
+    /// From now on the peer is sent this, in the sections it has for it, or nothing. Only for peers that meet.
+    FeedPeer {
+        /// The peer.
+        peer: PeerId,
+        /// Whose stream, and where its media comes from.
+        plays: Option<Playing>,
+    },
+    /// A member said something in words by signalling: for those who hear by data channels. The others have been told.
+    Say {
+        /// In which room.
+        room: RoomId,
+        /// Who.
+        from: MemberId,
+        /// The addressee; `None` for all others in the room.
+        to: Option<MemberId>,
+        /// What; at most [`MAX_SAID`](super::command::MAX_SAID) bytes.
+        text: String,
+    },
+    /// Send a message on the one channel of a peer whose framing is [`Framing::Own`].
+    Transmit {
+        /// The peer.
+        peer: PeerId,
+        /// The message.
+        message: DataMessage,
     },
     /// Close the peer. Nothing more will be heard of it.
     ClosePeer {
@@ -78,6 +106,53 @@ pub enum Purpose {
         /// Where its media comes from.
         feed: Feed,
     },
+    /// A client's connection with another member, or with the room, that ends here.
+    Meet(Box<Meet>),
+}
+
+impl Purpose {
+    /// Where the media that is sent from the start comes from.
+    pub fn feed(&self) -> Option<&Feed> {
+        match self {
+            Self::Ingest { .. } => None,
+            Self::Play { feed, .. } => Some(feed),
+            Self::Meet(meet) => meet.plays.as_ref().map(|plays| &plays.feed),
+        }
+    }
+}
+
+/// What a connection carries that stands for another member or the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meet {
+    /// Whom it stands for; `None` for the room itself.
+    pub with: Option<MemberId>,
+    /// What is received becomes this stream; `None`: nothing is received.
+    pub publish: Option<StreamName>,
+    /// Media is sent, now or later ([`Effect::FeedPeer`]).
+    pub sends: bool,
+    /// Kinds that Portico's own offer has a section for in any case.
+    pub expects: Vec<MediaKind>,
+    /// What is sent from the start.
+    pub plays: Option<Playing>,
+    /// Whether the member may say something: without, what comes over its channels is not taken.
+    pub speaks: bool,
+    /// Whether the member may hear what others say.
+    pub hears: bool,
+    /// How messages on its data channels look.
+    pub framing: Framing,
+    /// Channels that Portico opens.
+    pub channels: Vec<NewChannel>,
+}
+
+/// A stream being sent to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Playing {
+    /// Whose.
+    pub owner: MemberId,
+    /// Which.
+    pub stream: StreamName,
+    /// Where its media comes from.
+    pub feed: Feed,
 }
 
 /// Where the media of a stream comes from.

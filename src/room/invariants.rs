@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::DialectName;
-use super::member::{Link, Member, Origin, Seat, Stream};
+use super::member::{Link, Meet, Member, Origin, Seat, Stream};
 use super::rooms::{Rooms, Timer};
+use crate::vocab::Right;
 
 impl Rooms {
     /// Panics with the reason when the parts of the state contradict each other.
@@ -68,13 +69,13 @@ impl Rooms {
     fn check_stream(&self, owner: &Member, stream: &Stream) {
         assert!(stream.up || stream.viewers.is_empty(), "nobody plays what is not up");
         for viewer in &stream.viewers {
-            let link = self.peers.get(viewer).map(|peer| &peer.link);
-            assert_eq!(link, Some(&Link::Play(owner.id, stream.name.clone())), "a viewer plays the stream");
+            let plays = self.peers.get(viewer).and_then(|peer| peer.link.plays());
+            assert_eq!(plays, Some((owner.id, &stream.name)), "a viewer plays the stream");
         }
         match &stream.origin {
             Origin::Peer(id) => {
                 let peer = self.peers.get(id).expect("a published stream has its peer");
-                assert_eq!((peer.member, &peer.link), (owner.id, &Link::Ingest(stream.name.clone())), "and it is the owner's");
+                assert_eq!((peer.member, peer.link.publishes()), (owner.id, Some(&stream.name)), "and it is the owner's");
                 assert_eq!(stream.up, peer.up && !stream.tracks.is_empty(), "it is up when it can be played");
             }
             Origin::Source(name) => {
@@ -89,18 +90,40 @@ impl Rooms {
             let owner = self.members.get(&peer.member).expect("a peer has a member");
             assert!(owner.peers.contains(id), "and the member knows it");
             assert!(!owner.is_lost() || (peer.opening, peer.describing) == (None, None), "no answer is owed to a lost session");
-            match &peer.link {
-                Link::Ingest(name) => {
-                    let stream = owner.stream(name).expect("a publishing peer has a stream");
-                    assert_eq!(stream.origin, Origin::Peer(*id), "and it is the stream's");
-                }
-                Link::Play(whose, name) => {
-                    let publisher = self.members.get(whose).expect("what is played has an owner");
-                    assert_eq!(publisher.room, owner.room, "in the same room");
-                    let stream = publisher.stream(name).expect("what is played exists");
-                    assert!(stream.up && stream.viewers.contains(id), "and is up and knows who plays it");
-                }
+            if let Some(name) = peer.link.publishes() {
+                let stream = owner.stream(name).expect("a publishing peer has a stream");
+                assert_eq!(stream.origin, Origin::Peer(*id), "and it is the stream's");
             }
+            if let Some((whose, name)) = peer.link.plays() {
+                let publisher = self.members.get(&whose).expect("what is played has an owner");
+                assert_eq!(publisher.room, owner.room, "in the same room");
+                let stream = publisher.stream(name).expect("what is played exists");
+                assert!(stream.up && stream.viewers.contains(id), "and is up and knows who plays it");
+            }
+            if let Link::Meet(meet) = &peer.link {
+                self.check_meet(owner, meet);
+            }
+        }
+    }
+
+    fn check_meet(&self, owner: &Member, meet: &Meet) {
+        if let Some(with) = meet.with {
+            let Some(other) = self.members.get(&with) else {
+                assert!(meet.outlasts && !meet.sends && meet.plays.is_none(), "what stands for nobody sends nothing");
+                return;
+            };
+            assert!(other.room == owner.room && other.id != owner.id && other.visible, "in the same room, another, and seen");
+        }
+        assert!(meet.publishes.is_none() || owner.may(Right::Publish), "nothing is received without the right");
+        match &meet.plays {
+            Some((whose, _)) => {
+                assert!(meet.sends && owner.may(Right::Subscribe), "nothing is sent without the right");
+                assert!(*whose != owner.id && meet.with.is_none_or(|with| with == *whose), "it plays whom it stands for");
+            }
+            None if meet.sends => {
+                assert!(self.choose(owner, &meet.choice()).is_none(), "what can be played is played");
+            }
+            None => {}
         }
     }
 

@@ -82,6 +82,43 @@ pub(super) enum Link {
     Ingest(StreamName),
     /// Someone's stream, out.
     Play(MemberId, StreamName),
+    /// What a connection with another member, or the room, carries.
+    Meet(Meet),
+}
+
+/// A connection that stands for another member, or the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Meet {
+    /// Whom it stands for; `None` for the room. Somebody who left, where it outlasts that.
+    pub with: Option<MemberId>,
+    /// It stays when `with` leaves, if it carries the member's own stream.
+    pub outlasts: bool,
+    /// The member's own stream, in.
+    pub publishes: Option<StreamName>,
+    /// Sends media when there is some.
+    pub sends: bool,
+    /// What it sends now.
+    pub plays: Option<(MemberId, StreamName)>,
+}
+
+impl Link {
+    /// The member's own stream that it carries in.
+    pub fn publishes(&self) -> Option<&StreamName> {
+        match self {
+            Self::Ingest(stream) => Some(stream),
+            Self::Play(..) => None,
+            Self::Meet(meet) => meet.publishes.as_ref(),
+        }
+    }
+
+    /// Whose stream it carries out now.
+    pub fn plays(&self) -> Option<(MemberId, &StreamName)> {
+        match self {
+            Self::Ingest(_) => None,
+            Self::Play(owner, stream) => Some((*owner, stream)),
+            Self::Meet(meet) => meet.plays.as_ref().map(|(owner, stream)| (*owner, stream)),
+        }
+    }
 }
 
 impl DialectName {
@@ -89,6 +126,11 @@ impl DialectName {
     /// resource is deleted or their peer goes down.
     pub(super) fn keeps_places(self) -> bool {
         matches!(self, Self::Tribe)
+    }
+
+    /// Whether its clients connect to each other with plain session descriptions, which Portico can put into one another's form.
+    pub fn meets_directly(self) -> bool {
+        matches!(self, Self::Tribe | Self::Algorea | Self::Peerjs | Self::Vamp)
     }
 }
 

@@ -68,7 +68,7 @@ impl IntoIterator for Missed {
 
 /// Whether the notice can be left out without anybody's view of the room becoming wrong.
 fn droppable(notice: &Notice) -> bool {
-    matches!(notice, Notice::Told { .. } | Notice::MemberChanged { .. } | Notice::PeerFlowing { .. })
+    matches!(notice, Notice::Told { .. } | Notice::Said { .. } | Notice::MemberChanged { .. } | Notice::PeerFlowing { .. })
 }
 
 /// The bytes of text that came from outside.
@@ -76,6 +76,7 @@ fn weight(notice: &Notice) -> usize {
     match notice {
         Notice::Told { body: Body::Json(json), .. } => json.get().len(),
         Notice::Told { body: Body::Signal(signal), .. } => signal.weight(),
+        Notice::Said { text, .. } => text.len(),
         Notice::Description { sdp, .. } => sdp.text.len(),
         _ => 0,
     }

@@ -9,6 +9,7 @@
 //! | `command` `effect` `notice` `signal` `config` `view` | the words in and out |
 //! | `rooms` | the state, the entry points, who is told what |
 //! | `place` | join, lose, resume, leave: the life of a place |
+//! | `meet` | connections that stand for another member or the room; words |
 //! | `peers` | publish, play and the life of a peer and its stream |
 //! | `sources` | this gateway's own sources as members |
 //! | `member` `missed` | what is kept of a member; what is kept for a lost one |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod effect;
 #[cfg(test)]
 mod invariants;
+mod meet;
 mod member;
 mod missed;
 pub mod notice;
@@ -31,11 +33,11 @@ mod tests;
 pub mod view;
 
 pub use command::{
-    Body, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MemberState, PeerUpdate, Remark, SignallingState,
-    SourceUpdate, StreamChoice, TrackView,
+    Body, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MAX_SAID, Meeting, MemberState, PeerUpdate, Remark,
+    SignallingState, SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
-pub use effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
+pub use effect::{Effect, EndReason, Feed, Meet, OpenPeer, Playing, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;
 pub use signal::{Framing, Signal, Step};

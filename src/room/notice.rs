@@ -94,6 +94,13 @@ pub enum Notice {
         /// What.
         body: Body,
     },
+    /// Another member said something in words. Dialects whose clients hear by data channels pass over it.
+    Said {
+        /// Who.
+        from: MemberView,
+        /// What.
+        text: String,
+    },
     /// The place is gone; nothing more will be told.
     Ended {
         /// Why.
@@ -144,7 +151,7 @@ pub struct Resumed {
 pub struct PeerView {
     /// The peer.
     pub peer: PeerId,
-    /// `Some` when it plays a stream: whose and which. `None` when it publishes.
+    /// `Some` when it plays a stream: whose and which. `None` when it only publishes, or meets a member that gives nothing now.
     pub plays: Option<(MemberId, StreamName)>,
 }
 
@@ -239,6 +246,14 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// The text is longer than allowed.
+    #[error("the text has {len} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most allowed.
+        max: usize,
+    },
     /// The description cannot be used.
     #[error("the session description cannot be used")]
     BadDescription,
@@ -273,6 +288,7 @@ impl Refusal {
             Self::StreamTaken(_) => "stream_taken",
             Self::UnknownPeer => "unknown_peer",
             Self::TooMany { .. } => "too_many",
+            Self::TooLong { .. } => "too_long",
             Self::BadDescription => "bad_description",
             Self::NoCommonCodec => "no_common_codec",
             Self::SourceFailed => "source_failed",

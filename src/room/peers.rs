@@ -1,7 +1,6 @@
 //! The life of a peer, and of the stream it carries.
 
 use super::command::{DialectName, PeerUpdate, StreamChoice, TrackView};
-use super::config::Topology;
 use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
@@ -11,11 +10,11 @@ use std::time::Instant;
 
 /// Who must be told that a peer ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Ending {
+pub(super) struct Ending {
     /// The hub: it has not ended the peer itself.
-    close: bool,
+    pub close: bool,
     /// The session: it has not asked for it.
-    tell: bool,
+    pub tell: bool,
 }
 
 impl Rooms {
@@ -32,6 +31,7 @@ impl Rooms {
                     self.tell(member, Notice::PeerFlowing { peer, kind });
                 }
             }
+            PeerUpdate::Heard { peer, text } => self.heard(peer, text),
             PeerUpdate::Down { peer, reason } => self.end_peer(peer, reason, Ending { close: false, tell: true }),
         }
     }
@@ -54,13 +54,9 @@ impl Rooms {
         offer: Sdp,
     ) -> Result<(), Refusal> {
         let asker = self.member(member);
-        let room = asker.room.clone();
         if !asker.may(Right::Publish) {
+            let room = asker.room.clone();
             return Err(Refusal::Forbidden { room, right: Right::Publish });
-        }
-        match self.topology(&room) {
-            Topology::Sfu => {}
-            topology @ Topology::Mesh => return Err(Refusal::Topology { room, topology: topology.as_str() }),
         }
         if asker.stream(&stream).is_some() {
             return Err(Refusal::StreamTaken(stream));
@@ -120,7 +116,7 @@ impl Rooms {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one command, and what was decided of it")]
-    fn open_peer(
+    pub(super) fn open_peer(
         &mut self,
         session: SessionId,
         member: MemberId,
@@ -152,7 +148,7 @@ impl Rooms {
 
     /// The stream that a choice means now, of those that are up, in order of joining and publishing. A member's own streams
     /// are played only when it names itself.
-    fn choose(&self, asker: &Member, of: &StreamChoice) -> Option<(&Member, &Stream)> {
+    pub(super) fn choose(&self, asker: &Member, of: &StreamChoice) -> Option<(&Member, &Stream)> {
         let room = self.rooms.get(&asker.room)?;
         let streams = || self.members_of(room).flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
         let mut foreign = streams().filter(|(owner, _)| owner.id != asker.id);
@@ -199,8 +195,14 @@ impl Rooms {
 
     /// New tracks make a new stream of the same name: who played the old one is told that it ended.
     fn negotiated(&mut self, id: PeerId, tracks: Vec<TrackView>) {
-        let Some(Peer { member, link: Link::Ingest(name), .. }) = self.peers.get(&id) else { return };
-        let (member, name) = (*member, name.clone());
+        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(name) = peer.link.publishes().cloned() else { return };
+        let member = peer.member;
+        if tracks.is_empty() && matches!(peer.link, Link::Meet(_)) {
+            // nothing came of it: another connection may publish under the name
+            self.publishes_nothing(id);
+            return;
+        }
         if self.members.get(&member).and_then(|m| m.stream(&name)).is_none_or(|stream| stream.tracks == tracks) {
             return;
         }
@@ -218,11 +220,11 @@ impl Rooms {
     fn connected(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.up) else { return };
         peer.up = true;
-        let (member, link) = (peer.member, peer.link.clone());
+        let (member, publishes) = (peer.member, peer.link.publishes().cloned());
         self.tell(member, Notice::PeerUp { peer: id });
         let room = self.member(member).room.clone();
         self.report(Report::PeerUp { room, member, peer: id });
-        if let Link::Ingest(stream) = link {
+        if let Some(stream) = publishes {
             self.put_up(member, &stream);
         }
     }
@@ -242,6 +244,7 @@ impl Rooms {
 
     /// Closes all peers of a member that is leaving, and ends all its streams.
     pub(super) fn end_all_peers(&mut self, member: MemberId, reason: EndReason) {
+        self.end_meetings_with(member);
         let Some(leaving) = self.members.get(&member) else { return };
         let streams: Vec<_> = leaving.streams.iter().map(|stream| stream.name.clone()).collect();
         for peer in leaving.peers.clone() {
@@ -252,7 +255,7 @@ impl Rooms {
         }
     }
 
-    fn end_peer(&mut self, id: PeerId, reason: EndReason, ending: Ending) {
+    pub(super) fn end_peer(&mut self, id: PeerId, reason: EndReason, ending: Ending) {
         let Some(peer) = self.peers.remove(&id) else { return };
         if ending.close {
             self.effects.push_back(Effect::ClosePeer { peer: id, reason });
@@ -260,17 +263,15 @@ impl Rooms {
         if let Some(owner) = self.members.get_mut(&peer.member) {
             owner.peers.remove(&id);
         }
-        match &peer.link {
-            Link::Play(owner, stream) => {
-                if let Some(stream) = self.members.get_mut(owner).and_then(|owner| owner.stream_mut(stream)) {
-                    stream.viewers.remove(&id);
-                }
-            }
-            Link::Ingest(stream) => {
-                self.take_down(peer.member, stream);
-                if let Some(owner) = self.members.get_mut(&peer.member) {
-                    owner.streams.retain(|kept| kept.name != *stream);
-                }
+        if let Some((owner, stream)) = peer.link.plays()
+            && let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(stream))
+        {
+            stream.viewers.remove(&id);
+        }
+        if let Some(stream) = peer.link.publishes() {
+            self.take_down(peer.member, stream);
+            if let Some(owner) = self.members.get_mut(&peer.member) {
+                owner.streams.retain(|kept| kept.name != *stream);
             }
         }
         if ending.tell {
@@ -304,6 +305,7 @@ impl Rooms {
             self.tell_others(owner, Notice::StreamUp { member: owner, stream: view });
         }
         self.report(Report::StreamUp { room: room.clone(), member: owner, stream: name.clone() });
+        self.feed_meetings(&room);
         self.replace_encoders(&room, owner, name);
     }
 
@@ -330,13 +332,22 @@ impl Rooms {
         let (room, visible) = (member.room.clone(), member.visible);
         let Some(stream) = member.stream_mut(name).filter(|stream| stream.up) else { return };
         stream.up = false;
+        let mut starved = Vec::new();
         for viewer in std::mem::take(&mut stream.viewers) {
-            self.end_peer(viewer, EndReason::StreamEnded, Ending { close: true, tell: true });
+            match self.peers.get_mut(&viewer).map(|peer| &mut peer.link) {
+                Some(Link::Meet(meet)) => {
+                    meet.plays = None;
+                    self.effects.push_back(Effect::FeedPeer { peer: viewer, plays: None });
+                    starved.push(viewer);
+                }
+                _ => self.end_peer(viewer, EndReason::StreamEnded, Ending { close: true, tell: true }),
+            }
         }
         if visible {
             self.tell_others(owner, Notice::StreamDown { member: owner, stream: name.clone() });
         }
         self.report(Report::StreamDown { room, member: owner, stream: name.clone() });
+        self.feed(starved);
     }
 }
 
@@ -348,8 +359,9 @@ fn refusal(reason: EndReason) -> Refusal {
         EndReason::SourceFailed => Refusal::SourceFailed,
         EndReason::StreamEnded => Refusal::UnknownStream,
         EndReason::Stopping => Refusal::Stopping,
-        EndReason::Left
-        | EndReason::Lost
+        // whom it was to stand for
+        EndReason::Left => Refusal::UnknownMember,
+        EndReason::Lost
         | EndReason::NeverConnected
         | EndReason::Replaced
         | EndReason::Expired

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::command::{DialectName, Joining};
 use super::effect::{Effect, EndReason, Report};
-use super::member::{Link, Member, Seat};
+use super::member::{Member, Seat};
 use super::missed::Missed;
 use super::notice::{Notice, PeerView, Refusal, Resumed, Welcome};
 use super::rooms::{Rooms, Timer, expiry};
@@ -178,10 +178,7 @@ impl Rooms {
         let member = self.member(key);
         let room = member.room.clone();
         let peers = member.peers.iter().filter_map(|id| {
-            let plays = match &self.peers.get(id)?.link {
-                Link::Ingest(_) => None,
-                Link::Play(owner, stream) => Some((*owner, stream.clone())),
-            };
+            let plays = self.peers.get(id)?.link.plays().map(|(owner, stream)| (owner, stream.clone()));
             Some(PeerView { peer: *id, plays })
         });
         let resumed = Resumed {

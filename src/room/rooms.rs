@@ -246,6 +246,7 @@ impl Rooms {
         match cmd {
             Command::Publish { peer, stream, offer } => self.publish(session, member, req, peer, stream, offer),
             Command::Play { peer, of, offer } => self.play(session, member, req, peer, of, offer),
+            Command::Meet(meeting) => self.meet(session, member, req, *meeting),
             Command::Describe { peer, sdp } => self.describe(member, req, peer, sdp),
             Command::Candidate { peer, candidate } => {
                 self.own_peer(member, peer)?;
@@ -258,6 +259,12 @@ impl Rooms {
                 Ok(())
             }
             Command::Tell { to, body } => self.tell_one(session, member, req, to, body),
+            Command::Transmit { peer, message } => {
+                self.own_peer(member, peer)?;
+                self.effects.push_back(Effect::Transmit { peer, message });
+                Ok(())
+            }
+            Command::Say { to, text } => self.say(session, member, req, to, text),
             Command::Show { facts } => {
                 self.show(member, facts);
                 self.effects.push_back(Effect::Notify(session, Notice::Done { req }));

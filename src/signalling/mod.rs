@@ -4,8 +4,10 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod algorea;
+pub mod gateway;
 pub mod listener;
 pub mod page;
+pub mod peerjs;
 pub mod prefixed;
 mod sdp;
 pub mod session;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::room::{Command, EndReason, Notice};
-use crate::vocab::{RequestId, SessionId};
+use crate::vocab::{DataMessage, PeerId, RequestId, SessionId};
 
 /// One message of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,9 @@ pub trait Dialect: Send {
     fn handle_notice(&mut self, now: Instant, notice: &Notice);
     /// Something the mount's realm tells. Only for dialects that keep one.
     fn handle_realm(&mut self, _now: Instant, _word: RealmWord) {}
+    /// Something about the channel of a connection whose framing is [`Framing::Own`](crate::room::Framing::Own). Only for
+    /// dialects that ask for one.
+    fn handle_channel(&mut self, _now: Instant, _peer: PeerId, _news: ChannelNews) {}
     /// Time passed.
     fn handle_timeout(&mut self, now: Instant);
     /// The next thing to do.
@@ -139,6 +144,20 @@ pub trait Dialect: Send {
     }
 }
 
+/// What a session hears of a data channel that it reads itself.
+#[derive(Debug)]
+pub enum ChannelNews {
+    /// It is open.
+    Open {
+        /// Its label.
+        label: String,
+    },
+    /// A message came.
+    Message(DataMessage),
+    /// It is closed; the connection may still be there.
+    Closed,
+}
+
 /// What a dialect keeps across its connections: one value per mount, pure, owned by the hub. (Queues, groups, tables.)
 pub trait Realm: Send {
     /// A message a session sent to its realm.
@@ -153,6 +172,11 @@ pub trait Realm: Send {
     /// When `handle_timeout` wants to be called.
     #[must_use]
     fn next_timeout(&self) -> Option<Instant>;
+    /// The ids of who is there, in no order, where the dialect lets clients list them (PeerJS discovery).
+    #[must_use]
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a session hands its realm: one variant per dialect that keeps one.
@@ -160,6 +184,8 @@ pub trait Realm: Send {
 pub enum RealmMessage {
     /// What a netflux client said.
     Sigver(sigver::realm::Said),
+    /// PeerJS.
+    Peerjs(peerjs::Ask),
 }
 
 /// What a realm tells a session: one variant per dialect that keeps one.
@@ -167,6 +193,8 @@ pub enum RealmMessage {
 pub enum RealmWord {
     /// What a netflux client is to be told.
     Sigver(sigver::realm::Word),
+    /// PeerJS.
+    Peerjs(peerjs::Word),
 }
 
 /// A realm's word to one of its sessions. To a session that is gone it is dropped.
@@ -250,4 +278,4 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, page::ENTRY, sigver::ENTRY];
+pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, peerjs::ENTRY, sigver::ENTRY, page::ENTRY];

@@ -17,23 +17,34 @@ pub(crate) fn origin(text: &str) -> Option<(&str, &str)> {
 
 /// The kinds of media that whoever wrote an answer will receive: sections with a port and direction `recvonly` or `sendrecv`.
 pub(crate) fn received_kinds(answer: &str) -> Vec<MediaKind> {
+    kinds_of(answer, "a=recvonly", "a=sendonly")
+}
+
+/// The kinds of media that whoever wrote a description will send: sections with a port and direction `sendonly` or `sendrecv`.
+pub(crate) fn sent_kinds(description: &str) -> Vec<MediaKind> {
+    kinds_of(description, "a=sendonly", "a=recvonly")
+}
+
+fn kinds_of(text: &str, that: &str, other: &str) -> Vec<MediaKind> {
     let mut kinds = Vec::new();
-    let mut session_receives = true;
-    // the section being read: its kind, if it is one that counts, and whether it receives
+    let mut session_does = true;
+    // the section being read: its kind, if it is one that counts, and whether it does that
     let mut section: Option<(Option<MediaKind>, bool)> = None;
-    for line in answer.lines().map(str::trim_end) {
+    for line in text.lines().map(str::trim_end) {
         if let Some(media) = line.strip_prefix("m=") {
             keep(&mut kinds, section);
-            section = Some((accepted_kind(media), session_receives));
+            section = Some((accepted_kind(media), session_does));
         }
-        let receives = match line {
-            "a=recvonly" | "a=sendrecv" => true,
-            "a=sendonly" | "a=inactive" => false,
+        let does = match line {
+            "a=sendrecv" => true,
+            "a=inactive" => false,
+            line if line == that => true,
+            line if line == other => false,
             _ => continue,
         };
         match &mut section {
-            Some((_, current)) => *current = receives,
-            None => session_receives = receives,
+            Some((_, current)) => *current = does,
+            None => session_does = does,
         }
     }
     keep(&mut kinds, section);
@@ -72,6 +83,15 @@ mod tests {
         assert_eq!(received_kinds("v=0\nm=video 9 x 96\n"), [MediaKind::Video]);
         assert_eq!(received_kinds("v=0\nm=application 9 x y\na=inactive\nm=video 9 x 96\n"), [MediaKind::Video]);
         assert!(received_kinds("v=0\na=inactive\nm=video 9 x 96\n").is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_is_the_mirror_of_what_is_received() {
+        let text = "v=0\nm=audio 9 x 111\na=sendrecv\nm=video 9 x 96\na=recvonly\nm=video 0 x 96\na=sendonly\n";
+        assert_eq!(sent_kinds(text), [MediaKind::Audio]);
+        assert_eq!(received_kinds(text), [MediaKind::Audio, MediaKind::Video]);
+        assert_eq!(sent_kinds("v=0\nm=video 9 x 96\n"), [MediaKind::Video], "without a direction both ways");
+        assert!(sent_kinds("v=0\nm=application 9 x y\n").is_empty());
     }
 
     #[test]

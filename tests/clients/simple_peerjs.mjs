@@ -8,8 +8,8 @@ import { until } from './lib/until.mjs';
 const [url, path, key] = words;
 await withNode(async () => {
   const unique = Math.random().toString(36).slice(2);
-  const a = await connect({ url, path, key, pingInterval: 5000 });
-  const b = await connect({ url, path, key, pingInterval: 5000, id: `b${unique}` });
+  const a = await connect(null, { url, path, key, pingInterval: 5000 });
+  const b = await connect(null, { url, path, key, pingInterval: 5000, id: `b${unique}` });
   const result = { a: a.id(), b: b.id() };
   if (b.id() !== `b${unique}`) throw new Error(`another id than asked for: ${b.id()}`);
   await a.dial(b.id());
@@ -33,7 +33,7 @@ await withNode(async () => {
   b.leave();
   await until('the close', () => a.events().some(event => event.closed === b.id()));
 
-  const busy = await connect({ url, path, key });
+  const busy = await connect(null, { url, path, key });
   await busy.dial(a.id());
   busy.sendText('through heartbeats');
   await until('a message of the busy one', () => a.texts().some(entry => entry.text === 'through heartbeats'));

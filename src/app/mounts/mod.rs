@@ -2,6 +2,7 @@
 
 mod algorea;
 mod page;
+pub(super) mod peerjs;
 mod sigver;
 mod tribe;
 
@@ -39,6 +40,7 @@ pub(super) struct Mounts {
     pub prefixes: Arc<RoomPrefixes>,
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
+    pub peerjs: Arc<peerjs::Brokers>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -46,8 +48,11 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    let all = [page::routes, algorea::routes, sigver::routes, tribe::routes];
-    all.into_iter().fold(Router::new(), |router, routes| router.merge(routes(mounts.clone())))
+    page::routes(mounts.clone())
+        .merge(algorea::routes(mounts.clone()))
+        .merge(sigver::routes(mounts.clone()))
+        .merge(peerjs::routes(&mounts))
+        .merge(tribe::routes(mounts))
 }
 
 /// What the mounts keep across their connections, each at the place its mount names.
@@ -60,7 +65,7 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
     mounts.listener_prefix.clone_from(&listener.room_prefix);
     match listener.dialect {
         ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
-        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts, listener)),
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
         ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar => None,
     }
 }

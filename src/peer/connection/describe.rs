@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::super::codecs;
 use super::super::credit::Budget;
 use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTrack};
+use super::super::mailbox::Mailbox;
 use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
 use super::super::sdp::{self, Description};
-use super::super::shard::Mailbox;
 use super::super::srtp::{HelloGate, Profile};
 use super::super::stats;
 use super::super::{DataSpec, PeerFigures, PeerSpec, Receive, ReceivedTrack, SendTrack};
@@ -268,6 +268,30 @@ impl Connection {
             .iter()
             .map(|receiving| ReceivedTrack { track: receiving.track, layer: Arc::clone(&receiving.layer) })
             .collect()
+    }
+
+    /// Sends other layers from now on, as far as their format fits what was agreed; a track without one falls silent.
+    pub(in crate::peer) fn feed_tracks(&mut self, mut layers: Vec<SendTrack>) {
+        for (index, track) in self.send.iter_mut().enumerate() {
+            let agreed =
+                self.blueprint.plan.media().find(|(_, _, send, ..)| *send == Some(index)).map(|(.., agreed)| &agreed.format);
+            let format = agreed.unwrap_or(track.layer.format());
+            let kind = format.codec.kind();
+            let found = layers.iter().position(|new| new.layer.format().codec.kind() == kind);
+            let layer = match found.map(|at| layers.swap_remove(at).layer) {
+                Some(layer) if codecs::fit(layer.format(), format).is_some() => layer,
+                unfit => {
+                    if let Some(layer) = unfit {
+                        tracing::info!(peer = %self.peer, codec = %layer.format().codec, agreed = %format.codec, "stream has another codec than was agreed; not sent");
+                    }
+                    Arc::new(Layer::idle(format.clone()))
+                }
+            };
+            track.layer = Arc::clone(&layer);
+            if let Some(sending) = self.sendings.get_mut(index) {
+                sending.layer = layer;
+            }
+        }
     }
 
     /// Payload types and activity of the tracks being sent follow the plan.

@@ -1,5 +1,6 @@
 //! Facts about rooms, and a random walk over everything that can be asked of them.
 
+mod meet;
 mod peers;
 mod places;
 mod random;
@@ -179,7 +180,7 @@ impl World {
         let found = self.effects.iter().find_map(|effect| match effect {
             Effect::OpenPeer(open) => match &open.purpose {
                 Purpose::Play { owner, stream, .. } => Some((*owner, stream.as_str().to_owned())),
-                Purpose::Ingest { .. } => None,
+                Purpose::Ingest { .. } | Purpose::Meet(_) => None,
             },
             _ => None,
         });
@@ -204,6 +205,9 @@ fn outline(effects: &[Effect]) -> Vec<String> {
             Effect::OpenPeer(_) => "open peer".into(),
             Effect::DescribePeer { .. } => "describe peer".into(),
             Effect::AddCandidate { .. } => "add candidate".into(),
+            Effect::FeedPeer { plays, .. } => format!("feed peer: {}", plays.as_ref().map_or("-", |plays| plays.stream.as_str())),
+            Effect::Say { .. } => "say".into(),
+            Effect::Transmit { .. } => "transmit".into(),
             Effect::ClosePeer { reason, .. } => format!("close peer: {reason:?}"),
             Effect::Report(report) => {
                 let text = format!("{report:?}");

@@ -26,15 +26,12 @@ fn a_stream_is_up_when_its_tracks_are_known_and_its_peer_is_connected() {
 }
 
 #[test]
-fn publishing_needs_the_right_a_free_name_and_an_sfu_room() {
-    let mesh = RoomConfig { topology: Topology::Mesh, ..listed("mesh") };
+fn publishing_needs_the_right_and_a_free_name() {
     let config = RoomsConfig { max_streams_per_member: 2, max_peers_per_member: 3, ..RoomsConfig::default() };
-    let mut world = World::with(config, vec![mesh]);
+    let mut world = World::with(config, Vec::new());
     let publish = |name: &str| Command::Publish { peer: PeerId::next(), stream: stream(name), offer: Sdp::offer("o") };
     let (viewer, _) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..joining("a", "v") });
     assert!(matches!(world.refused(viewer, publish("main")), Refusal::Forbidden { right: Right::Publish, .. }));
-    let (meshed, _) = world.join(joining("mesh", "m"));
-    assert_eq!(world.refused(meshed, publish("main")), Refusal::Topology { room: room("mesh"), topology: "mesh" });
     let (one, _) = world.join(joining("a", "one"));
     let peer = world.publish(one, "main");
     assert_eq!(world.refused(one, publish("main")), Refusal::StreamTaken(stream("main")));

@@ -20,6 +20,9 @@ enum Step {
     Resume { who: Index, key: Index },
     Publish { who: Index, stream: u8, stolen: Option<Index> },
     Play { who: Index, of: u8, owner: Index },
+    Meet { who: Index, with: Option<Index>, how: u8 },
+    Say { who: Index, to: Option<Index> },
+    Heard(Index),
     Describe { who: Index, peer: Index },
     Stop { who: Index, peer: Index },
     StopOwn(Index),
@@ -59,6 +62,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (at(), 0..3u8, prop::option::weighted(0.1, at()))
             .prop_map(|(who, stream, stolen)| Step::Publish { who, stream, stolen }),
         6 => (at(), 0..6u8, at()).prop_map(|(who, of, owner)| Step::Play { who, of, owner }),
+        10 => (at(), prop::option::weighted(0.8, at()), 0..16u8).prop_map(|(who, with, how)| Step::Meet { who, with, how }),
+        2 => (at(), prop::option::of(at())).prop_map(|(who, to)| Step::Say { who, to }),
+        2 => at().prop_map(Step::Heard),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Describe { who, peer }),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Stop { who, peer }),
         2 => at().prop_map(Step::StopOwn),
@@ -218,6 +224,8 @@ impl Walk {
                     3 => DialectName::Whip,
                     4 => DialectName::Whep,
                     5 => DialectName::Page,
+                    6 => DialectName::Vamp,
+                    7 => DialectName::Peerjs,
                     _ => DialectName::Tribe,
                 };
                 let visible = dialect != DialectName::Whep;
@@ -245,6 +253,27 @@ impl Walk {
                     _ => StreamChoice::Of(self.member(&owner), None),
                 };
                 self.ask(&who, Command::Play { peer: PeerId::next(), of, offer: None });
+            }
+            Step::Meet { who, with, how } => {
+                let meeting = Meeting {
+                    peer: PeerId::next(),
+                    with: with.map(|with| self.member(&with)),
+                    offer: (how & 1 == 0).then(|| Sdp::offer("o")),
+                    publish: (how & 2 == 0).then(|| stream("main")),
+                    play: how & 4 == 0,
+                    expects: Vec::new(),
+                    outlasts: how & 8 == 0,
+                    framing: Framing::Plain,
+                    channels: Vec::new(),
+                };
+                self.ask(&who, Command::Meet(Box::new(meeting)));
+            }
+            Step::Say { who, to } => {
+                let to = to.map(|to| self.member(&to));
+                self.ask(&who, Command::Say { to, text: "hello".into() });
+            }
+            Step::Heard(peer) => {
+                self.rooms.handle_peer(now, PeerUpdate::Heard { peer: self.peer(&peer), text: "hello".into() });
             }
             Step::Describe { who, peer } => {
                 let peer = self.peer(&peer);
@@ -344,15 +373,23 @@ impl Walk {
                     "a peer is opened for a member that is there"
                 );
                 assert!(self.open.insert(open.peer, open.session).is_none(), "a peer is opened once");
-                if let Purpose::Play { owner, stream, .. } = &open.purpose {
-                    assert!(self.streams_up.contains(&(*owner, stream.clone())), "only what is up is played");
-                }
+                let plays = match &open.purpose {
+                    Purpose::Ingest { .. } => None,
+                    Purpose::Play { owner, stream, .. } => Some((*owner, stream.clone())),
+                    Purpose::Meet(meet) => meet.plays.as_ref().map(|plays| (plays.owner, plays.stream.clone())),
+                };
+                assert!(plays.is_none_or(|plays| self.streams_up.contains(&plays)), "only what is up is played");
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
+            Effect::FeedPeer { peer, plays } => {
+                assert!(self.open.contains_key(&peer), "only living peers are fed");
+                assert!(plays.is_none_or(|it| self.streams_up.contains(&(it.owner, it.stream))), "with what is up");
+            }
+            Effect::Say { from, to, .. } => assert!(self.members.contains(&from) && to != Some(from)),
             Effect::ClosePeer { peer, .. } => {
                 assert!(self.open.remove(&peer).is_some(), "a peer is closed once, and only when it was opened");
             }
@@ -427,7 +464,7 @@ impl Walk {
             Notice::StreamDown { member, stream } => {
                 assert!(belief.others.get_mut(&member).is_some_and(|streams| streams.remove(&stream)), "it was up");
             }
-            Notice::Told { from, .. } => assert_ne!(from.member, member),
+            Notice::Told { from, .. } | Notice::Said { from, .. } => assert_ne!(from.member, member),
             _ => {}
         }
     }

@@ -403,7 +403,7 @@ impl Dialect for Page {
                 self.end(farewell(*reason));
             }
             // the page never resumes, is told nothing by members, and shows its own figures of what flows
-            Notice::Resumed(_) | Notice::Told { .. } | Notice::PeerFlowing { .. } => {}
+            Notice::Resumed(_) | Notice::Told { .. } | Notice::Said { .. } | Notice::PeerFlowing { .. } => {}
         }
     }
 

@@ -23,7 +23,7 @@ use tracing::{Instrument, debug, info, info_span, trace};
 use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
 use super::{Carrier, Dialect, Entry, Output, WireError, close_of};
-use crate::hub::{HubSession, Told};
+use crate::hub::{ChannelTold, HubSession, Told};
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::RequestId;
 
@@ -142,6 +142,11 @@ impl<S: FrameStream> Driver<S> {
             inbound = self.conn.recv() => return self.handle_inbound(inbound),
             told = self.hub.told.recv() => match told {
                 Some(Told::Notice(notice)) => self.handle_notice(&notice),
+                Some(Told::Channel(told)) => {
+                    let ChannelTold { peer, news, credit } = *told;
+                    self.dialect.handle_channel(Instant::now().into_std(), peer, news);
+                    drop(credit);
+                }
                 Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
                 None => self.end(self.abandoned()),
             },
@@ -151,7 +156,12 @@ impl<S: FrameStream> Driver<S> {
     }
 
     fn next_wake(&self) -> Instant {
-        let mut wake = self.ping_at.min(self.heard + self.carrier.silence_limit);
+        let liveness = self.ping_at.min(self.heard + self.carrier.silence_limit);
+        let mut wake = match self.conn.next_timeout() {
+            Some(at) if S::KEEPS_TIME => Instant::from_std(at),
+            Some(at) => liveness.min(Instant::from_std(at)),
+            None => liveness,
+        };
         if !self.joined {
             wake = wake.min(self.opened + self.carrier.join_limit);
         }
@@ -180,6 +190,8 @@ impl<S: FrameStream> Driver<S> {
             Inbound::Text(_) | Inbound::Binary(_) | Inbound::Alive => None,
             Inbound::Closed => Some(End::Goodbye),
             Inbound::TooLarge => Some(End::Close { code: 1009, reason: "the message is too large" }),
+            Inbound::Violation(reason) => Some(End::Close { code: 1002, reason }),
+            Inbound::Lost(CarrierError::Silent) => Some(End::Silent),
             Inbound::Lost(error) => Some(End::Lost(error)),
         }
     }
@@ -209,13 +221,18 @@ impl<S: FrameStream> Driver<S> {
 
     async fn handle_timeout(&mut self) -> Option<End> {
         let now = Instant::now();
-        if self.heard + self.carrier.silence_limit <= now {
+        if self.conn.next_timeout().is_some_and(|at| at <= now.into_std())
+            && let Some(inbound) = self.conn.handle_timeout(now.into_std())
+        {
+            return self.handle_inbound(inbound);
+        }
+        if !S::KEEPS_TIME && self.heard + self.carrier.silence_limit <= now {
             return Some(End::Silent);
         }
         if !self.joined && self.opened + self.carrier.join_limit <= now {
             return Some(End::Close { code: 1008, reason: "no room was joined in time" });
         }
-        if self.ping_at <= now {
+        if !S::KEEPS_TIME && self.ping_at <= now {
             self.ping_at = now + self.carrier.ping_every;
             if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.ping()).await) {
                 return Some(end);

@@ -1,11 +1,13 @@
 //! The websocket (RFC 6455) as a carrier, over axum.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::SinkExt;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
@@ -47,12 +49,8 @@ where
     G: Send + 'static,
 {
     let entry = *entry;
-    ws.read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(entry.carrier.max_message)
-        .max_frame_size(entry.carrier.max_message)
-        .on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed"))
-        .on_upgrade(async move |socket| {
+    sized(ws, entry.carrier.max_message).on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed")).on_upgrade(
+        async move |socket| {
             let _guard = guard;
             match link.hub.open_session_in(link.realm).await {
                 Ok(hub) => {
@@ -64,11 +62,17 @@ where
                     Socket::new(socket).close(1001, "the gateway is stopping").await;
                 }
             }
-        })
+        },
+    )
+}
+
+/// An upgrade whose websocket takes messages up to a size and costs little memory while it is idle.
+pub(super) fn sized(ws: WebSocketUpgrade, max_message: usize) -> WebSocketUpgrade {
+    ws.read_buffer_size(READ_BUFFER).write_buffer_size(WRITE_BUFFER).max_message_size(max_message).max_frame_size(max_message)
 }
 
 /// One websocket.
-struct Socket {
+pub(super) struct Socket {
     socket: WebSocket,
     state: State,
 }
@@ -84,9 +88,28 @@ enum State {
 }
 
 impl Socket {
-    fn new(socket: WebSocket) -> Self {
+    pub(super) fn new(socket: WebSocket) -> Self {
         Self { socket, state: State::Open }
     }
+
+    /// Waits until a frame can be [`put`](Self::put). Cancel-safe.
+    pub(super) async fn ready(&mut self) -> Result<(), CarrierError> {
+        poll_fn(|context| self.socket.poll_ready_unpin(context)).await.map_err(failed)
+    }
+
+    /// Takes a text frame, to be written by [`flush`](Self::flush).
+    pub(super) fn put(&mut self, text: String) -> Result<(), CarrierError> {
+        self.socket.start_send_unpin(Message::Text(text.into())).map_err(failed)
+    }
+
+    /// Writes out what was put. Cancel-safe.
+    pub(super) async fn flush(&mut self) -> Result<(), CarrierError> {
+        self.socket.flush().await.map_err(failed)
+    }
+}
+
+fn failed(error: axum::Error) -> CarrierError {
+    CarrierError::Failed(error.into_inner())
 }
 
 impl FrameStream for Socket {
@@ -113,15 +136,15 @@ impl FrameStream for Socket {
     }
 
     async fn send(&mut self, text: String) -> Result<(), CarrierError> {
-        self.socket.send(Message::Text(text.into())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+        self.socket.send(Message::Text(text.into())).await.map_err(failed)
     }
 
     async fn send_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
-        self.socket.send(Message::Binary(bytes)).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+        self.socket.send(Message::Binary(bytes)).await.map_err(failed)
     }
 
     async fn ping(&mut self) -> Result<(), CarrierError> {
-        self.socket.send(Message::Ping(Bytes::new())).await.map_err(|error| CarrierError::Failed(error.into_inner()))
+        self.socket.send(Message::Ping(Bytes::new())).await.map_err(failed)
     }
 
     async fn close(&mut self, code: u16, reason: &'static str) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::code::ErrorCode;
 use super::config::TribeConfig;
@@ -16,7 +16,8 @@ use super::wire::{
     SdpBody, SdpFrom, Who,
 };
 use crate::room::{
-    Body, Command, EndReason, Facts, Framing, MemberView, Refusal, Remark, Resumed, Signal, Step, StreamView, Welcome,
+    Body, Command, DialectName, EndReason, Facts, Framing, MemberView, Refusal, Remark, Resumed, Signal, Step, StreamView,
+    Welcome,
 };
 use crate::vocab::{Candidate, MediaKind, MemberId, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
@@ -160,6 +161,15 @@ impl Call {
         match self.addressee(&request.to.0) {
             Some(to) => {
                 let message = request.message.unwrap_or_else(|| RawValue::NULL.to_owned());
+                // others have no JSON messages: they are told the words, if there are any
+                let foreign = self.others.get(&to).is_some_and(|member| member.dialect != DialectName::Tribe);
+                if foreign
+                    && message.get().starts_with('{')
+                    && let Ok(wire::Words { text }) = serde_json::from_str::<wire::Words<String>>(message.get())
+                {
+                    desk.ask(Pending::Message, Command::Say { to: Some(to), text });
+                    return;
+                }
                 desk.ask(Pending::Message, Command::Tell { to, body: Body::Json(message) });
             }
             None => desk.fail("sendMessage", ErrorCode::NoAddressee),
@@ -333,6 +343,12 @@ impl Call {
             Body::Json(message) => desk.event("eventMessage", MessageFrom { from: Who::member(from), message }),
             Body::Signal(signal) => self.signalled(desk, from, signal),
         }
+    }
+
+    /// Words of a client that has no JSON messages.
+    pub(super) fn said(&mut self, desk: &mut Desk, from: &MemberView, text: &str) {
+        let message = to_raw_value(&wire::Words { text }).expect("a text always serialises");
+        desk.event("eventMessage", MessageFrom { from: Who::member(from), message: &message });
     }
 
     /// A step of a direct connection. What is no description and no candidate has no form here.

@@ -59,6 +59,7 @@ impl From<&Refusal> for ErrorCode {
             Refusal::BadDescription => Self::SdpDecode,
             Refusal::NoCommonCodec => Self::SdpEncode,
             Refusal::Topology { .. } | Refusal::TooMany { .. } | Refusal::SourceFailed => Self::Network,
+            Refusal::TooLong { .. } => Self::Json,
             Refusal::Internal | Refusal::Stopping => Self::System,
         }
     }

@@ -332,6 +332,7 @@ impl Dialect for Tribe {
                 Notice::PeerFlowing { peer, kind } => call.flowing(desk, now, *peer, *kind),
                 Notice::PeerDown { peer, reason } => call.peer_down(desk, now, *peer, *reason),
                 Notice::Told { from, body } => call.told(desk, from, body),
+                Notice::Said { from, text } => call.said(desk, from, text),
                 // a connection without media is nothing a client is told of; the rest was dealt with above
                 Notice::PeerUp { .. }
                 | Notice::Welcome(_)

@@ -5,10 +5,10 @@ import { nodeEnv } from './node_client.mjs';
 const SimplePeerJs = createRequire(import.meta.url)('simple-peerjs');
 
 /**
- * Connects to a broker. `url` is its origin, `path` its mount (the library wants a slash at its end), `id` the wanted peer id.
+ * Connects to a broker; needs no page. `url` is its origin, `path` its mount (the library wants a slash at its end), `id` the wanted peer id.
  * `pingInterval`: milliseconds between heartbeats; none is the library's default, about one each millisecond.
  */
-export async function connect({ url, path = '/', key = 'peerjs', id, pingInterval }) {
+export async function connect(_open, { url, path = '/', key = 'peerjs', id, pingInterval }) {
   const env = nodeEnv();
   const { hostname, port, protocol } = new URL(url);
   const connections = [];

@@ -264,6 +264,8 @@ impl World {
                 }
             }
             Effect::ClosePeer { peer, .. } => self.peers.retain(|open| open.peer != peer),
+            Effect::FeedPeer { .. } | Effect::Transmit { .. } => panic!("a tribe client meets nobody"),
+            Effect::Say { .. } => {}
             Effect::Report(report) => self.reports.push(report),
             Effect::EndSession(..) => {}
         }

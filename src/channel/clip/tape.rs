@@ -1,0 +1,307 @@
+//! What one member records, from all the connections that bring it.
+//!
+//! A vamp client sends the same recording on every connection it has: header, then slices. Each connection is read as a sequence
+//! of its own, and a slice is taken from whichever brings it first:
+//!
+//! ```text
+//! connection 1:  H a b c d │            log of the clip:  H a b c d
+//! connection 2:  H a b     │  lagging: a and b are copies, c and d will be
+//! connection 3:      b c d │  opened late: brought no header, so nobody knows where its slices belong; ignored
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::vocab::PeerId;
+
+/// A clip ends when nothing came for so long (vamp.md §5).
+pub const SILENCE: Duration = Duration::from_secs(5);
+/// Most clips of a member at a time; a newer one ends and replaces the oldest.
+const MAX_CLIPS: usize = 8;
+/// What a slice costs beside its bytes.
+const OVERHEAD: usize = 64;
+
+/// One recording.
+#[derive(Debug)]
+pub struct Clip {
+    /// The text frame it began with.
+    pub header: Arc<str>,
+    /// When it began.
+    pub started: Instant,
+    /// The desk's count at its start, to tell who was there.
+    pub order: u64,
+    last: Instant,
+    /// How many slices were let go from the front.
+    base: u64,
+    slices: VecDeque<Bytes>,
+    bytes: usize,
+    ended: bool,
+}
+
+impl Clip {
+    /// Whether nothing more comes.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it is there from its first byte.
+    pub fn is_whole(&self) -> bool {
+        self.base == 0
+    }
+
+    /// The slice of that number; nothing where it was let go or has not come.
+    pub fn slice(&self, index: u64) -> Option<&Bytes> {
+        usize::try_from(index.checked_sub(self.base)?).ok().and_then(|at| self.slices.get(at))
+    }
+
+    /// The number of the first slice that is there.
+    pub fn first(&self) -> u64 {
+        self.base
+    }
+
+    /// How many slices came in all.
+    pub fn count(&self) -> u64 {
+        self.base + self.slices.len() as u64
+    }
+
+    /// The slices that are there.
+    pub fn into_slices(self) -> Vec<Bytes> {
+        self.slices.into()
+    }
+
+    /// Bytes of sound.
+    pub fn payload(&self) -> usize {
+        self.bytes - self.slices.len() * OVERHEAD
+    }
+
+    fn let_go(&mut self, down_to: usize) -> usize {
+        let before = self.bytes;
+        while self.bytes > down_to
+            && let Some(slice) = self.slices.pop_front()
+        {
+            self.base += 1;
+            self.bytes -= slice.len() + OVERHEAD;
+        }
+        before - self.bytes
+    }
+}
+
+/// What a header was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// The start of a new clip.
+    New,
+    /// Another connection's copy.
+    Copy,
+    /// The same again with nothing between: dropped (vamp.md §6, bug 2).
+    Repeated,
+}
+
+/// What a slice was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// The next of its clip.
+    New,
+    /// Another connection's copy.
+    Copy,
+    /// Without a clip: its clip has ended, or this connection never brought its header.
+    Stray,
+}
+
+#[derive(Debug)]
+struct Carrier {
+    /// The number of the clip whose header this connection brought last, or before which it came.
+    clip: u64,
+    /// How many slices of it this connection brought; nothing where it did not bring the header.
+    brought: Option<u64>,
+}
+
+/// The recordings of one member: those that run, and those that listeners still have to hear.
+#[derive(Debug, Default)]
+pub struct Tape {
+    clips: VecDeque<Clip>,
+    /// The number of `clips[0]`.
+    first: u64,
+    carriers: BTreeMap<PeerId, Carrier>,
+    bytes: usize,
+}
+
+impl Tape {
+    /// The number that the next new clip gets.
+    pub fn next(&self) -> u64 {
+        self.first + self.clips.len() as u64
+    }
+
+    /// The clip of that number.
+    pub fn clip(&self, number: u64) -> Option<&Clip> {
+        usize::try_from(number.checked_sub(self.first)?).ok().and_then(|at| self.clips.get(at))
+    }
+
+    fn clip_mut(&mut self, number: u64) -> Option<&mut Clip> {
+        usize::try_from(number.checked_sub(self.first)?).ok().and_then(|at| self.clips.get_mut(at))
+    }
+
+    /// The first clip that is there.
+    pub fn oldest(&self) -> u64 {
+        self.first
+    }
+
+    /// Where a listener that joins now begins: with the clip that runs, else with the next.
+    pub fn entry(&self) -> u64 {
+        self.clips.iter().position(|clip| !clip.ended).map_or(self.next(), |at| self.first + at as u64)
+    }
+
+    /// Bytes held, overhead included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A connection of the member is there; its next header belongs to a later clip than those that are known.
+    pub fn attach(&mut self, peer: PeerId) {
+        let clip = self.next();
+        self.carriers.entry(peer).or_insert(Carrier { clip, brought: None });
+    }
+
+    /// A connection is gone. A clip that no other connection brings ends.
+    pub fn detach(&mut self, peer: PeerId) {
+        self.carriers.remove(&peer);
+        let (first, carriers) = (self.first, &self.carriers);
+        for (at, clip) in self.clips.iter_mut().enumerate() {
+            let number = first + at as u64;
+            clip.ended |= !carriers.values().any(|carrier| carrier.brought.is_some() && carrier.clip == number);
+        }
+    }
+
+    /// A header came. `order` is the desk's count.
+    pub fn header(&mut self, now: Instant, peer: PeerId, header: &str, order: u64) -> Header {
+        self.attach(peer);
+        let next = self.next();
+        let carrier = &self.carriers[&peer];
+        let (at, brought) = (carrier.clip, carrier.brought);
+        if brought == Some(0) && self.clip(at).is_some_and(|clip| &*clip.header == header) {
+            return Header::Repeated;
+        }
+        let after = if brought.is_some() { at + 1 } else { at };
+        let copy = (after.max(self.first)..next).find(|number| self.clip(*number).is_some_and(|clip| &*clip.header == header));
+        // whoever brought a clip and moves on has brought all of it
+        if brought.is_some()
+            && let Some(clip) = self.clip_mut(at)
+        {
+            clip.ended = true;
+        }
+        let number = copy.unwrap_or(next);
+        self.carriers.insert(peer, Carrier { clip: number, brought: Some(0) });
+        if copy.is_some() {
+            return Header::Copy;
+        }
+        self.clips.push_back(Clip {
+            header: header.into(),
+            started: now,
+            order,
+            last: now,
+            base: 0,
+            slices: VecDeque::new(),
+            bytes: 0,
+            ended: false,
+        });
+        if self.clips.len() > MAX_CLIPS {
+            self.drop_first();
+        }
+        Header::New
+    }
+
+    /// A slice came. A clip of more than `max_clip` bytes, or older than `max_age`, is let go from its front.
+    pub fn slice(&mut self, now: Instant, peer: PeerId, slice: Bytes, max_clip: usize, max_age: Duration) -> Slice {
+        let Some(carrier) = self.carriers.get_mut(&peer) else { return Slice::Stray };
+        let Some(brought) = carrier.brought else { return Slice::Stray };
+        let number = carrier.clip;
+        // an empty slice carries nothing and is counted by nobody
+        if !slice.is_empty() {
+            carrier.brought = Some(brought + 1);
+        }
+        let Some(clip) = self.clip_mut(number) else { return Slice::Stray };
+        if clip.ended {
+            return Slice::Stray;
+        }
+        if brought < clip.count() {
+            return Slice::Copy;
+        }
+        clip.last = now;
+        if slice.is_empty() {
+            return Slice::New;
+        }
+        let added = slice.len() + OVERHEAD;
+        clip.bytes += added;
+        clip.slices.push_back(slice);
+        let old = now.saturating_duration_since(clip.started) > max_age;
+        // what is let go is never the slice that just came
+        let gone = if old || clip.bytes > max_clip { clip.let_go(if old { added } else { max_clip.max(added) }) } else { 0 };
+        self.bytes = self.bytes + added - gone;
+        Slice::New
+    }
+
+    /// Ends what has been silent for too long. A clip that is nothing but its header goes on until something comes after it, so
+    /// that a repeated header finds it.
+    pub fn end_silent(&mut self, now: Instant) {
+        let newest = self.clips.len().saturating_sub(1);
+        for (at, clip) in self.clips.iter_mut().enumerate() {
+            let may_end = at < newest || clip.count() > 0;
+            clip.ended |= may_end && now.saturating_duration_since(clip.last) >= SILENCE;
+        }
+    }
+
+    /// When [`Self::end_silent`] has something to do, unless something comes.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let newest = self.clips.len().saturating_sub(1);
+        let may_end = |at: usize, clip: &Clip| !clip.ended && (at < newest || clip.count() > 0);
+        self.clips.iter().enumerate().filter(|(at, clip)| may_end(*at, clip)).map(|(_, clip)| clip.last + SILENCE).min()
+    }
+
+    /// Ends everything.
+    pub fn end_all(&mut self) {
+        self.clips.iter_mut().for_each(|clip| clip.ended = true);
+    }
+
+    /// When the oldest clip that holds anything began.
+    pub fn oldest_start(&self) -> Option<Instant> {
+        self.clips.iter().find(|clip| clip.bytes > 0).map(|clip| clip.started)
+    }
+
+    /// Lets the oldest clip's bytes go; listeners that have them all go on.
+    pub fn let_go_oldest(&mut self) {
+        if let Some(clip) = self.clips.iter_mut().find(|clip| clip.bytes > 0) {
+            self.bytes -= clip.let_go(0);
+        }
+    }
+
+    /// Takes the first clip off if it has ended and its number is below.
+    pub fn take_ended(&mut self, below: u64) -> Option<Clip> {
+        let done = self.first < below && self.clips.front().is_some_and(Clip::has_ended);
+        done.then(|| self.drop_first()).flatten()
+    }
+
+    fn drop_first(&mut self) -> Option<Clip> {
+        let clip = self.clips.pop_front()?;
+        self.first += 1;
+        self.bytes -= clip.bytes;
+        Some(clip)
+    }
+}
+
+/// The text, if it is the start of a recording: a JSON object with `userId` and a number `startTime`.
+pub fn is_header(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Start {
+        #[serde(rename = "userId")]
+        _user: serde::de::IgnoredAny,
+        #[serde(rename = "startTime")]
+        _start: f64,
+    }
+    text.len() <= MAX_HEADER && text.trim_start().starts_with('{') && serde_json::from_str::<Start>(text).is_ok()
+}
+
+/// Longest header, in bytes; a genuine one has some 60.
+pub const MAX_HEADER: usize = 4096;

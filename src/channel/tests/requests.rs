@@ -1,0 +1,196 @@
+//! Requests over a data channel. peerjs.md §6 and §9 line 20.
+
+use super::super::value::{Value, binarypack};
+use super::*;
+
+const ACCOUNT: &str = r#"{"url":"account/id","method":"GET","body":{"id":"abc123"},"sender":"c1"}"#;
+const ANSWER: &str = r#"{"type":"account","method":"GET","body":{"id":"abc123"},"sender":"n1"}"#;
+
+fn world(stands: Stands, framing: Framing) -> (World, PeerId) {
+    world_with("rate = 1000", stands, framing)
+}
+
+fn world_with(more: &str, stands: Stands, framing: Framing) -> (World, PeerId) {
+    let service = format!("path = \"account/**\"\ntarget = \"http://127.0.0.1:9001\"\n{more}\n");
+    let rpc: RpcConfig =
+        toml::from_str(&format!("[[service]]\n{service}\n[[service]]\n{}", service.replace("account", "inject"))).unwrap();
+    let mut world = World::with(ClipsConfig::default(), rpc);
+    world.join(A, seat());
+    let seat = RpcSeat { own_id: "n1".into(), far_id: "c1".into() };
+    let peer = world.open_as(Connection { rpc: Some(seat), ..connection(A, stands, framing) });
+    (world, peer)
+}
+
+impl World {
+    fn reply(&mut self, call: usize, reply: Result<&str, CallError>) {
+        let reply = reply.map(|body| Reply { status: 200, body: Bytes::copy_from_slice(body.as_bytes()) });
+        self.desk.handle_reply(self.now, self.calls[call].id, reply);
+        self.settle();
+    }
+
+    fn code(&mut self, peer: PeerId) -> u64 {
+        let heard = self.heard(peer);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        let value = Value::from_json(heard[0].bytes()).unwrap();
+        assert_eq!(value.get("type").and_then(Value::as_text), Some("error"));
+        value.get("body").and_then(|body| body.get("code")).and_then(Value::as_uint).unwrap()
+    }
+}
+
+#[test]
+fn a_request_is_answered_in_text_whatever_frame_it_came_in() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    world.send(peer, binary(ACCOUNT));
+    assert_eq!(world.calls[0].url, "http://127.0.0.1:9001/account/id?id=abc123");
+    world.reply(0, Ok(r#"{"id":"abc123"}"#));
+    world.reply(1, Ok(r#"{"id":"abc123"}"#));
+    assert_eq!(world.heard(peer), [text(ANSWER), text(ANSWER)]);
+}
+
+#[test]
+fn values_are_answered_with_values() {
+    let (mut world, json) = world(Stands::Gateway, Framing::Json);
+    world.send(json, binary(ACCOUNT));
+    world.reply(0, Ok(r#"{"id":"abc123"}"#));
+    assert_eq!(world.heard(json), [binary(ANSWER)]);
+    let (mut world, packed) = self::world(Stands::Gateway, Framing::BinaryPack);
+    world.send(packed, DataMessage::Binary(binarypack::encode(&Value::from_json(ACCOUNT.as_bytes()).unwrap())));
+    world.send(packed, DataMessage::Binary(binarypack::encode(&Value::text(ACCOUNT))));
+    world.reply(0, Ok(r#"{"id":"abc123"}"#));
+    world.reply(1, Ok(r#"{"id":"abc123"}"#));
+    let heard: Vec<Value> = world.heard(packed).iter().map(|frame| binarypack::decode(frame.bytes()).unwrap()).collect();
+    assert_eq!(heard, [Value::from_json(ANSWER.as_bytes()).unwrap(), Value::text(ANSWER)]);
+}
+
+#[test]
+fn answers_keep_the_requests_order_unless_they_have_a_number() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    let ask = |url: &str, id: &str| format!(r#"{{"url":"{url}","method":"GET"{id}}}"#);
+    world.send(peer, text(&ask("account/1", "")));
+    world.send(peer, text(&ask("account/2", "")));
+    world.send(peer, text(&ask("account/3", r#","id":3"#)));
+    world.send(peer, text(&ask("nowhere", "")));
+    world.reply(1, Ok("2"));
+    world.reply(2, Ok("3"));
+    let said = |n: u32| format!(r#"{{"type":"account","method":"GET","body":{n},"sender":"n1"}}"#);
+    assert_eq!(world.heard_texts(peer), [said(3).replace("\"n1\"", "\"n1\",\"id\":3")]);
+    world.reply(0, Ok("1"));
+    let heard = world.heard_texts(peer);
+    assert_eq!(heard[..2], [said(1), said(2)]);
+    assert!(heard[2].contains(r#""code":404"#) && heard.len() == 3);
+}
+
+#[test]
+fn inject_is_silent_as_documented_and_only_then() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    let inject = r#"{"url":"inject","method":"POST","body":{"amount":1},"sender":"c1"}"#;
+    world.send(peer, text(inject));
+    world.send(peer, text(inject));
+    world.send(peer, text(r#"{"url":"inject","method":"POST","body":{"amount":1},"id":1}"#));
+    world.reply(0, Ok(""));
+    assert!(world.heard(peer).is_empty());
+    world.reply(1, Err(CallError::Unreachable));
+    assert_eq!(world.code(peer), 500);
+    world.reply(2, Ok(""));
+    assert_eq!(world.heard_texts(peer), [r#"{"type":"inject","method":"POST","body":{"success":true},"sender":"n1","id":1}"#]);
+}
+
+#[test]
+fn no_request_goes_unanswered() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    for (request, code) in [
+        (r#"{"url":"nowhere","method":"GET"}"#.to_owned(), 404),
+        (r#"{"url":"account","method":"PUT"}"#.to_owned(), 405),
+        (r#"{"url":"account/../x","method":"GET"}"#.to_owned(), 400),
+        (ACCOUNT.replace("c1", "someone"), 400),
+        (r#"{"url":7}"#.to_owned(), 400),
+        ("hello".to_owned(), 400),
+        ("{\"hello\":1}".to_owned(), 400),
+        (format!(r#"{{"url":"account","method":"POST","body":"{}"}}"#, "x".repeat(65_536)), 413),
+    ] {
+        world.send(peer, text(&request));
+        assert_eq!(world.code(peer), code, "{request:.60}");
+    }
+    assert!(world.calls.is_empty());
+    world.send(peer, text(r#"{"type":"account","body":1}"#));
+    assert!(world.heard(peer).is_empty(), "an answer is never answered");
+}
+
+#[test]
+fn a_service_that_never_answers_ends_in_504() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    world.pass(Duration::from_millis(5900));
+    assert!(world.heard(peer).is_empty());
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.code(peer), 504);
+    world.reply(0, Ok("late"));
+    assert!(world.heard(peer).is_empty());
+}
+
+#[test]
+fn requests_are_bounded_in_number_and_rate() {
+    let (mut world, peer) = world_with("rate = 5", Stands::Gateway, Framing::Plain);
+    let numbered = |n: usize| text(&ACCOUNT.replacen('{', &format!(r#"{{"id":{n},"#), 1));
+    (0..8).for_each(|n| world.send(peer, numbered(n)));
+    assert_eq!(world.calls.len(), 8);
+    world.send(peer, numbered(8));
+    assert_eq!(world.code(peer), 429, "eight wait already");
+    (0..8).for_each(|n| world.reply(n, Ok("1")));
+    world.heard(peer);
+    let mut asked = 8;
+    while asked < 40 {
+        world.send(peer, numbered(asked));
+        if world.calls.len() == asked {
+            break;
+        }
+        world.reply(asked, Ok("1"));
+        asked += 1;
+    }
+    assert_eq!(asked, 15, "three seconds of the rate at once");
+    world.heard(peer);
+    world.pass(Duration::from_millis(200));
+    world.send(peer, numbered(99));
+    assert_eq!(world.calls.len(), 16);
+    // errors that wait for an earlier answer are bounded, too
+    let (mut world, peer) = self::world(Stands::Gateway, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    (0..1000).for_each(|_| world.send(peer, text(r#"{"url":"nowhere","method":"GET"}"#)));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.heard(peer).len(), 1000 - 255);
+}
+
+#[test]
+fn a_closed_connection_takes_its_requests_with_it() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    world.close(peer);
+    world.reply(0, Ok("1"));
+    world.pass(Duration::from_secs(10));
+    assert!(world.calls.len() == 1 && world.desk.next_timeout().is_none());
+}
+
+#[test]
+fn what_is_no_request_is_handed_on_where_portico_stands_for_the_room() {
+    let (mut world, peer) = world(Stands::Room, Framing::Plain);
+    world.join(B, Seat { hears_text: true, ..seat() });
+    for message in ["hello", r#"{"hello":1}"#, r#"{"type":"account"}"#] {
+        world.send(peer, text(message));
+        assert_eq!(world.told(), [(B, A, message.to_owned())]);
+    }
+    world.send(peer, text(ACCOUNT));
+    assert!(world.told().is_empty());
+    assert_eq!(world.calls.len(), 1);
+}
+
+#[test]
+fn connections_without_a_seat_at_the_broker_carry_no_requests() {
+    let mut world = World::new();
+    world.join(A, seat());
+    world.join(B, Seat { hears_text: true, ..seat() });
+    let a = world.open(A, Stands::Room, Framing::Plain);
+    world.send(a, text(ACCOUNT));
+    assert_eq!(world.told().len(), 1);
+    assert!(world.heard(a).is_empty());
+}

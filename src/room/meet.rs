@@ -1,0 +1,191 @@
+//! Connections of a client that stand for another member, or for the room, and end at Portico; and words.
+
+use super::command::{MAX_SAID, Meeting, StreamChoice};
+use super::config::Topology;
+use super::effect::{self, Effect, EndReason, Playing, Purpose};
+use super::member::{Link, Meet, Member, Origin, Stream};
+use super::notice::{Notice, Refusal};
+use super::peers::Ending;
+use super::rooms::Rooms;
+use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId};
+
+impl Meet {
+    /// Which stream it would send now.
+    pub(super) fn choice(&self) -> StreamChoice {
+        match self.with {
+            Some(with) => StreamChoice::Of(with, None),
+            None => StreamChoice::Default,
+        }
+    }
+}
+
+impl Rooms {
+    /// Opens a connection with another member, or the room. What the rights do not allow is left out of it.
+    pub(super) fn meet(&mut self, session: SessionId, member: MemberId, req: RequestId, meeting: Meeting) -> Result<(), Refusal> {
+        let asker = self.member(member);
+        if let Some(with) = meeting.with {
+            self.may_meet(asker, with)?;
+        }
+        let limit = self.config.max_streams_per_member;
+        let (speaks, hears) = (asker.may(Right::Publish), asker.may(Right::Subscribe));
+        let free = |name: &_| speaks && asker.streams.len() < limit && asker.stream(name).is_none();
+        let mut meet = Meet {
+            with: meeting.with,
+            outlasts: meeting.outlasts,
+            publishes: meeting.publish.filter(free),
+            sends: meeting.play && hears,
+            plays: None,
+        };
+        let found = meet.sends.then(|| self.choose(asker, &meet.choice())).flatten();
+        let plays = found.map(|(owner, stream)| Playing { owner: owner.id, stream: stream.name.clone(), feed: stream.feed() });
+        meet.plays = plays.as_ref().map(|plays| (plays.owner, plays.stream.clone()));
+
+        let purpose = Purpose::Meet(Box::new(effect::Meet {
+            with: meet.with,
+            publish: meet.publishes.clone(),
+            sends: meet.sends,
+            expects: meeting.expects,
+            plays,
+            speaks,
+            hears,
+            framing: meeting.framing,
+            channels: meeting.channels,
+        }));
+        let (published, played) = (meet.publishes.clone(), meet.plays.clone());
+        self.open_peer(session, member, req, meeting.peer, meeting.offer, purpose, Link::Meet(meet))?;
+        if let Some(name) = published
+            && let Some(asker) = self.members.get_mut(&member)
+        {
+            asker.streams.push(Stream::new(name, Origin::Peer(meeting.peer)));
+        }
+        if let Some((owner, name)) = played
+            && let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(&name))
+        {
+            stream.viewers.insert(meeting.peer);
+        }
+        Ok(())
+    }
+
+    /// Another visible member of the room; in a `mesh` room not one that can be reached directly.
+    fn may_meet(&self, asker: &Member, with: MemberId) -> Result<(), Refusal> {
+        let other = self.members.get(&with).filter(|m| m.id != asker.id && m.visible && m.room == asker.room);
+        let Some(other) = other else { return Err(Refusal::UnknownMember) };
+        match self.topology(&asker.room) {
+            topology @ Topology::Mesh if other.dialect.meets_directly() => {
+                Err(Refusal::Topology { room: asker.room.clone(), topology: topology.as_str() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives connections of the room that send nothing, but would, what has come up for them.
+    pub(super) fn feed_meetings(&mut self, room: &RoomId) {
+        let Some(open) = self.rooms.get(room) else { return };
+        let members = self.members_of(open).flat_map(|member| &member.peers);
+        self.feed(members.copied().collect());
+    }
+
+    /// Gives those of the peers that meet and send nothing, but would, what there is for them.
+    pub(super) fn feed(&mut self, peers: Vec<PeerId>) {
+        for id in peers {
+            let Some(peer) = self.peers.get(&id) else { continue };
+            let Link::Meet(meet) = &peer.link else { continue };
+            if !meet.sends || meet.plays.is_some() {
+                continue;
+            }
+            let asker = self.member(peer.member);
+            let Some((owner, stream)) = self.choose(asker, &meet.choice()) else { continue };
+            let plays = Playing { owner: owner.id, stream: stream.name.clone(), feed: stream.feed() };
+            self.bind(id, plays);
+        }
+    }
+
+    fn bind(&mut self, id: PeerId, plays: Playing) {
+        if let Some(stream) = self.members.get_mut(&plays.owner).and_then(|owner| owner.stream_mut(&plays.stream)) {
+            stream.viewers.insert(id);
+        }
+        if let Some(Link::Meet(meet)) = self.peers.get_mut(&id).map(|peer| &mut peer.link) {
+            meet.plays = Some((plays.owner, plays.stream.clone()));
+        }
+        self.effects.push_back(Effect::FeedPeer { peer: id, plays: Some(plays) });
+    }
+
+    /// A connection that was to publish brings no tracks: the name is free again.
+    pub(super) fn publishes_nothing(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Link::Meet(meet) = &mut peer.link else { return };
+        let Some(name) = meet.publishes.take() else { return };
+        let member = peer.member;
+        self.take_down(member, &name);
+        if let Some(owner) = self.members.get_mut(&member) {
+            owner.streams.retain(|stream| stream.name != name);
+        }
+    }
+
+    /// Ends the connections that stand for a member that is leaving. One that carries its own member's stream stays, where
+    /// its dialect wants that, and stands for nobody any more.
+    pub(super) fn end_meetings_with(&mut self, member: MemberId) {
+        let Some(room) = self.members.get(&member).and_then(|m| self.rooms.get(&m.room)) else { return };
+        let others = self.members_of(room).flat_map(|other| other.peers.iter().copied());
+        let met = others.filter(|id| matches!(&self.peers[id].link, Link::Meet(meet) if meet.with == Some(member)));
+        for id in met.collect::<Vec<_>>() {
+            match self.peers.get_mut(&id).map(|peer| &mut peer.link) {
+                Some(Link::Meet(meet)) if meet.outlasts && meet.publishes.is_some() => {
+                    meet.sends = false;
+                }
+                _ => self.end_peer(id, EndReason::Left, Ending { close: true, tell: true }),
+            }
+        }
+    }
+
+    // ---- words ----
+
+    /// Words of a member to one other visible member or to all.
+    pub(super) fn say(
+        &mut self,
+        session: SessionId,
+        from: MemberId,
+        req: RequestId,
+        to: Option<MemberId>,
+        text: String,
+    ) -> Result<(), Refusal> {
+        let sender = self.member(from);
+        let room = sender.room.clone();
+        if !sender.may(Right::Publish) {
+            return Err(Refusal::Forbidden { room, right: Right::Publish });
+        }
+        if text.len() > MAX_SAID {
+            return Err(Refusal::TooLong { len: text.len(), max: MAX_SAID });
+        }
+        let hears = |to: MemberId| self.members.get(&to).is_some_and(|m| m.id != from && m.visible && m.room == room);
+        if !sender.visible || to.is_some_and(|to| !hears(to)) {
+            return Err(Refusal::UnknownMember);
+        }
+        self.tell_words(from, to, &text);
+        self.effects.push_back(Effect::Say { room, from, to, text });
+        self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
+        Ok(())
+    }
+
+    /// Words that came over a data channel: for whom the connection stands for, or for all.
+    pub(super) fn heard(&mut self, id: PeerId, text: String) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let Link::Meet(meet) = &peer.link else { return };
+        let (from, with) = (peer.member, meet.with);
+        if self.member(from).may(Right::Publish) && text.len() <= MAX_SAID {
+            self.tell_words(from, with, &text);
+        }
+    }
+
+    /// Tells words to those who hear by signalling.
+    fn tell_words(&mut self, from: MemberId, to: Option<MemberId>, text: &str) {
+        let view = self.member(from).view();
+        let said = Notice::Said { from: view, text: text.to_owned() };
+        match to {
+            // who left is not there to hear it
+            Some(to) if self.members.get(&to).is_some_and(Member::hears_of_others) => self.tell(to, said),
+            Some(_) => {}
+            None => self.tell_others(from, said),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Connections that stand for another member or the room, and words.
+
+use super::*;
+
+fn mesh() -> World {
+    World::with(RoomsConfig::default(), vec![RoomConfig { topology: Topology::Mesh, ..listed("mesh") }])
+}
+
+fn vamp(room_name: &str, user_id: &str) -> Joining {
+    Joining { dialect: DialectName::Vamp, ..joining(room_name, user_id) }
+}
+
+fn meeting(with: Option<MemberId>) -> Meeting {
+    Meeting {
+        peer: PeerId::next(),
+        with,
+        offer: Some(Sdp::offer("o")),
+        publish: Some(stream("main")),
+        play: true,
+        expects: Vec::new(),
+        outlasts: false,
+        framing: Framing::Plain,
+        channels: Vec::new(),
+    }
+}
+
+impl World {
+    fn meet(&mut self, session: SessionId, meeting: Meeting) -> PeerId {
+        let peer = meeting.peer;
+        self.ask(session, Command::Meet(Box::new(meeting)));
+        peer
+    }
+
+    /// What the last peer was opened for; forgets all effects.
+    fn opened(&mut self) -> effect::Meet {
+        let opened = std::mem::take(&mut self.effects).into_iter().rev().find_map(|effect| match effect {
+            Effect::OpenPeer(open) => Some(open.purpose),
+            _ => None,
+        });
+        match opened {
+            Some(Purpose::Meet(meet)) => *meet,
+            other => panic!("no peer that meets: {other:?}"),
+        }
+    }
+
+    fn refused_meeting(&mut self, session: SessionId, meeting: Meeting) -> Refusal {
+        self.refused(session, Command::Meet(Box::new(meeting)))
+    }
+
+    fn up(&mut self, peer: PeerId) {
+        self.update(PeerUpdate::Tracks { peer, tracks: vec![video(peer.0)] });
+        self.update(PeerUpdate::Described { peer, sdp: Sdp::answer("a") });
+        self.update(PeerUpdate::Up { peer });
+    }
+
+    /// What peers were given to send since the last look, by stream; forgets all effects.
+    fn fed(&mut self) -> Vec<(PeerId, Option<(MemberId, String)>)> {
+        let fed = std::mem::take(&mut self.effects).into_iter().filter_map(|effect| match effect {
+            Effect::FeedPeer { peer, plays } => Some((peer, plays.map(|it| (it.owner, it.stream.as_str().to_owned())))),
+            _ => None,
+        });
+        fed.collect()
+    }
+}
+
+#[test]
+fn a_meeting_publishes_and_plays_on_one_connection() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    world.publish_up(one, "main");
+    let (two, second) = world.join(vamp("a", "two"));
+    let peer = world.meet(two, meeting(Some(first)));
+    let opened = world.opened();
+    let plays = opened.plays.unwrap();
+    assert_eq!((plays.owner, plays.stream.as_str(), opened.publish), (first, "main", Some(stream("main"))));
+    world.up(peer);
+    let told = world.told(one);
+    assert!(matches!(told.as_slice(), [Notice::StreamUp { member, .. }] if *member == second), "{told:?}");
+}
+
+#[test]
+fn only_the_first_connection_publishes() {
+    let mut world = World::new();
+    let (_, first) = world.join(joining("a", "one"));
+    let (_, second) = world.join(joining("a", "two"));
+    let (three, _) = world.join(vamp("a", "three"));
+    let peer = world.meet(three, meeting(Some(first)));
+    assert!(world.opened().publish.is_some());
+    world.meet(three, meeting(Some(second)));
+    assert!(world.opened().publish.is_none(), "the name is taken");
+    world.update(PeerUpdate::Tracks { peer, tracks: Vec::new() });
+    world.meet(three, meeting(Some(second)));
+    assert!(world.opened().publish.is_some(), "a connection that brings nothing leaves the name");
+}
+
+#[test]
+fn rights_are_left_out_of_a_meeting() {
+    let mut world = World::new();
+    world.present("cam", "a");
+    let (viewer, _) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..vamp("a", "v") });
+    world.meet(viewer, meeting(None));
+    let opened = world.opened();
+    assert!(opened.publish.is_none() && !opened.speaks && opened.hears && opened.plays.is_some());
+    let (sender, _) = world.join(Joining { grant: rights(&[Right::Publish]), ..vamp("a", "s") });
+    world.meet(sender, meeting(None));
+    let opened = world.opened();
+    assert!(opened.publish.is_some() && opened.speaks && !opened.hears && opened.plays.is_none() && !opened.sends);
+}
+
+#[test]
+fn what_comes_up_later_is_sent_and_what_ends_is_not() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    let (two, _) = world.join(vamp("a", "two"));
+    let peer = world.meet(two, meeting(Some(first)));
+    let opened = world.opened();
+    assert!(opened.sends && opened.plays.is_none());
+    world.present("cam", "a");
+    assert!(world.fed().is_empty(), "another's stream is not the one's");
+    let source = world.publish_up(one, "main");
+    assert_eq!(world.fed(), [(peer, Some((first, "main".into())))]);
+    world.ask(one, Command::Stop { peer: source });
+    assert_eq!(world.fed(), [(peer, None)]);
+    assert_eq!(world.rooms.count().peers, 1, "the connection goes on");
+}
+
+#[test]
+fn the_room_gives_the_next_best_when_its_default_ends() {
+    let mut world = mesh();
+    world.present("cam", "mesh");
+    world.present("door", "mesh");
+    let (one, _) = world.join(vamp("mesh", "one"));
+    let peer = world.meet(one, meeting(None));
+    assert_eq!(world.opened().plays.unwrap().stream, stream("cam"));
+    world.source(SourceUpdate::Absent { source: SourceName::new("cam").unwrap() });
+    let fed: Vec<_> = world.fed().into_iter().map(|(to, it)| (to, it.map(|it| it.1))).collect();
+    assert_eq!(fed, [(peer, None), (peer, Some("door".into()))]);
+}
+
+#[test]
+fn who_leaves_ends_the_connections_that_stand_for_it() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    let (two, _) = world.join(vamp("a", "two"));
+    let peer = world.meet(two, meeting(Some(first)));
+    world.update(PeerUpdate::Described { peer, sdp: Sdp::answer("a") });
+    world.effects.clear();
+    world.ask(one, Command::Leave);
+    let told = world.told(two);
+    assert!(
+        matches!(told.as_slice(), [Notice::PeerDown { peer: down, reason: EndReason::Left }, Notice::MemberLeft { .. }] if *down == peer),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn who_leaves_before_the_answer_refuses_the_meeting() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    let (two, _) = world.join(vamp("a", "two"));
+    world.meet(two, meeting(Some(first)));
+    world.effects.clear();
+    world.ask(one, Command::Leave);
+    let told = world.told(two);
+    assert!(matches!(told[0], Notice::Refused { why: Refusal::UnknownMember, .. }), "{told:?}");
+}
+
+#[test]
+fn a_connection_that_publishes_may_outlast_whom_it_stands_for() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    world.publish_up(one, "main");
+    let (two, second) = world.join(vamp("a", "two"));
+    let (three, third) = world.join(vamp("a", "three"));
+    let peer = world.meet(two, Meeting { outlasts: true, ..meeting(Some(first)) });
+    world.up(peer);
+    let other = world.meet(two, Meeting { outlasts: true, ..meeting(Some(third)) });
+    world.update(PeerUpdate::Described { peer: other, sdp: Sdp::answer("a") });
+    world.effects.clear();
+    world.ask(one, Command::Leave);
+    assert_eq!(world.fed(), [(peer, None)]);
+    assert!(world.rooms.rooms()[0].members.iter().any(|m| m.view.member == second && m.view.streams.len() == 1));
+    // words on it are for nobody, not for everybody
+    world.update(PeerUpdate::Heard { peer, text: "psst".into() });
+    assert!(world.effects.is_empty());
+    world.ask(three, Command::Leave);
+    assert!(world.told(two).iter().any(|told| matches!(told, Notice::PeerDown { peer: down, .. } if *down == other)));
+}
+
+#[test]
+fn in_a_mesh_room_portico_stands_only_for_those_who_cannot_be_reached() {
+    let mut world = mesh();
+    let (one, _) = world.join(vamp("mesh", "one"));
+    let (_, peerjs) = world.join(Joining { dialect: DialectName::Peerjs, ..joining("mesh", "two") });
+    let (page, visitor) = world.join(Joining { dialect: DialectName::Page, ..joining("mesh", "three") });
+    let direct = world.refused_meeting(one, meeting(Some(peerjs)));
+    assert_eq!(direct, Refusal::Topology { room: room("mesh"), topology: "mesh" });
+    let peer = world.meet(one, meeting(Some(visitor)));
+    world.opened();
+    world.up(peer);
+    // the visitor plays what the mesh's client sends to Portico, and publishes itself
+    assert!(world.chosen(page, StreamChoice::Default).is_some());
+    world.publish_up(page, "main");
+    assert_eq!(world.fed(), [(peer, Some((visitor, "main".into())))]);
+}
+
+#[test]
+fn nobody_meets_itself_a_stranger_or_who_is_not_seen() {
+    let mut world = World::new();
+    let (one, itself) = world.join(vamp("a", "one"));
+    let (_, stranger) = world.join(vamp("b", "two"));
+    let (_, player) = world.join(Joining { dialect: DialectName::Whep, visible: false, ..joining("a", "three") });
+    for with in [itself, stranger, player, MemberId([0; 16])] {
+        assert_eq!(world.refused_meeting(one, meeting(Some(with))), Refusal::UnknownMember);
+    }
+    let answer = Meeting { offer: Some(Sdp::answer("a")), ..meeting(None) };
+    assert_eq!(world.refused_meeting(one, answer), Refusal::BadDescription);
+}
+
+#[test]
+fn words_reach_one_or_all_and_need_the_right() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    let (two, second) = world.join(joining("a", "two"));
+    let (three, _) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..joining("a", "three") });
+    let say = |to, text: &str| Command::Say { to, text: text.into() };
+    let said = |world: &mut World, session| {
+        let words = world.told(session).into_iter().filter_map(|told| match told {
+            Notice::Said { from, text } => Some((from.member, text)),
+            _ => None,
+        });
+        words.collect::<Vec<_>>()
+    };
+    world.ask(one, say(None, "all"));
+    let effects = outline(&world.effects);
+    assert_eq!(effects, ["Said", "Said", "say", "Done"]);
+    assert_eq!(said(&mut world, two), [(first, "all".into())]);
+    world.ask(one, say(Some(second), "you"));
+    assert_eq!(outline(&world.effects), ["Said", "say", "Done"]);
+    assert!(said(&mut world, three).is_empty());
+    assert!(matches!(world.refused(three, say(None, "x")), Refusal::Forbidden { right: Right::Publish, .. }));
+    assert_eq!(world.refused(one, say(Some(first), "me")), Refusal::UnknownMember);
+    let long = "x".repeat(MAX_SAID + 1);
+    assert_eq!(world.refused(one, say(None, &long)), Refusal::TooLong { len: MAX_SAID + 1, max: MAX_SAID });
+}
+
+#[test]
+fn words_over_a_channel_are_for_whom_it_stands_for() {
+    let mut world = World::new();
+    let (one, first) = world.join(joining("a", "one"));
+    let (two, _) = world.join(joining("a", "two"));
+    let (three, third) = world.join(vamp("a", "three"));
+    let with_one = world.meet(three, meeting(Some(first)));
+    let with_all = world.meet(three, meeting(None));
+    world.effects.clear();
+    world.update(PeerUpdate::Heard { peer: with_one, text: "one".into() });
+    assert!(matches!(world.told(one).as_slice(), [Notice::Said { from, .. }] if from.member == third));
+    world.update(PeerUpdate::Heard { peer: with_all, text: "all".into() });
+    assert!(matches!(world.told(two).as_slice(), [Notice::Said { text, .. }] if text == "all"));
+    let publish = world.publish(two, "main");
+    world.effects.clear();
+    world.update(PeerUpdate::Heard { peer: publish, text: "x".into() });
+    assert!(world.effects.is_empty(), "only connections that meet carry words");
+}
+
+#[test]
+fn only_the_owner_of_a_connection_sends_on_its_channel() {
+    let mut world = mesh();
+    let [(a, _), (b, _)] = ["a", "b"].map(|name| world.join(vamp("mesh", name)));
+    let peer = world.meet(a, Meeting { framing: Framing::Own, ..meeting(None) });
+    let transmit = |peer| Command::Transmit { peer, message: crate::vocab::DataMessage::text("hello") };
+    world.effects.clear();
+    world.ask(a, transmit(peer));
+    assert!(world.effects.iter().any(|effect| matches!(effect, Effect::Transmit { peer: to, .. } if *to == peer)));
+    assert_eq!(world.refused(b, transmit(peer)), Refusal::UnknownPeer);
+    assert_eq!(world.refused(a, transmit(PeerId::next())), Refusal::UnknownPeer);
+}

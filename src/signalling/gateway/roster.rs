@@ -1,0 +1,182 @@
+//! Which others a client of a mesh dialect is shown, and how each is reached.
+
+use super::ids::{IdForm, room_member};
+use crate::room::{DialectName, MemberView, Notice, Topology, Welcome};
+use crate::vocab::{MemberId, RoomId};
+
+/// Where a connection with somebody ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At the other's client; Portico carries the signals (`Command::Tell`).
+    Direct,
+    /// At Portico, which stands for the other (`Command::Meet`).
+    Portico,
+}
+
+/// Somebody whom a client is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The member, or the room's own id ([`room_member`]).
+    pub member: MemberId,
+    /// How it is reached.
+    pub reach: Reach,
+    /// What is known of it; `None` for the room itself.
+    pub view: Option<MemberView>,
+}
+
+impl Shown {
+    /// Whom a connection with it stands for in a [`Meeting`](crate::room::Meeting).
+    pub fn with(&self) -> Option<MemberId> {
+        self.view.as_ref().map(|view| view.member)
+    }
+}
+
+/// Whom a client is shown of the others in its room, in order of joining.
+///
+/// - `sfu`: everybody but webrtc-star's, who have nothing for others; each connection ends at Portico.
+/// - `mesh`: the clients that plain descriptions reach, each directly, and last the room itself if it holds something that only
+///   Portico can give.
+pub fn shown(topology: Topology, room: &RoomId, others: &[MemberView]) -> Vec<Shown> {
+    let one = |view: &MemberView| {
+        let reach = reach(topology, view.dialect)?;
+        Some(Shown { member: view.member, reach, view: Some(view.clone()) })
+    };
+    let mut shown: Vec<Shown> = others.iter().filter_map(one).collect();
+    shown.extend(holds_more(topology, others).then(|| the_room(room)));
+    shown
+}
+
+/// How a member is reached as itself; `None`: it is not shown as itself.
+fn reach(topology: Topology, dialect: DialectName) -> Option<Reach> {
+    match topology {
+        _ if dialect == DialectName::Star => None,
+        Topology::Sfu => Some(Reach::Portico),
+        Topology::Mesh => dialect.meets_directly().then_some(Reach::Direct),
+    }
+}
+
+/// Whether a room has somebody whom only Portico can stand for.
+fn holds_more(topology: Topology, others: &[MemberView]) -> bool {
+    topology == Topology::Mesh && others.iter().any(|view| needs_portico(view.dialect))
+}
+
+fn needs_portico(dialect: DialectName) -> bool {
+    dialect != DialectName::Star && !dialect.meets_directly()
+}
+
+fn the_room(room: &RoomId) -> Shown {
+    Shown { member: room_member(room), reach: Reach::Portico, view: None }
+}
+
+/// Who is in the room, as one client is shown it. As large as the room, whose size is bounded.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    own: DialectName,
+    room: RoomId,
+    topology: Topology,
+    others: Vec<MemberView>,
+}
+
+/// What became of the list of those shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Somebody to be shown came. In `mesh` rooms also the room itself, with the first who needs it.
+    Came(Box<Shown>),
+    /// Somebody who was shown is gone; what the client had with it is over.
+    Gone(MemberId),
+}
+
+impl Roster {
+    /// As a member of dialect `own` is welcomed.
+    pub fn new(own: DialectName, welcome: &Welcome) -> Self {
+        Self { own, room: welcome.room.clone(), topology: welcome.topology, others: welcome.others.clone() }
+    }
+
+    /// The room.
+    pub fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    /// Who talks to whom in it.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// Everybody shown now.
+    pub fn shown(&self) -> Vec<Shown> {
+        shown(self.topology, &self.room, &self.others)
+    }
+
+    /// What is known of another member, shown or not.
+    pub fn view(&self, member: MemberId) -> Option<&MemberView> {
+        self.others.iter().find(|view| view.member == member)
+    }
+
+    /// Follows the room. `Some` when the list of those shown changes.
+    pub fn handle_notice(&mut self, notice: &Notice) -> Option<Change> {
+        match notice {
+            Notice::MemberJoined { member, .. } => self.joined(member),
+            Notice::MemberLeft { member, .. } => self.left(*member),
+            Notice::MemberChanged { member } => {
+                if let Some(known) = self.others.iter_mut().find(|view| view.member == member.member) {
+                    *known = member.clone();
+                }
+                None
+            }
+            Notice::StreamUp { member, stream } => {
+                let known = self.others.iter_mut().find(|view| view.member == *member)?;
+                known.streams.retain(|other| other.name != stream.name);
+                known.streams.push(stream.clone());
+                None
+            }
+            Notice::StreamDown { member, stream } => {
+                let known = self.others.iter_mut().find(|view| view.member == *member)?;
+                known.streams.retain(|other| other.name != *stream);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Somebody shown, by the text that the client has for it: the id in its own dialect's world for one of its own, else the
+    /// member's id in this form.
+    pub fn find(&self, text: &str, form: IdForm) -> Option<Shown> {
+        self.shown().into_iter().find(|shown| match &shown.view {
+            Some(view) if view.dialect == self.own && !view.user_id.is_empty() => view.user_id == text,
+            _ => form.is(text, shown.member),
+        })
+    }
+
+    /// The text that the client has for somebody shown; reads back by [`Self::find`].
+    pub fn name_of(&self, shown: &Shown, form: IdForm) -> String {
+        match &shown.view {
+            Some(view) if view.dialect == self.own && !view.user_id.is_empty() => view.user_id.clone(),
+            _ => form.write(shown.member),
+        }
+    }
+
+    fn joined(&mut self, member: &MemberView) -> Option<Change> {
+        let held_more = holds_more(self.topology, &self.others);
+        self.others.retain(|view| view.member != member.member);
+        self.others.push(member.clone());
+        match reach(self.topology, member.dialect) {
+            Some(reach) => {
+                let shown = Shown { member: member.member, reach, view: Some(member.clone()) };
+                Some(Change::Came(Box::new(shown)))
+            }
+            None if !held_more && holds_more(self.topology, &self.others) => Some(Change::Came(Box::new(the_room(&self.room)))),
+            None => None,
+        }
+    }
+
+    fn left(&mut self, member: MemberId) -> Option<Change> {
+        let held_more = holds_more(self.topology, &self.others);
+        let at = self.others.iter().position(|view| view.member == member)?;
+        let gone = self.others.remove(at);
+        match reach(self.topology, gone.dialect) {
+            Some(_) => Some(Change::Gone(member)),
+            None if held_more && !holds_more(self.topology, &self.others) => Some(Change::Gone(room_member(&self.room))),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The broker as its clients see it, in simulated time. The numbers are those of the protocol page's checklist.
+
+mod broker;
+mod hostile;
+mod transcript;
+mod world;
