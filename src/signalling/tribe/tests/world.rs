@@ -264,7 +264,7 @@ impl World {
                 }
             }
             Effect::ClosePeer { peer, .. } => self.peers.retain(|open| open.peer != peer),
-            Effect::FeedPeer { .. } => panic!("a tribe client meets nobody"),
+            Effect::FeedPeer { .. } | Effect::Transmit { .. } => panic!("a tribe client meets nobody"),
             Effect::Say { .. } => {}
             Effect::Report(report) => self.reports.push(report),
             Effect::EndSession(..) => {}
