@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::peer::negotiate;
-use crate::signalling::{algorea, page, tribe, whip};
+use crate::signalling::{algorea, page, sigver, tribe, whip};
 use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId};
 use world::World;
 
@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tribe", run: tribe },
     Target { name: "page", run: page },
     Target { name: "algorea", run: algorea },
+    Target { name: "sigver", run: sigver },
 ];
 
 /// A session description: read, and read again as WHIP does before it is used.
@@ -91,6 +92,29 @@ fn algorea(bytes: &[u8]) {
             config: algorea::AlgoreaConfig { announce_leave: true, ..algorea::AlgoreaConfig::default() },
         }))
     })
+    .run(bytes);
+}
+
+/// netflux clients of one group.
+fn sigver(bytes: &[u8]) {
+    let mut number = 0;
+    let numbers = move || {
+        number += 1;
+        number
+    };
+    World::new(
+        Some(Box::new(sigver::Groups::new(Box::new(numbers)))),
+        |id| id.to_string(),
+        |now| {
+            let deps = sigver::Deps {
+                address: sigver::Address::read("doc1", None),
+                grant: Grant::all("fuzz"),
+                remote: None,
+                wall: epoch(),
+            };
+            Box::new(sigver::Sigver::new(now, deps))
+        },
+    )
     .run(bytes);
 }
 

@@ -481,7 +481,7 @@ impl Connection {
         }
         if self.channels.as_ref().is_some_and(Channels::abused) {
             tracing::info!(peer = %self.peer, "far end opens too many data channels");
-            self.end(EndReason::Internal, news);
+            self.end(EndReason::Lost, news);
         }
         if self.over || self.closing.is_some_and(|by| by <= now) {
             self.end(EndReason::Left, news);

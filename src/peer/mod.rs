@@ -14,6 +14,7 @@ mod engine;
 mod feedback;
 mod keyframe;
 pub mod load;
+mod mailbox;
 pub mod negotiate;
 pub mod outgoing;
 mod random;

@@ -19,13 +19,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, Described, News};
-use super::demux::Demux;
+use super::demux::{Demux, Wire, classify};
 use super::engine::Identity;
+use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
 use super::socket::{self, Inbox, Outbox, Port};
 use super::{PeerCommand, PeerEvent};
-use crate::forward::{KeyframeRequest, Layer, SinkId};
-use crate::vocab::{PeerId, TrackId};
+use crate::forward::{Layer, SinkId};
+use crate::vocab::PeerId;
 
 /// What a set of shards needs.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl Shards {
         let waker = Arc::new(Waker::new().map_err(ShardsError::Thread)?);
         // orders are a few per peer and key-frame requests at most two a second per layer: bounded by who sends them
         let (orders, inbox) = std_mpsc::channel();
-        let mailbox = Mailbox { orders, waker: Arc::clone(&waker) };
+        let mailbox = Mailbox::new(orders, Arc::clone(&waker));
         let shard = Shard {
             ports,
             identity,
@@ -117,7 +118,7 @@ impl Shards {
 
     /// Hands an order to the shard that owns the peer. Never blocks.
     pub fn send(&self, command: PeerCommand) {
-        self.mailbox.send(Order::Command(command));
+        self.mailbox.command(command);
     }
 
     /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
@@ -149,66 +150,6 @@ impl Shards {
 impl Drop for Shards {
     fn drop(&mut self) {
         self.mailbox.send(Order::Stop);
-    }
-}
-
-/// What reaches a shard from other threads and from itself.
-enum Order {
-    Command(PeerCommand),
-    Keyframe {
-        peer: PeerId,
-        track: TrackId,
-    },
-    /// There is room for this peer's messages again.
-    Resume(PeerId),
-    CountEntries(std_mpsc::SyncSender<usize>),
-    /// Datagrams to this peer find the kernel's buffer full from now on.
-    #[cfg(test)]
-    Clog(Option<PeerId>),
-    Stop,
-}
-
-/// The way to a shard.
-#[derive(Clone, Debug)]
-pub(super) struct Mailbox {
-    orders: std_mpsc::Sender<Order>,
-    waker: Arc<Waker>,
-}
-
-impl Mailbox {
-    fn send(&self, order: Order) {
-        // a shard that has stopped has no peers either
-        if self.orders.send(order).is_ok() {
-            self.waker.wake();
-        }
-    }
-
-    /// One that nobody reads.
-    #[cfg(test)]
-    pub(super) fn detached() -> Self {
-        Self { orders: std_mpsc::channel().0, waker: Arc::new(Waker::new().expect("an event descriptor")) }
-    }
-
-    /// Has the shard read a peer's messages again.
-    pub(super) fn resume_reading(&self, peer: PeerId) {
-        self.send(Order::Resume(peer));
-    }
-
-    /// Asks a publisher for key frames by way of its shard.
-    pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
-        PublisherRequest { mailbox: self.clone(), peer, track }
-    }
-}
-
-struct PublisherRequest {
-    mailbox: Mailbox,
-    peer: PeerId,
-    track: TrackId,
-}
-
-impl KeyframeRequest for PublisherRequest {
-    fn request(&self) {
-        self.mailbox.send(Order::Keyframe { peer: self.peer, track: self.track });
     }
 }
 
@@ -252,6 +193,8 @@ struct Shard {
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
 const READS_PER_TURN: usize = 16;
+/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, and media waits.
+const DTLS_PER_TURN: usize = 128;
 /// Longest time the data channels of a peer take to close before its connection does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// The same when the shard stops; within [`Shards::STOP_LIMIT`].
@@ -420,8 +363,10 @@ impl Shard {
         let mut more = false;
         let Self { ports, peers, demux, touched, unknown, .. } = self;
         for port in ports {
+            let mut data = 0;
             more |= (0..READS_PER_TURN).all(|_| {
-                inbox.read(port, |local, from, datagram| {
+                let full = inbox.read(port, |local, from, datagram| {
+                    data += usize::from(classify(datagram) == Wire::Dtls);
                     let Some(peer) = demux.route(from, datagram) else {
                         *unknown += 1;
                         return;
@@ -432,7 +377,9 @@ impl Shard {
                             touched.push(peer);
                         }
                     }
-                })
+                });
+                // what is left makes the next sleep a short one
+                full && data < DTLS_PER_TURN
             });
         }
         more

@@ -15,6 +15,7 @@ use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
+mod channels;
 mod figures;
 mod restart;
 mod slow;

@@ -123,8 +123,13 @@ impl Link {
 
 impl DialectName {
     /// Whether a lost member of this dialect keeps its place for a while. HTTP sessions have no connection to lose: their
-    /// resource is deleted or their peer goes down.
+    /// resource is deleted or their peer goes down. A vamp client never comes back, but its media goes on without signalling.
     pub(super) fn keeps_places(self) -> bool {
+        matches!(self, Self::Tribe | Self::Vamp)
+    }
+
+    /// Whether somebody who knows the id of a lost (or connected) member may take over its place.
+    pub(super) fn resumes_places(self) -> bool {
         matches!(self, Self::Tribe)
     }
 
@@ -142,6 +147,12 @@ impl Member {
     /// Whether it is told who comes, goes and publishes. `Right::Subscribe` is the right to see members.
     pub(super) fn hears_of_others(&self) -> bool {
         self.visible && self.may(Right::Subscribe)
+    }
+
+    /// Whether its client finds the other in a mesh without the room. PeerJS clients call each other by ids that they have from
+    /// elsewhere, and their broker is the realm of their mount: telling thousands of them of each other would be for nobody.
+    pub(super) fn finds_by_itself(&self, other: &Member) -> bool {
+        self.dialect == DialectName::Peerjs && other.dialect == DialectName::Peerjs
     }
 
     pub(super) fn is_lost(&self) -> bool {

@@ -16,7 +16,7 @@ use rtc::peer_connection::event::RTCDataChannelEvent;
 use rtc::peer_connection::transport::RTCSctpTransportState;
 
 use super::News;
-use crate::peer::credit::{Budget, Buffered, Credit};
+use crate::peer::credit::{Budget, Credit, FlowEntry};
 use crate::peer::{DataSpec, PeerEvent, Refusal};
 use crate::vocab::{ChannelId, DataMessage, NewChannel, PeerId, Utf8Bytes};
 
@@ -52,12 +52,11 @@ struct Channel {
     /// Sizes of the messages in the engine, oldest first.
     handed: VecDeque<usize>,
     handed_bytes: usize,
-    buffered: Buffered,
-    congested: bool,
+    flow: FlowEntry,
 }
 
 impl Channel {
-    fn new(id: ChannelId, handle: RTCDataChannelId, ours: bool) -> Self {
+    fn new(flow: FlowEntry, id: ChannelId, handle: RTCDataChannelId, ours: bool) -> Self {
         Self {
             id,
             handle,
@@ -69,8 +68,7 @@ impl Channel {
             queued: 0,
             handed: VecDeque::new(),
             handed_bytes: 0,
-            buffered: Buffered::default(),
-            congested: false,
+            flow,
         }
     }
 
@@ -79,9 +77,7 @@ impl Channel {
     }
 
     fn note_buffered(&mut self) {
-        let bytes = self.waiting_bytes();
-        self.buffered.set(bytes);
-        self.congested |= bytes > DataSpec::CONGESTED;
+        self.flow.buffered.set_waiting(self.waiting_bytes());
     }
 
     /// Notices what was acknowledged.
@@ -175,7 +171,7 @@ impl Channels {
     fn create(&mut self, engine: &mut RTCPeerConnection, id: ChannelId, new: NewChannel, news: &mut Vec<News>) {
         let init = RTCDataChannelInit { ordered: new.ordered, protocol: new.protocol, ..Default::default() };
         match engine.create_data_channel(&new.label, Some(init)).map(|channel| channel.id()) {
-            Ok(handle) => self.list.push(Channel::new(id, handle, true)),
+            Ok(handle) => self.list.push(Channel::new(self.budget.flows().enter(id), id, handle, true)),
             Err(error) => {
                 tracing::debug!(peer = %self.peer, channel = %id, %error, "channel not opened");
                 self.tell(news, PeerEvent::ChannelClosed { peer: self.peer, channel: id });
@@ -186,20 +182,20 @@ impl Channels {
     /// Takes a message to be sent.
     pub(super) fn send(&mut self, id: ChannelId, message: DataMessage, news: &mut Vec<News>) {
         let max = self.max_send;
-        let Some(channel) = self.list.iter_mut().find(|channel| channel.id == id && !channel.closing && !channel.ended) else {
-            return;
-        };
         let len = message.len();
-        let refusal = if len > max {
-            Refusal::TooLarge { len, max }
+        let Some(channel) = self.list.iter_mut().find(|channel| channel.id == id) else { return };
+        let mut refusal = None;
+        if len > max {
+            refusal = Some(Refusal::TooLarge { len, max });
         } else if channel.waiting_bytes() + len > DataSpec::OUTBOUND || channel.queue.len() >= QUEUED_MESSAGES {
-            Refusal::Full
-        } else {
+            refusal = Some(Refusal::Full);
+        } else if !channel.closing && !channel.ended {
             channel.queued += len;
             channel.queue.push_back(message);
             channel.note_buffered();
-            return;
-        };
+        }
+        channel.flow.buffered.arrived(len);
+        let Some(refusal) = refusal else { return };
         self.tell(news, PeerEvent::MessageRefused { peer: self.peer, channel: id, refusal });
     }
 
@@ -267,11 +263,8 @@ impl Channels {
             }
             pumped.given |= given;
             channel.note_buffered();
-            if channel.congested && channel.waiting_bytes() <= DataSpec::DRAINED {
-                channel.congested = false;
-                if !channel.closing && !self.ending {
-                    news.push(News::Told(PeerEvent::ChannelDrained { peer, channel: channel.id }));
-                }
+            if channel.flow.buffered.is_drained() && !channel.closing && !self.ending {
+                news.push(News::Told(PeerEvent::ChannelDrained { peer, channel: channel.id }));
             }
             // in the engine a close overtakes messages of the same turn: it waits until they were polled out
             if channel.closing && !channel.ended && !given && (channel.queue.is_empty() || !channel.open) {
@@ -329,12 +322,13 @@ impl Channels {
                 }
                 return;
             }
-            let mut channel = Channel::new(ChannelId::next(), handle, false);
+            let id = ChannelId::next();
+            let mut channel = Channel::new(self.budget.flows().enter(id), id, handle, false);
             channel.open = true;
             self.list.push(channel);
         }
         let Some(channel) = self.by_handle(handle) else { return };
-        let (id, ours, buffered) = (channel.id, channel.ours, channel.buffered.clone());
+        let (id, ours, buffered) = (channel.id, channel.ours, channel.flow.buffered.clone());
         self.tell(news, PeerEvent::ChannelOpen { peer, channel: id, label, protocol, ordered, ours, buffered });
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::forward::{KeyframeRequest, MediaPacket};
 use crate::peer::engine::Identity;
-use crate::peer::shard::Mailbox;
+use crate::peer::mailbox::Mailbox;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
 

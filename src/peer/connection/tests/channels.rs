@@ -302,3 +302,17 @@ fn sound_and_channels_share_a_connection_in_both_directions() {
         assert_eq!(world.ends[1 - at].connection.figures().packets_received, 10);
     }
 }
+
+#[test]
+fn a_far_end_without_gcm_gets_its_channels_too() {
+    let mut world = world(&["chat"]);
+    // the first, which is the DTLS client, knows what an old stack knows
+    let first = &mut world.ends[0].connection;
+    first.blueprint.profile = Profile::Cm;
+    first.rebuild(world.now).unwrap();
+    world.both_open(1);
+    assert_eq!(world.ends[1].connection.blueprint.profile, Profile::Cm, "it fell back");
+    let channel = world.ends[1].channel();
+    world.ends[1].send(channel, DataMessage::text("hello"));
+    assert_eq!(world.receive(0, 1), [DataMessage::text("hello")]);
+}

@@ -1,0 +1,88 @@
+//! The way to a shard: what other threads, and the shard itself, ask of it.
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+
+use super::PeerCommand;
+use super::credit::Flows;
+use super::ring::Waker;
+use crate::forward::KeyframeRequest;
+use crate::vocab::{PeerId, TrackId};
+
+/// What reaches a shard from other threads and from itself.
+pub(super) enum Order {
+    Command(PeerCommand),
+    Keyframe {
+        peer: PeerId,
+        track: TrackId,
+    },
+    /// There is room for this peer's messages again.
+    Resume(PeerId),
+    CountEntries(std_mpsc::SyncSender<usize>),
+    /// Datagrams to this peer find the kernel's buffer full from now on.
+    #[cfg(test)]
+    Clog(Option<PeerId>),
+    Stop,
+}
+
+/// The way to a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox {
+    /// Its data channels.
+    pub(super) flows: Flows,
+    orders: std_mpsc::Sender<Order>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    pub(super) fn new(orders: std_mpsc::Sender<Order>, waker: Arc<Waker>) -> Self {
+        Self { flows: Flows::default(), orders, waker }
+    }
+
+    /// Hands on a command; a message counts as waiting from now on.
+    pub(super) fn command(&self, command: PeerCommand) {
+        if let PeerCommand::SendMessage { channel, message, .. } = &command {
+            self.flows.coming(*channel, message.len());
+        }
+        self.send(Order::Command(command));
+    }
+
+    pub(super) fn send(&self, order: Order) {
+        // a shard that has stopped has no peers either
+        if self.orders.send(order).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// One that nobody reads.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        Self {
+            flows: Flows::default(),
+            orders: std_mpsc::channel().0,
+            waker: Arc::new(Waker::new().expect("an event descriptor")),
+        }
+    }
+
+    /// Has the shard read a peer's messages again.
+    pub(super) fn resume_reading(&self, peer: PeerId) {
+        self.send(Order::Resume(peer));
+    }
+
+    /// Asks a publisher for key frames by way of its shard.
+    pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
+        PublisherRequest { mailbox: self.clone(), peer, track }
+    }
+}
+
+struct PublisherRequest {
+    mailbox: Mailbox,
+    peer: PeerId,
+    track: TrackId,
+}
+
+impl KeyframeRequest for PublisherRequest {
+    fn request(&self) {
+        self.mailbox.send(Order::Keyframe { peer: self.peer, track: self.track });
+    }
+}
