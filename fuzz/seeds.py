@@ -63,6 +63,12 @@ for dialect in ("tribe", "algorea", "peerjs"):
     for name, data in transcript(dialect):
         seed(dialect, name, data)
 
+for path in sorted((root / "tests" / "transcripts" / "sigver").glob("*.jsonl")):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    said = [(session_of(it["from"]), bytes.fromhex(it["hex"])) for it in lines if "from" in it]
+    waits = [(3, it["wait"]) for it in lines if "wait" in it]
+    seed("sigver", path.stem, talk(*said, *waits))
+
 seed("page", "meet", talk(
     (0, {"type": "join", "room": "r", "name": "Ann"}), (1, {"type": "join", "room": "r", "name": "Ben"}),
     (0, {"type": "publish", "stream": "main", "sdp": OFFER}), (1, {"type": "play", "member": "@0", "sdp": OFFER}),

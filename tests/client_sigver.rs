@@ -42,6 +42,32 @@ fn a_netflux_group_forms_below_the_prefix() {
     group_forms(&format!("{}/sigver", ws(&gateway)));
 }
 
+// checklist 24; the port that the original's clients expect could be taken
+#[test]
+fn a_netflux_group_forms_on_a_listener_of_its_own() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(&format!("{OPEN}[[listener]]\ndialect = \"sigver\"\nlisten = \"{free}\"\n"));
+    group_forms(&format!("ws://{free}"));
+    drop(gateway);
+}
+
+#[tokio::test]
+async fn on_a_listener_of_its_own_every_path_is_a_key_and_probes_are_answered() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(&format!("[[listener]]\ndialect = \"sigver\"\nlisten = \"{free}\"\n"));
+    let probe = clients::http().get(format!("http://{free}/")).send().await.unwrap();
+    assert_eq!(probe.status(), 200);
+    let plain = clients::http().get(format!("http://{free}/doc1")).send().await.unwrap();
+    assert_eq!(plain.status(), 426);
+    let mut empty = Client(connect_async(format!("ws://{free}/")).await.unwrap().0);
+    assert_eq!(empty.closed().await, 4741);
+    // the groups are those of the prefix
+    let mut a = Client(connect_async(format!("ws://{free}/a/b")).await.unwrap().0);
+    assert_eq!(a.connect(1, &[]).await, Kind::Connected(true));
+    let mut b = Client::open(&gateway, "/sigver/a/b").await;
+    assert_eq!(b.connect(2, &[]).await, Kind::Connected(false));
+}
+
 /// A client of the wire.
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

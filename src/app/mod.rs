@@ -63,6 +63,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A `[[listener]]` for a dialect that was left out when the program was built.
+    #[error("this build does not have the dialect {dialect} (listener)")]
+    NotBuilt {
+        /// It.
+        dialect: &'static str,
+    },
     /// The token secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -87,7 +93,7 @@ impl StartError {
     /// What somebody must change in the configuration is 78, what the system does not give is 69.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Secret(_) | Self::Origins(_) | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            Self::Secret(_) | Self::Origins(_) | Self::NotBuilt { .. } | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
             _ => cli::exit::UNAVAILABLE,
         }
     }
@@ -197,7 +203,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
-    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &config.listener, &mut realms));
     let star_figures = StarFigures::shared();
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
@@ -257,9 +263,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let router = crate::http::router(parts, &gate, mounts::routes(mounts.clone()));
     let http = tokio::spawn(serve(listener, router));
     for ((listener, listen), config) in extra {
-        // `check` has refused what this build does not have
-        let Some(routes) = mounts::listener_routes(mounts.clone(), config) else { continue };
-        info!(%listen, dialect = config.dialect.as_str(), "listening for one dialect");
+        let dialect = config.dialect.as_str();
+        let routes = mounts::listener_routes(mounts.clone(), config).ok_or(StartError::NotBuilt { dialect })?;
+        info!(%listen, dialect, "listening for one dialect");
         let served = serve(listener, gate.guard(routes));
         tasks.spawn(async move {
             if let Err(error) = served.await {

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::{ClipsConfig, RpcConfig};
 use crate::http::config::HttpConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
 use crate::ops::access::AccessConfig;
@@ -67,6 +68,10 @@ pub struct Config {
     pub room_prefix: RoomPrefixes,
     /// The dialect of PeerJS and simple-peerjs clients.
     pub peerjs: PeerjsConfig,
+    /// Recordings in flight (clips) of vamp clients.
+    pub clips: ClipsConfig,
+    /// Requests over a data channel that local HTTP services answer.
+    pub rpc: RpcConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.

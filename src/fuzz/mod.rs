@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::peer::negotiate;
-use crate::signalling::{page, socketio, star, tribe, vamp, whip};
-use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomPrefix};
+use crate::signalling::{algorea, page, sigver, socketio, star, tribe, vamp, whip};
+use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId, RoomPrefix};
 use world::World;
 
 /// One decoder.
@@ -31,6 +31,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "whip", run: whip },
     Target { name: "tribe", run: tribe },
     Target { name: "page", run: page },
+    Target { name: "algorea", run: algorea },
+    Target { name: "sigver", run: sigver },
     Target { name: "socketio", run: socketio },
     #[cfg(feature = "socketio")]
     Target { name: "engineio", run: engineio },
@@ -76,6 +78,44 @@ fn page(bytes: &[u8]) {
         |now| {
             let (access, grant) = (Arc::new(Anyone), Grant::all("fuzz"));
             Box::new(page::Page::new(now, page::Deps { access, grant, remote: None, ice_servers: Vec::new(), wall: epoch() }))
+        },
+    )
+    .run(bytes);
+}
+
+/// AlgoreaForum clients in one room: each of the variant that it writes like.
+fn algorea(bytes: &[u8]) {
+    let _ = algorea::wire::read_bytes(bytes);
+    World::new(None, algorea::wire::write_id, |_| {
+        Box::new(algorea::Algorea::new(algorea::Deps {
+            room: RoomId::new(algorea::DEFAULT_ROOM).expect("a short constant is a name"),
+            grant: Grant::all("fuzz"),
+            remote: None,
+            variant: None,
+            config: algorea::AlgoreaConfig { announce_leave: true, ..algorea::AlgoreaConfig::default() },
+        }))
+    })
+    .run(bytes);
+}
+
+/// netflux clients of one group.
+fn sigver(bytes: &[u8]) {
+    let mut number = 0;
+    let numbers = move || {
+        number += 1;
+        number
+    };
+    World::new(
+        Some(Box::new(sigver::Groups::new(Box::new(numbers)))),
+        |id| id.to_string(),
+        |now| {
+            let deps = sigver::Deps {
+                address: sigver::Address::read("doc1", None),
+                grant: Grant::all("fuzz"),
+                remote: None,
+                wall: epoch(),
+            };
+            Box::new(sigver::Sigver::new(now, deps))
         },
     )
     .run(bytes);

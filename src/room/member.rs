@@ -149,6 +149,12 @@ impl Member {
         self.visible && self.may(Right::Subscribe)
     }
 
+    /// Whether its client finds the other in a mesh without the room. PeerJS clients call each other by ids that they have from
+    /// elsewhere, and their broker is the realm of their mount: telling thousands of them of each other would be for nobody.
+    pub(super) fn finds_by_itself(&self, other: &Member) -> bool {
+        self.dialect == DialectName::Peerjs && other.dialect == DialectName::Peerjs
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         matches!(self.seat, Seat::Lost { .. })
     }

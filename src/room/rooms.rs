@@ -320,8 +320,11 @@ impl Rooms {
 
     /// Tells everybody else in the member's room who hears of others.
     pub(super) fn tell_others(&mut self, member: MemberId, notice: Notice) {
-        let Some(room) = self.members.get(&member).and_then(|m| self.rooms.get(&m.room)) else { return };
-        let hearers: Vec<_> = self.members_of(room).filter(|m| m.id != member && m.hears_of_others()).map(|m| m.id).collect();
+        let Some(about) = self.members.get(&member) else { return };
+        let Some(room) = self.rooms.get(&about.room) else { return };
+        let mesh = self.topology(&about.room) == Topology::Mesh;
+        let hears = |m: &&Member| m.id != member && m.hears_of_others() && !(mesh && m.finds_by_itself(about));
+        let hearers: Vec<_> = self.members_of(room).filter(hears).map(|m| m.id).collect();
         for hearer in hearers {
             self.tell(hearer, notice.clone());
         }
@@ -393,7 +396,9 @@ impl Rooms {
             return Vec::new();
         }
         let room = self.rooms.get(&member.room).into_iter();
-        room.flat_map(|room| self.members_of(room)).filter(|m| m.visible && m.id != member.id).map(Member::view).collect()
+        let mesh = self.topology(&member.room) == Topology::Mesh;
+        let seen = |m: &&Member| m.visible && m.id != member.id && !(mesh && member.finds_by_itself(m));
+        room.flat_map(|room| self.members_of(room)).filter(seen).map(Member::view).collect()
     }
 
     pub(super) fn member(&self, id: MemberId) -> &Member {

@@ -76,8 +76,8 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
         ListenerDialect::WebrtcStar => socketio::listener_routes(mounts, listener),
         #[cfg(not(feature = "socketio"))]
         ListenerDialect::WebrtcStar => None,
-        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus => None,
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts, listener)),
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus => peerjs::listener_routes(mounts, listener),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::framing::{Content, Framing, NoPlace, Written, read_json};
+use super::super::framing::{Content, Framing, NoPlace, Written, is_plain, read_json};
 use super::super::value::Value;
 use super::super::value::binarypack;
 use super::super::value::chunks::{Part, Taken};
@@ -11,7 +11,8 @@ use super::{Desk, DropReason, Member, Output, Stands};
 use crate::vocab::{DataMessage, MemberId, PeerId, Utf8Bytes};
 
 impl Desk {
-    /// A member speaks by signalling: to one member, or to all others of its room.
+    /// A member speaks by signalling: to one member, or to all others of its room. Goes out by connections only: who hears by
+    /// signalling has been told by the room.
     pub fn say(&mut self, now: Instant, from: MemberId, to: Option<MemberId>, text: impl Into<Utf8Bytes>) {
         let text = text.into();
         if !self.members.get(&from).is_some_and(|member| member.seat.may_send) {
@@ -23,7 +24,7 @@ impl Desk {
             return;
         }
         let stands = to.map_or(Stands::Room, Stands::Member);
-        self.deliver(now, from, stands, &Content::Text(text));
+        self.deliver(now, from, stands, &Content::Text(text), false);
     }
 
     /// A message came by a connection.
@@ -47,7 +48,7 @@ impl Desk {
                 Err(Malformed) => None,
             },
             Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None => {
-                if framing.is_plain() && self.take_clip(now, peer, &message) {
+                if is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }
                 Some(match message {
@@ -68,7 +69,7 @@ impl Desk {
             return;
         }
         if let Some(stands) = self.lines.get(&peer).map(|line| line.is.stands) {
-            self.deliver(now, owner, stands, &content);
+            self.deliver(now, owner, stands, &content, true);
         }
     }
 
@@ -104,8 +105,8 @@ impl Desk {
         }
     }
 
-    /// Hands content on to those for whom Portico stands.
-    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content) {
+    /// Hands content on to those for whom Portico stands, and `tells` those who hear by signalling.
+    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content, tells: bool) {
         let Some(sender) = self.members.get(&from) else { return };
         let receivers: Vec<MemberId> = match stands {
             Stands::Gateway => {
@@ -133,7 +134,8 @@ impl Desk {
                     let taken = self.send(now, from, peer, content);
                     self.figures.relayed += u64::from(taken);
                 }
-                (None, true) => self.tell(from, to, content),
+                (None, true) if tells => self.tell(from, to, content),
+                (None, true) => {}
                 (None, false) => self.dropped(from, to, DropReason::NoRoute),
             }
         }

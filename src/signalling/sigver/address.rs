@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::vocab::RoomId;
+use crate::vocab::{RoomId, RoomPrefix};
 
 /// Longest key, in characters of the path as it was sent.
 pub const MAX_KEY: usize = 512;
 /// Longest name of a room that is a key and nothing else; leaves room for what config may put before it.
-const MAX_NAME: usize = RoomId::MAX_CHARS - 64;
+const MAX_NAME: usize = RoomId::MAX_CHARS - RoomPrefix::MAX_CHARS;
 
 /// Where a connection belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Address {
     pub key: Arc<str>,
     /// Preferred as partner of joiners: bots and servers.
     pub favored: bool,
+    /// The key among those of all mounts.
+    group: Arc<str>,
 }
 
 /// Why a path is no key. The connection is accepted and then closed with 4741.
@@ -52,7 +54,22 @@ impl Address {
             _ => {}
         }
         let names = query.unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-        Ok(Self { key: key.into(), favored: names.into_iter().any(|name| name == "favored") })
+        let key: Arc<str> = key.into();
+        Ok(Self { group: key.clone(), key, favored: names.into_iter().any(|name| name == "favored") })
+    }
+
+    /// The same at a mount whose rooms have a prefix: its groups are its own, as its rooms are.
+    pub fn with_prefix(self, prefix: &RoomPrefix) -> Self {
+        match prefix.add(self.room()) {
+            // no room's name holds a line break
+            Ok(room) if !prefix.is_empty() => Self { group: format!("{room}\n{}", self.key).into(), ..self },
+            _ => self,
+        }
+    }
+
+    /// The group's name among those of all mounts.
+    pub fn group(&self) -> Arc<str> {
+        self.group.clone()
     }
 
     /// The room the group belongs to: the key as other dialects write it, percent-decoded where that gives a name. A long one is
@@ -115,6 +132,15 @@ mod tests {
         assert_eq!(Address::read("", None), Err(BadKey::Empty));
         assert_eq!(Address::read(&"k".repeat(513), None), Err(BadKey::TooLong));
         assert!(Address::read(&"k".repeat(512), None).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_keeps_groups_apart() {
+        let group =
+            |key, prefix| Address::read(key, None).unwrap().with_prefix(&RoomPrefix::new(prefix).unwrap()).group().to_string();
+        assert_eq!(group("doc1", ""), "doc1");
+        assert_ne!(group("a-doc1", ""), group("doc1", "a-"));
+        assert_ne!(group("%61", "a-"), group("a", "a-"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod flow;
+pub mod member;
 pub mod realm;
 pub mod wire;
 
@@ -120,14 +121,16 @@ impl Sigver {
         let state = MemberState { group: GroupState::Joining, signalling: SignallingState::Checking };
         let wall = WallClock::new(now, deps.wall).at(now);
         let denied = deps.grant.rights == Rights::NONE || deps.grant.expires.is_some_and(|end| end <= wall);
-        let (address, fault) = match deps.address {
-            Err(bad) => (Address { key: "".into(), favored: false }, Some((code::KEY, bad.reason()))),
-            Ok(address) if denied => (address, Some((code::POLICY, "a token is needed here, as ?token="))),
-            Ok(address) => (address, None),
+        let (place, fault) = match deps.address {
+            Err(bad) => (Place::Inside, Some((code::KEY, bad.reason()))),
+            Ok(_) if denied => (Place::Inside, Some((code::POLICY, "a token is needed here, as ?token="))),
+            Ok(address) => {
+                let entering = Entering { address, grant: deps.grant, remote: deps.remote };
+                (Place::Outside(Box::new(entering)), None)
+            }
         };
-        let entering = Entering { address, grant: deps.grant, remote: deps.remote };
         let mut this = Self {
-            place: Place::Outside(Box::new(entering)),
+            place,
             beat_at: now + HEARTBEAT,
             missed: 0,
             shown: state,
@@ -197,7 +200,7 @@ impl Sigver {
 
     fn entered(&mut self) {
         let Place::Asked { address, held, .. } = std::mem::replace(&mut self.place, Place::Inside) else { return };
-        self.tell_groups(Said::Enter { key: address.key, favored: address.favored });
+        self.tell_groups(Said::Enter { key: address.group(), favored: address.favored });
         for said in held {
             self.tell_groups(said);
         }
@@ -291,6 +294,7 @@ impl Dialect for Sigver {
                 let (code, reason) = verdict.close();
                 self.close(code, reason);
             }
+            Word::Order(_) | Word::Said(_) => {}
         }
     }
 

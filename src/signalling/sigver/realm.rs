@@ -3,9 +3,11 @@
 //! ```text
 //! connect ─► rows 1 to 6 ─► member of the group   (connected true)
 //!                        └► bound to a member     (connected false)
-//! content ─► binding ─► the other end
+//! content ─► binding ─► the other end, or Portico as a member (`company`)
 //! ```
 //! Pure. It knows no room and no frame: a session tells it what its client said, and is told what to say.
+
+mod company;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::company::Company;
 use super::flow::{Backlog, Rate, Share};
+use super::member::{News, Order};
 use super::wire::GroupData;
 use crate::signalling::{Realm, RealmMessage, RealmOutput, RealmWord};
 use crate::vocab::SessionId;
@@ -44,6 +48,12 @@ pub enum Said {
         /// Opaque.
         data: Bytes,
     },
+    /// Whether its room holds somebody for whom Portico is to join the group.
+    Company(bool),
+    /// News of its client's connection with Portico.
+    News(News),
+    /// Somebody else in the room said this; its client is to hear it.
+    Text(String),
 }
 
 /// What the groups tell a session.
@@ -55,6 +65,19 @@ pub enum Word {
     Content(Box<Delivery>),
     /// Its connection is to be closed.
     Close(Verdict),
+    /// Something to do for Portico, which is a member of the group.
+    Order(Box<Errand>),
+    /// Its client said this to the group: the room is to hear it.
+    Said(Box<str>),
+}
+
+/// Something to do for Portico, and its part of what waits for the session; dropped when it was done.
+#[derive(Debug)]
+pub struct Errand {
+    /// What.
+    pub order: Order,
+    /// Its part of the backlog.
+    pub share: Share,
 }
 
 /// Content for a client.
@@ -102,6 +125,7 @@ pub struct Groups {
     connections: HashMap<SessionId, Connection>,
     /// By signalling id.
     bindings: HashMap<u32, Binding>,
+    company: Company,
     /// Random numbers for signalling ids.
     random: Box<dyn FnMut() -> u32 + Send>,
     out: VecDeque<RealmOutput>,
@@ -113,6 +137,12 @@ struct Connection {
     favored: bool,
     /// Its Netflux id while it is a member.
     member: Option<u32>,
+    /// The Netflux id it named last.
+    id: u32,
+    /// Its room holds others than netflux clients.
+    company: bool,
+    /// Its binding with Portico.
+    portico: Option<u32>,
     /// Netflux ids of members it was bound to since it asked first.
     tried: BTreeSet<u32>,
     /// Its binding as joiner.
@@ -120,13 +150,16 @@ struct Connection {
     /// Its bindings as partner of others.
     serves: BTreeSet<u32>,
     backlog: Backlog,
+    /// What it is to do for Portico.
+    errands: Backlog,
     /// It is being closed: what it still says does not count.
     closing: bool,
 }
 
 /// A joiner and the member it was given as partner.
 struct Binding {
-    joiner: SessionId,
+    /// `None`: Portico.
+    joiner: Option<SessionId>,
     member: SessionId,
     to_member: Way,
     to_joiner: Way,
@@ -153,7 +186,14 @@ impl Default for Groups {
 impl Groups {
     /// Without any connection. `random` gives the numbers of bindings.
     pub fn new(random: Box<dyn FnMut() -> u32 + Send>) -> Self {
-        Self { groups: HashMap::new(), connections: HashMap::new(), bindings: HashMap::new(), random, out: VecDeque::new() }
+        Self {
+            groups: HashMap::new(),
+            connections: HashMap::new(),
+            bindings: HashMap::new(),
+            company: Company::default(),
+            random,
+            out: VecDeque::new(),
+        }
     }
 
     fn tell(&mut self, to: SessionId, word: Word) {
@@ -185,6 +225,7 @@ impl Groups {
                 let only = *only;
                 self.enter_group(asker, seen.id);
                 self.tell(asker, Word::Connected(true));
+                self.with_portico(now, &key, |portico| portico.member(now, asker));
                 return self.close(only, Verdict::Blocking);
             }
             members => members.iter().any(sees),
@@ -196,12 +237,16 @@ impl Groups {
             self.bind(now, asker);
         }
         self.tell(asker, Word::Connected(answer));
+        if answer {
+            self.with_portico(now, &key, |portico| portico.member(now, asker));
+        }
     }
 
     /// Makes the session a member, or renews its id.
     fn enter_group(&mut self, session: SessionId, id: u32) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         connection.tried.clear();
+        connection.id = id;
         if connection.member.replace(id).is_none() {
             self.groups.entry(connection.key.clone()).or_default().push(session);
         }
@@ -229,7 +274,7 @@ impl Groups {
             self.unbind(before);
         }
         let number = self.fresh_number();
-        let binding = Binding { joiner, member: partner, to_member: Way::new(now), to_joiner: Way::new(now) };
+        let binding = Binding { joiner: Some(joiner), member: partner, to_member: Way::new(now), to_joiner: Way::new(now) };
         self.bindings.insert(number, binding);
         if let Some(joiner) = self.connections.get_mut(&joiner) {
             joiner.joins = Some(number);
@@ -280,13 +325,12 @@ impl Groups {
     /// Removes a binding on both sides. Nobody is told.
     fn unbind(&mut self, number: u32) -> Option<Binding> {
         let binding = self.bindings.remove(&number)?;
-        if let Some(joiner) = self.connections.get_mut(&binding.joiner)
-            && joiner.joins == Some(number)
-        {
-            joiner.joins = None;
+        if let Some(joiner) = binding.joiner.and_then(|joiner| self.connections.get_mut(&joiner)) {
+            joiner.joins.take_if(|joins| *joins == number);
         }
         if let Some(member) = self.connections.get_mut(&binding.member) {
             member.serves.remove(&number);
+            member.portico.take_if(|portico| *portico == number);
         }
         Some(binding)
     }
@@ -301,10 +345,11 @@ impl Groups {
             Some(number) => (number, false),
             None => return,
         };
+        let key = sender.key.clone();
         let Some(binding) = self.bindings.get_mut(&number) else { return };
         let (way, to) = match to_joiner {
             true => (&mut binding.to_joiner, binding.joiner),
-            false => (&mut binding.to_member, binding.member),
+            false => (&mut binding.to_member, Some(binding.member)),
         };
         if !way.open {
             return;
@@ -313,6 +358,9 @@ impl Groups {
         if !way.rate.take(now, data.len()) {
             return self.close(from, Verdict::Flooding);
         }
+        let Some(to) = to else {
+            return self.with_portico(now, &key, |portico| portico.content(now, from, &data));
+        };
         self.deliver(to, number, to_joiner, Some(data));
     }
 
@@ -341,41 +389,61 @@ impl Realm for Groups {
                     key,
                     favored,
                     member: None,
+                    id: 0,
+                    company: false,
+                    portico: None,
                     tried: BTreeSet::new(),
                     joins: None,
                     serves: BTreeSet::new(),
                     backlog: Backlog::default(),
+                    errands: Backlog::default(),
                     closing: false,
                 };
                 self.connections.entry(from).or_insert(connection);
             }
             Said::Connect(seen) => self.connect(now, from, &seen),
             Said::Content { recipient, last, data } => self.pass(now, from, recipient, last, data),
+            Said::Company(there) => self.set_company(now, from, there),
+            Said::News(news) => {
+                if let Some(key) = self.connections.get(&from).map(|connection| connection.key.clone()) {
+                    self.with_portico(now, &key, |portico| portico.news(now, from, news));
+                }
+            }
+            Said::Text(text) => {
+                if let Some((key, id)) = self.connections.get(&from).map(|connection| (connection.key.clone(), connection.id)) {
+                    self.with_portico(now, &key, |portico| portico.tell(from, id, &text));
+                }
+            }
         }
     }
 
-    fn handle_gone(&mut self, _now: Instant, session: SessionId) {
+    fn handle_gone(&mut self, now: Instant, session: SessionId) {
         self.leave_group(session);
         let Some(gone) = self.connections.get(&session) else { return };
         for number in gone.joins.into_iter().chain(gone.serves.clone()) {
             let Some(binding) = self.unbind(number) else { continue };
-            if binding.joiner == session && binding.to_member.open {
+            if binding.joiner == Some(session) && binding.to_member.open {
                 self.deliver(binding.member, number, false, None);
-            } else if binding.member == session && binding.to_joiner.open {
-                self.deliver(binding.joiner, number, true, None);
+            } else if let Some(joiner) = binding.joiner.filter(|_| binding.member == session && binding.to_joiner.open) {
+                self.deliver(joiner, number, true, None);
             }
         }
-        self.connections.remove(&session);
+        self.set_company(now, session, false);
+        if let Some(gone) = self.connections.remove(&session) {
+            self.with_portico(now, &gone.key, |portico| portico.gone(session));
+        }
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        self.company_timeout(now);
+    }
 
     fn poll_output(&mut self) -> Option<RealmOutput> {
         self.out.pop_front()
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.company.next_timeout()
     }
 }
 

@@ -260,6 +260,64 @@ fn a_client_that_waits_for_its_answer_is_seen_as_checking() {
     assert_eq!((joining.user_id.as_str(), joining.room.as_str(), joining.opens), ("7", "doc1", Topology::Mesh));
 }
 
+/// One line of a recorded conversation.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Line {
+    note: Option<String>,
+    open: Option<String>,
+    path: String,
+    from: Option<String>,
+    to: Option<String>,
+    hex: String,
+    close: Option<String>,
+    closed: Option<String>,
+    code: u16,
+    wait: Option<u64>,
+}
+
+impl Line {
+    fn frame(&self) -> Vec<u8> {
+        self.hex.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    }
+}
+
+#[test]
+fn the_conversation_of_the_page_replays_byte_for_byte() {
+    let mut world = World::new();
+    let mut number = 1_234_567_889;
+    world.groups = Groups::new(Box::new(move || {
+        number += 1;
+        number
+    }));
+    let mut names: Vec<String> = Vec::new();
+    let at = |names: &[String], name: &Option<String>| names.iter().position(|it| Some(it) == name.as_ref());
+    for (number, text) in include_str!("../../../tests/transcripts/sigver/doc1.jsonl").lines().enumerate() {
+        let line: Line = serde_json::from_str(text).unwrap();
+        if let Some(name) = &line.open {
+            assert_eq!(world.open(&line.path), names.len());
+            names.push(name.clone());
+        } else if let Some(client) = at(&names, &line.from) {
+            world.send_bytes(client, &line.frame());
+        } else if let Some(client) = at(&names, &line.to) {
+            let heard = if world.sessions[client].heard.is_empty() { None } else { Some(world.sessions[client].heard.remove(0)) };
+            let Some(Heard::Frame(kind)) = heard else { panic!("line {}: {text}: {heard:?}", number + 1) };
+            assert_eq!(wire::encode(kind), line.frame(), "line {}: {text}", number + 1);
+        } else if let Some(client) = at(&names, &line.close) {
+            world.hang_up(client);
+        } else if let Some(client) = at(&names, &line.closed) {
+            assert_eq!(closed(&world.heard(client)), Some(line.code), "line {}: {text}", number + 1);
+        } else if let Some(seconds) = line.wait {
+            world.pass(Duration::from_secs(seconds));
+        } else {
+            assert!(line.note.is_some(), "line {}: {text}", number + 1);
+        }
+    }
+    for (client, name) in names.iter().enumerate() {
+        assert_eq!(world.heard(client), [], "{name} heard more than is recorded");
+    }
+}
+
 // checklist 11, 12, 20 of the conversation
 #[test]
 fn a_silent_client_sees_two_heartbeats_and_is_closed_at_15_seconds() {

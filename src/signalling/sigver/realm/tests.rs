@@ -144,7 +144,7 @@ fn signalling_ids_are_random_not_0_below_2_31_and_of_one_binding() {
     assert_eq!(groups.fresh_number(), 7);
     let (joiner, member) = (SessionId(1), SessionId(2));
     let way = || Way::new(Instant::now());
-    groups.bindings.insert(7, Binding { joiner, member, to_member: way(), to_joiner: way() });
+    groups.bindings.insert(7, Binding { joiner: Some(joiner), member, to_member: way(), to_joiner: way() });
     assert_eq!(groups.fresh_number(), 8);
 }
 
@@ -431,8 +431,11 @@ proptest! {
             let listed: usize = groups.groups.values().map(Vec::len).sum();
             prop_assert_eq!(listed, groups.connections.values().filter(|it| it.member.is_some()).count());
             for (number, binding) in &groups.bindings {
-                prop_assert!(binding.joiner != binding.member);
-                prop_assert_eq!(groups.connections[&binding.joiner].joins, Some(*number));
+                prop_assert!(binding.joiner != Some(binding.member));
+                match binding.joiner {
+                    Some(joiner) => prop_assert_eq!(groups.connections[&joiner].joins, Some(*number)),
+                    None => prop_assert_eq!(groups.connections[&binding.member].portico, Some(*number)),
+                }
                 prop_assert!(groups.connections[&binding.member].serves.contains(number));
             }
             let served: usize = groups.connections.values().map(|it| it.serves.len()).sum();
