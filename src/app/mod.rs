@@ -6,6 +6,7 @@
 mod access;
 mod inventory;
 mod mounts;
+mod star_metrics;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -24,13 +25,15 @@ use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
 use crate::ops::access::{Access, SecretError};
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Metrics, Registry};
 use crate::ops::{announce, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
 use crate::room::{Rooms, SourceUpdate};
+use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use crate::vocab::MediaKind;
 use inventory::Stock;
+use star_metrics::StarCollector;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -60,6 +63,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A `[[listener]]` for a dialect that was left out when the program was built.
+    #[error("this build does not have the dialect {dialect} (listener)")]
+    NotBuilt {
+        /// It.
+        dialect: &'static str,
+    },
     /// The token secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -84,7 +93,7 @@ impl StartError {
     /// What somebody must change in the configuration is 78, what the system does not give is 69.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Secret(_) | Self::Origins(_) | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            Self::Secret(_) | Self::Origins(_) | Self::NotBuilt { .. } | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
             _ => cli::exit::UNAVAILABLE,
         }
     }
@@ -195,6 +204,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let mut realms = mounts::realms();
     let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
+    let star_figures = StarFigures::shared();
+    #[cfg(feature = "socketio")]
+    let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -209,7 +221,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(registry(&star_figures)));
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
@@ -235,6 +247,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         ice_servers: ice_servers.clone(),
         tribe: config.tribe.clone(),
         algorea: config.algorea.clone(),
+        #[cfg(feature = "socketio")]
+        socketio,
         prefixes: Arc::new(config.room_prefix.clone()),
         listener_prefix: None,
         peerjs,
@@ -249,9 +263,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let router = crate::http::router(parts, &gate, mounts::routes(mounts.clone()));
     let http = tokio::spawn(serve(listener, router));
     for ((listener, listen), config) in extra {
-        // `check` has refused what this build does not have
-        let Some(routes) = mounts::listener_routes(mounts.clone(), config) else { continue };
-        info!(%listen, dialect = config.dialect.as_str(), "listening for one dialect");
+        let dialect = config.dialect.as_str();
+        let routes = mounts::listener_routes(mounts.clone(), config).ok_or(StartError::NotBuilt { dialect })?;
+        info!(%listen, dialect, "listening for one dialect");
         let served = serve(listener, gate.guard(routes));
         tasks.spawn(async move {
             if let Err(error) = served.await {
@@ -287,6 +301,13 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     media.stop();
     info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
     Ok(())
+}
+
+/// The figures of modules that count for themselves.
+fn registry(star: &Arc<StarFigures>) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
+    registry
 }
 
 /// Says at start what is wrong with sources, without holding the start up.

@@ -66,7 +66,7 @@ impl Default for RpcConfig {
 #[serde(deny_unknown_fields)]
 pub struct RpcService {
     /// Which `url`s are meant, segment by segment: `account/id`, `account/*` for any one segment, `account/**` for any number of
-    /// them. The first segment is written out. The first service that fits is asked.
+    /// them. The first segment is written out. The first service that fits path and method is asked.
     pub path: String,
     /// Where the service is, `http://HOST:PORT` or with a path of its own, to which the request's `url` is added.
     pub target: String,

@@ -3,31 +3,12 @@
 use bytes::Bytes;
 
 use super::value::{JsonError, MAX_JSON, Value, binarypack};
+pub use crate::room::Framing;
 use crate::vocab::{DataMessage, Utf8Bytes};
 
-/// How one connection's channels are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// Any channel, frames as they are: text is text, bytes are bytes.
-    #[default]
-    Free,
-    /// Each side opens a channel `chat` and writes only to its own; text only (algorea.md §4.4).
-    OwnChannels,
-    /// One channel, frames as they are (simple-peer; PeerJS `raw`).
-    Plain,
-    /// One JSON value per frame (PeerJS `json`): binary frames since 1.5, text frames before.
-    Json,
-    /// BinaryPack in binary frames, large messages in parts (PeerJS `binary`).
-    BinaryPack,
-    /// Not at all.
-    None,
-}
-
-impl Framing {
-    /// Whether frames are carried as they are, so that a vamp recording fits.
-    pub fn is_plain(self) -> bool {
-        matches!(self, Self::Free | Self::Plain)
-    }
+/// Whether frames are carried as they are, so that a vamp recording fits.
+pub fn is_plain(framing: Framing) -> bool {
+    matches!(framing, Framing::Free | Framing::Plain)
 }
 
 /// What a message says, whatever it came in.
@@ -88,7 +69,7 @@ impl Content {
                 Self::Bytes(bytes) => DataMessage::Binary(bytes.clone()),
                 _ => DataMessage::Text(self.to_text()?),
             })),
-            Framing::OwnChannels | Framing::None => Ok(Written::Frame(DataMessage::Text(self.to_text()?))),
+            Framing::OwnChannels | Framing::None | Framing::Own => Ok(Written::Frame(DataMessage::Text(self.to_text()?))),
         }
     }
 

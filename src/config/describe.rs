@@ -20,6 +20,8 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("rpc.service", "path", "\"account/*\""),
+    ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
     ("peerjs.mount", "path", "\"/peerjs\""),
     ("peerjs.mount", "key", "\"peerjs\""),
     ("peerjs.mount", "room", "\"main\""),
@@ -50,6 +52,7 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("listen", "\"127.0.0.1:3001\""),
     ("path", "\"/\""),
     ("room_prefix", "\"forum-\""),
+    ("directory", "\"/var/cache/portico/clips\""),
 ];
 
 /// Longest comment line of the example.

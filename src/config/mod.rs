@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::{ClipsConfig, RpcConfig};
 use crate::http::config::HttpConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
 use crate::ops::access::AccessConfig;
@@ -34,7 +35,9 @@ use crate::room::{RoomConfig, RoomsConfig};
 use crate::signalling::algorea::AlgoreaConfig;
 use crate::signalling::listener::{ListenerConfig, RoomPrefixes};
 use crate::signalling::peerjs::PeerjsConfig;
+use crate::signalling::star::StarConfig;
 use crate::signalling::tribe::TribeConfig;
+use crate::signalling::vamp::VampConfig;
 use crate::vocab::{RoomId, SourceName};
 
 /// Everything that can be set. Every key has a default; an empty file runs the main job on this machine alone.
@@ -57,10 +60,18 @@ pub struct Config {
     pub tribe: TribeConfig,
     /// The dialect of AlgoreaForum clients.
     pub algorea: AlgoreaConfig,
+    /// The dialect of Vamp clients.
+    pub vamp: VampConfig,
+    /// The dialect of libp2p's webrtc-star clients.
+    pub star: StarConfig,
     /// What is put before the names of rooms, by dialect.
     pub room_prefix: RoomPrefixes,
     /// The dialect of PeerJS and simple-peerjs clients.
     pub peerjs: PeerjsConfig,
+    /// Recordings in flight (clips) of vamp clients.
+    pub clips: ClipsConfig,
+    /// Requests over a data channel that local HTTP services answer.
+    pub rpc: RpcConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.

@@ -57,6 +57,10 @@ const BAD: &[(&str, &str)] = &[
         "[http]\nallowed_origins = [\"https://a.example\", \"a.example\", \"https://b/\"]\n[media]\nice_servers = [\"stun:a:3478\", \"a:3478\"]\npublish_codecs = [\"H264\", \"opus\", \"H266\"]\n[access]\nanonymous = [\"watch\"]\n",
     ),
     ("everyone", "[http]\nlisten = \"0.0.0.0:8780\"\n[access]\nanonymous = [\"publish\", \"control\"]\n[tls]\nmode = \"off\"\n"),
+    (
+        "rpc",
+        "[rpc]\nmax_waiting = 0\n[[rpc.service]]\npath = \"*\"\ntarget = \"https://a\"\nrate = 0\nmethods = [\"PUT\"]\n[[rpc.service]]\npath = \"a/../b\"\ntarget = \"127.0.0.1:80\"\n[[rpc.service]]\npath = \"a\"\n[clips]\nmax_clip_bytes = 5\n",
+    ),
     ("cascade", "[[source]]\nname = \"cam\"\ntype = \"v4l2\"\ndevice = 5\n[[room]]\nname = \"a\"\nsources = [\"cam\"]\n"),
 ];
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::problem::Problem;
 use super::tree::{Node, Step, path_text};
 use super::{Config, MERGED_BY_NAME};
+use crate::channel::rpc::{check_path, check_target};
 use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
 use crate::ops::tls::TlsMode;
@@ -34,6 +35,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     sources(config, &mut found);
     rooms(config, sources_written, &mut found);
     peerjs(config, &mut found);
+    rpc(config, &mut found);
     if let Err(why) = crate::ops::logging::check_filter(&config.log.filter) {
         let help = "allowed: `level` or `module=level`, comma-separated; levels: error, warn, info, debug, trace, off";
         found.error(&keys(&["log", "filter"]), format!("\"{}\" is not a log filter: {why}", config.log.filter), help);
@@ -175,6 +177,23 @@ fn peerjs(config: &Config, found: &mut Findings<'_>) {
         };
         let path = [keys(&["peerjs"]), item("mount", index, key)].concat();
         found.error(&path, why.to_string(), help);
+    }
+}
+
+fn rpc(config: &Config, found: &mut Findings<'_>) {
+    for (index, service) in config.rpc.service.iter().enumerate() {
+        let at = |key| [keys(&["rpc"]), item("service", index, key)].concat();
+        if let Err(why) = check_path(&service.path) {
+            found.error(
+                &at("path"),
+                format!("\"{}\" is not a path: {why}", service.path),
+                "allowed: account/id, account/*, account/**",
+            );
+        }
+        if let Err(why) = check_target(&service.target) {
+            let help = "allowed: http://127.0.0.1:9001, http://[::1]:9001, http://nas.lan/api";
+            found.error(&at("target"), format!("\"{}\" is not a target: {why}", service.target), help);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::peer::negotiate;
-use crate::signalling::{page, sigver, tribe, whip};
-use crate::vocab::{BearerCheck, BearerError, Grant, Identity};
+use crate::signalling::{algorea, page, sigver, tribe, whip};
+use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId};
 use world::World;
 
 /// One decoder.
@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "whip", run: whip },
     Target { name: "tribe", run: tribe },
     Target { name: "page", run: page },
+    Target { name: "algorea", run: algorea },
     Target { name: "sigver", run: sigver },
 ];
 
@@ -76,6 +77,21 @@ fn page(bytes: &[u8]) {
             Box::new(page::Page::new(now, page::Deps { access, grant, remote: None, ice_servers: Vec::new(), wall: epoch() }))
         },
     )
+    .run(bytes);
+}
+
+/// AlgoreaForum clients in one room: each of the variant that it writes like.
+fn algorea(bytes: &[u8]) {
+    let _ = algorea::wire::read_bytes(bytes);
+    World::new(None, algorea::wire::write_id, |_| {
+        Box::new(algorea::Algorea::new(algorea::Deps {
+            room: RoomId::new(algorea::DEFAULT_ROOM).expect("a short constant is a name"),
+            grant: Grant::all("fuzz"),
+            remote: None,
+            variant: None,
+            config: algorea::AlgoreaConfig { announce_leave: true, ..algorea::AlgoreaConfig::default() },
+        }))
+    })
     .run(bytes);
 }
 

@@ -19,6 +19,8 @@ pub enum Command {
     Join(Box<Joining>),
     /// Say goodbye. Ends the place, if there is one, and the session at once; not answered.
     Leave,
+    /// Leave the room and keep the session, which may join again. Others hear of it as of `Leave`. Answered by `Notice::Done`.
+    Depart,
     /// The connection went away without a goodbye. Ends the session. The place is kept for the grace, then left; of WHIP and
     /// WHEP it is left at once. Not answered.
     Lost,
@@ -198,6 +200,9 @@ pub enum DialectName {
     /// libp2p webrtc-star.
     #[serde(rename = "webrtc-star")]
     Star,
+    /// A Socket.IO connection that has not said yet whether it is Vamp's or webrtc-star's. Never a member's.
+    #[serde(rename = "socket.io")]
+    SocketIo,
     /// HTTP ingest, RFC 9725.
     Whip,
     /// HTTP egress, draft-ietf-wish-whep.
@@ -217,6 +222,7 @@ impl DialectName {
             Self::Vamp => "vamp",
             Self::Sigver => "sigver",
             Self::Star => "webrtc-star",
+            Self::SocketIo => "socket.io",
             Self::Whip => "whip",
             Self::Whep => "whep",
             Self::Source => "source",

@@ -123,8 +123,13 @@ impl Link {
 
 impl DialectName {
     /// Whether a lost member of this dialect keeps its place for a while. HTTP sessions have no connection to lose: their
-    /// resource is deleted or their peer goes down.
+    /// resource is deleted or their peer goes down. A vamp client never comes back, but its media goes on without signalling.
     pub(super) fn keeps_places(self) -> bool {
+        matches!(self, Self::Tribe | Self::Vamp)
+    }
+
+    /// Whether somebody who knows the id of a lost (or connected) member may take over its place.
+    pub(super) fn resumes_places(self) -> bool {
         matches!(self, Self::Tribe)
     }
 

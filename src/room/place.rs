@@ -84,13 +84,17 @@ impl Rooms {
             return Err(Refusal::UnknownRoom(joining.room.clone()));
         }
         let staying = || self.members_of(room).filter(|member| !replaced.contains(&member.id));
-        let alike = staying().filter(|member| member.visible && member.dialect == joining.dialect).count();
+        let alike = staying().filter(|member| member.visible == joining.visible && member.dialect == joining.dialect).count();
         self.check_limits(joining, staying().count(), alike)
     }
 
     /// `all` and `alike`: the members that stay, and those of them that the dialect's own limit counts.
     fn check_limits(&self, joining: &Joining, all: usize, alike: usize) -> Result<(), Refusal> {
-        let room_limit = self.room_limit(&joining.room);
+        let mut room_limit = self.room_limit(&joining.room);
+        if joining.dialect == DialectName::Star && !self.listed.contains_key(&joining.room) {
+            // its peers cost the room nothing: they neither hear of each other here nor have connections
+            room_limit = room_limit.max(joining.dialect_limit.unwrap_or_default());
+        }
         let limit = match joining.dialect_limit {
             _ if all >= room_limit => room_limit,
             Some(limit) if alike >= limit => limit,
@@ -139,6 +143,15 @@ impl Rooms {
         }
     }
 
+    /// The place is left; the session stays, in no room.
+    pub(super) fn depart(&mut self, session: SessionId, member: MemberId) {
+        if let Some(place) = self.members.get_mut(&member) {
+            place.seat = Seat::Nobody; // so that its session is not ended with it
+        }
+        self.sessions.insert(session, None);
+        self.end_place(member, EndReason::Left);
+    }
+
     /// The session's connection is gone. Its member, if its dialect knows how to come back, keeps the place and its peers for
     /// the grace; the session itself is over.
     pub(super) fn lose(&mut self, now: Instant, session: SessionId) {
@@ -159,7 +172,7 @@ impl Rooms {
     /// Binds a place to a session that knows its id: the proof that tribe asks for. Sources and HTTP members have no place that
     /// could be resumed.
     pub(super) fn resume(&mut self, session: SessionId, req: RequestId, key: MemberId) -> Result<(), Refusal> {
-        let place = self.members.get_mut(&key).filter(|member| member.dialect.keeps_places());
+        let place = self.members.get_mut(&key).filter(|member| member.dialect.resumes_places());
         let Some(member) = place else { return Err(Refusal::UnknownPlace) };
         let missed = match std::mem::replace(&mut member.seat, Seat::Session(session)) {
             Seat::Session(old) => {

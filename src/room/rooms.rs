@@ -258,6 +258,11 @@ impl Rooms {
                 self.stop_peer(peer);
                 Ok(())
             }
+            Command::Depart => {
+                self.depart(session, member);
+                self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
+                Ok(())
+            }
             Command::Tell { to, body } => self.tell_one(session, member, req, to, body),
             Command::Transmit { peer, message } => {
                 self.own_peer(member, peer)?;

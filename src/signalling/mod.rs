@@ -4,6 +4,7 @@
 //! its connection. `session` and `transport` do the IO. One dialect never imports another.
 
 pub mod algorea;
+pub(crate) mod event;
 pub mod gateway;
 pub mod listener;
 pub mod page;
@@ -12,8 +13,11 @@ pub mod prefixed;
 mod sdp;
 pub mod session;
 pub mod sigver;
+pub mod socketio;
+pub mod star;
 pub mod transport;
 pub mod tribe;
+pub mod vamp;
 pub mod whip;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -182,6 +186,8 @@ pub trait Realm: Send {
 /// What a session hands its realm: one variant per dialect that keeps one.
 #[derive(Debug)]
 pub enum RealmMessage {
+    /// webrtc-star.
+    Star(star::StarMessage),
     /// What a netflux client said.
     Sigver(sigver::realm::Said),
     /// PeerJS.
@@ -191,6 +197,8 @@ pub enum RealmMessage {
 /// What a realm tells a session: one variant per dialect that keeps one.
 #[derive(Debug)]
 pub enum RealmWord {
+    /// webrtc-star.
+    Star(star::StarWord),
     /// What a netflux client is to be told.
     Sigver(sigver::realm::Word),
     /// PeerJS.
@@ -278,4 +286,5 @@ pub struct Entry {
 }
 
 /// The websocket dialects there are.
-pub const DIALECTS: &[Entry] = &[tribe::ENTRY, algorea::ENTRY, peerjs::ENTRY, sigver::ENTRY, page::ENTRY];
+pub const DIALECTS: &[Entry] =
+    &[tribe::ENTRY, algorea::ENTRY, peerjs::ENTRY, vamp::ENTRY, sigver::ENTRY, star::ENTRY, page::ENTRY];

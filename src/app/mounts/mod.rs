@@ -4,6 +4,8 @@ mod algorea;
 mod page;
 pub(super) mod peerjs;
 mod sigver;
+#[cfg(feature = "socketio")]
+pub(super) mod socketio;
 mod tribe;
 
 use std::net::IpAddr;
@@ -37,6 +39,8 @@ pub(super) struct Mounts {
     pub ice_servers: Vec<String>,
     pub tribe: TribeConfig,
     pub algorea: AlgoreaConfig,
+    #[cfg(feature = "socketio")]
+    pub socketio: Arc<socketio::Endpoints>,
     pub prefixes: Arc<RoomPrefixes>,
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
@@ -48,11 +52,14 @@ pub(super) struct Mounts {
 
 /// The routes of all websocket dialects.
 pub(super) fn routes(mounts: Mounts) -> Router {
-    page::routes(mounts.clone())
+    let routes = page::routes(mounts.clone())
         .merge(algorea::routes(mounts.clone()))
         .merge(sigver::routes(mounts.clone()))
         .merge(peerjs::routes(&mounts))
-        .merge(tribe::routes(mounts))
+        .merge(tribe::routes(mounts.clone()));
+    #[cfg(feature = "socketio")]
+    let routes = routes.merge(socketio::routes(mounts));
+    routes
 }
 
 /// What the mounts keep across their connections, each at the place its mount names.
@@ -65,8 +72,12 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
     mounts.listener_prefix.clone_from(&listener.room_prefix);
     match listener.dialect {
         ListenerDialect::Algorea => Some(algorea::listener_routes(mounts, listener)),
-        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus | ListenerDialect::WebrtcStar => None,
+        #[cfg(feature = "socketio")]
+        ListenerDialect::WebrtcStar => socketio::listener_routes(mounts, listener),
+        #[cfg(not(feature = "socketio"))]
+        ListenerDialect::WebrtcStar => None,
+        ListenerDialect::Sigver => Some(sigver::listener_routes(mounts, listener)),
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus => None,
     }
 }
 

@@ -9,6 +9,7 @@ use axum::routing::any;
 
 use super::{Asked, Mounts};
 use crate::http::{ApiError, Caller};
+use crate::signalling::listener::ListenerConfig;
 use crate::signalling::sigver::{self, Address, Groups};
 use crate::signalling::{Realm, RealmId};
 use crate::vocab::Grant;
@@ -29,7 +30,7 @@ pub(super) fn routes(mounts: Mounts) -> Router {
 }
 
 /// On a listener of its own, where every path is a key. `GET /` answers probes.
-pub(super) fn listener_routes(mounts: Mounts) -> Router {
+pub(super) fn listener_routes(mounts: Mounts, _: &ListenerConfig) -> Router {
     Router::new().fallback(async move |caller: Caller, uri: Uri, ws: Asked| match (ws.is_ok(), uri.path()) {
         (false, "/") => "sigver\n".into_response(),
         _ => mounts.sigver(caller, &uri, "", ws),

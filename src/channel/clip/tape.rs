@@ -21,6 +21,8 @@ use crate::vocab::PeerId;
 pub const SILENCE: Duration = Duration::from_secs(5);
 /// Most clips of a member at a time; a newer one ends and replaces the oldest.
 const MAX_CLIPS: usize = 8;
+/// So many headers of clips that are gone are kept, for connections that are behind by whole clips.
+const MAX_PAST: usize = 16;
 /// What a slice costs beside its bytes.
 const OVERHEAD: usize = 64;
 
@@ -125,6 +127,8 @@ pub struct Tape {
     clips: VecDeque<Clip>,
     /// The number of `clips[0]`.
     first: u64,
+    /// Headers and counts of slices of the clips before it, the last one in front.
+    past: VecDeque<(Arc<str>, u64)>,
     carriers: BTreeMap<PeerId, Carrier>,
     bytes: usize,
 }
@@ -142,6 +146,14 @@ impl Tape {
 
     fn clip_mut(&mut self, number: u64) -> Option<&mut Clip> {
         usize::try_from(number.checked_sub(self.first)?).ok().and_then(|at| self.clips.get_mut(at))
+    }
+
+    fn header_of(&self, number: u64) -> Option<&Arc<str>> {
+        self.past_clip(number).map(|(header, _)| header).or_else(|| self.clip(number).map(|clip| &clip.header))
+    }
+
+    fn past_clip(&self, number: u64) -> Option<&(Arc<str>, u64)> {
+        self.past.get(usize::try_from(self.first.checked_sub(number + 1)?).ok()?)
     }
 
     /// The first clip that is there.
@@ -185,7 +197,8 @@ impl Tape {
             return Header::Repeated;
         }
         let after = if brought.is_some() { at + 1 } else { at };
-        let copy = (after.max(self.first)..next).find(|number| self.clip(*number).is_some_and(|clip| &*clip.header == header));
+        let known = after.max(self.first.saturating_sub(self.past.len() as u64));
+        let copy = (known..next).find(|number| self.header_of(*number).is_some_and(|known| &**known == header));
         // whoever brought a clip and moves on has brought all of it
         if brought.is_some()
             && let Some(clip) = self.clip_mut(at)
@@ -222,12 +235,13 @@ impl Tape {
         if !slice.is_empty() {
             carrier.brought = Some(brought + 1);
         }
-        let Some(clip) = self.clip_mut(number) else { return Slice::Stray };
-        if clip.ended {
-            return Slice::Stray;
-        }
+        let copy_of_past = self.past_clip(number).is_some_and(|(_, count)| brought < *count);
+        let Some(clip) = self.clip_mut(number) else { return if copy_of_past { Slice::Copy } else { Slice::Stray } };
         if brought < clip.count() {
             return Slice::Copy;
+        }
+        if clip.ended {
+            return Slice::Stray;
         }
         clip.last = now;
         if slice.is_empty() {
@@ -287,6 +301,8 @@ impl Tape {
         let clip = self.clips.pop_front()?;
         self.first += 1;
         self.bytes -= clip.bytes;
+        self.past.push_front((clip.header.clone(), clip.count()));
+        self.past.truncate(MAX_PAST);
         Some(clip)
     }
 }

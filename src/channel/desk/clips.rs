@@ -6,6 +6,7 @@ use super::super::clip::ClipUse;
 use super::super::clip::feed::Feed;
 use super::super::clip::shelf::{ClipId, Replay, StoreEvent};
 use super::super::clip::tape::{Header, SILENCE, Slice, is_header};
+use super::super::framing::is_plain;
 use super::{Desk, Output, Stands};
 use crate::vocab::{DataMessage, MemberId, PeerId};
 
@@ -160,7 +161,7 @@ impl Desk {
             let Some(line) = self.lines.get_mut(&peer) else { continue };
             let owner = line.is.owner;
             let may = |member: &super::Member| member.seat.may_read && member.seat.room == *room;
-            let takes = line.is.may_read && line.is.framing.is_plain() && line.writes_on().is_some();
+            let takes = line.is.may_read && is_plain(line.is.framing) && line.writes_on().is_some();
             if owner != sender && takes && !served.contains(&owner) && self.members.get(&owner).is_some_and(may) {
                 let next = from_next == Some(owner);
                 line.feed = Some(if next { Feed::from_next(sender, &from.tape) } else { Feed::from_entry(sender, &from.tape) });
@@ -252,7 +253,7 @@ impl Desk {
         let Some(clip) = self.shelf.missed(&member.seat.room, to, member.joined, member.replay_from) else { return };
         let Some(shelved) = self.shelf.get(clip) else { return };
         let lines = member.lines.iter().filter_map(|peer| Some((*peer, self.lines.get(peer)?)));
-        let usable = lines.filter(|(_, line)| line.is.may_read && line.is.framing.is_plain() && line.writes_on().is_some());
+        let usable = lines.filter(|(_, line)| line.is.may_read && is_plain(line.is.framing) && line.writes_on().is_some());
         let fitting = usable.filter(|(_, line)| match line.is.stands {
             Stands::Member(stands_for) => stands_for == shelved.sender,
             Stands::Room | Stands::Gateway => true,

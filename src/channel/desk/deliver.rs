@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::framing::{Content, Framing, NoPlace, Written, read_json};
+use super::super::framing::{Content, Framing, NoPlace, Written, is_plain, read_json};
 use super::super::value::Value;
 use super::super::value::binarypack;
 use super::super::value::chunks::{Part, Taken};
@@ -31,7 +31,7 @@ impl Desk {
         let Some(line) = self.lines.get_mut(&peer) else { return };
         let (owner, framing) = (line.is.owner, line.is.framing);
         let may_send = line.is.may_send && self.members.get(&owner).is_some_and(|member| member.seat.may_send);
-        if !may_send || framing == Framing::None {
+        if !may_send || matches!(framing, Framing::None | Framing::Own) {
             self.figures.forbidden += 1;
             return;
         }
@@ -46,8 +46,8 @@ impl Desk {
                 Ok(content) => content,
                 Err(Malformed) => None,
             },
-            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None => {
-                if framing.is_plain() && self.take_clip(now, peer, &message) {
+            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None | Framing::Own => {
+                if is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }
                 Some(match message {

@@ -76,7 +76,7 @@ pub enum ChannelEvent {
     Opened {
         /// Its id; of one that Portico opened, that of [`Output::OpenChannel`].
         channel: ChannelId,
-        /// Largest message the far end takes, in bytes; 0 where it said none.
+        /// Largest message the far end takes, in bytes; 0 where that is not known yet.
         max_message: usize,
         /// How much waits in it.
         gauge: Arc<dyn Gauge>,
@@ -251,8 +251,8 @@ impl Desk {
     pub const MAX_TEXT: usize = 64 << 10;
     /// The label of the channel that Portico opens for [`Framing::OwnChannels`] (algorea.md §4.4).
     pub const OWN_LABEL: &str = "chat";
-    /// Largest message where the far end named no limit (RFC 8841 §6.1).
-    const DEFAULT_MESSAGE: usize = 65_536;
+    /// Largest message until the shard refuses one with another limit: what it sends at most (`DataSpec::MAX_MESSAGE`).
+    const DEFAULT_MESSAGE: usize = 262_144;
 
     /// An empty desk.
     pub fn new(clips: ClipsConfig, rpc: RpcConfig) -> Self {

@@ -94,6 +94,33 @@ fn a_connection_that_came_within_a_clip_brings_nothing_of_it() {
     assert_eq!(r.world.heard_texts(b), expected(next, 0..1));
 }
 
+#[test]
+fn a_connection_that_is_whole_clips_behind_brings_nothing_again() {
+    let mut r = recording();
+    let (b, [first, second]) = (r.b, r.out);
+    // the second and the third have the same header: they began at the same place of the song
+    let clips = [(HEADER, 2), (r#"{"userId":"u1","startTime":50}"#, 3), (r#"{"userId":"u1","startTime":50}"#, 1)];
+    let bring = |world: &mut World, peer| {
+        for (header, slices) in clips {
+            world.send(peer, text(header));
+            (0..slices).for_each(|n| world.send(peer, binary(format!("s{n}"))));
+        }
+    };
+    let all: Vec<String> = clips.iter().flat_map(|(header, slices)| expected(header, 0..*slices)).collect();
+    bring(&mut r.world, first);
+    assert_eq!(r.world.heard_texts(b), all);
+    bring(&mut r.world, second);
+    r.world.send(second, binary("s1"));
+    r.world.send(first, binary("s1"));
+    assert_eq!(r.world.heard_texts(b), ["[s1]"], "both are in the third clip now");
+    let d = MemberId([4; 16]);
+    r.world.join(d, seat());
+    r.world.pass(Duration::from_secs(10));
+    let third = r.world.open(A, Stands::Member(d), Framing::Plain);
+    bring(&mut r.world, third);
+    assert_eq!(r.world.heard_texts(b), all, "a new connection's recordings are new ones");
+}
+
 /// Bug 2: a header identical to the previous one without bytes between is dropped, and none is ever replayed.
 #[test]
 fn a_repeated_header_is_dropped() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct AlgoreaConfig {
     /// Which names the server writes to a client that says nothing in its address (`?variant=`). Default `document`.
     pub variant: Variant,
-    /// A client that is not heard for so long, answers to pings included, is closed with 1001. Default 10 min.
+    /// A client that is not heard for so long, answers to pings included, is closed with 1001; 0 s never does. Default 10 min.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "crate::vocab::DurationText")]
     pub idle_limit: Duration,

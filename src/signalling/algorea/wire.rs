@@ -175,6 +175,8 @@ pub enum Fault {
     PeerNotConnected,
     /// The room does not let this pass.
     NotForwarded,
+    /// The other's dialect uses data channels in another way: the code says how.
+    CannotMeet(&'static str),
     /// A needed member is missing or of the wrong kind.
     BadPayload,
     /// Not one JSON object.
@@ -189,6 +191,7 @@ impl Fault {
         match self {
             Self::PeerNotConnected => "peer-not-connected",
             Self::NotForwarded => "not-forwarded",
+            Self::CannotMeet(code) => code,
             Self::BadPayload => "bad-payload",
             Self::BadJson => "bad-json",
             Self::UnknownAction => "unknown-action",
@@ -198,7 +201,7 @@ impl Fault {
     /// What the original's gateway would say.
     fn message(self) -> &'static str {
         match self {
-            Self::PeerNotConnected | Self::NotForwarded | Self::BadPayload => "Internal server error",
+            Self::PeerNotConnected | Self::NotForwarded | Self::CannotMeet(_) | Self::BadPayload => "Internal server error",
             Self::BadJson | Self::UnknownAction => "Forbidden",
         }
     }

@@ -107,6 +107,14 @@ impl Roster {
         shown(self.topology, &self.room, &self.others)
     }
 
+    /// How somebody is reached: a member, or the room itself by its own id. `None`: the client is not shown it.
+    pub fn reach(&self, who: MemberId) -> Option<Reach> {
+        match self.view(who) {
+            Some(view) => reach(self.topology, view.dialect),
+            None => (holds_more(self.topology, &self.others) && who == room_member(&self.room)).then_some(Reach::Portico),
+        }
+    }
+
     /// What is known of another member, shown or not.
     pub fn view(&self, member: MemberId) -> Option<&MemberView> {
         self.others.iter().find(|view| view.member == member)

@@ -60,8 +60,11 @@ fn portico_comes_with_the_first_who_needs_it_and_goes_with_the_last() {
     let came = roster.handle_notice(&joined(view(2, DialectName::Source)));
     assert!(matches!(came, Some(Change::Came(shown)) if shown.member == the_room && shown.view.is_none()));
     assert_eq!(roster.handle_notice(&joined(view(3, DialectName::Page))), None);
+    assert_eq!((roster.reach(the_room), roster.reach(MemberId([1; 16]))), (Some(Reach::Portico), Some(Reach::Direct)));
+    assert_eq!(roster.reach(MemberId([2; 16])), None, "not as itself");
     assert_eq!(roster.handle_notice(&left(2)), None);
     assert_eq!(roster.handle_notice(&left(3)), Some(Change::Gone(the_room)));
+    assert_eq!(roster.reach(the_room), None);
     assert_eq!(roster.handle_notice(&left(1)), Some(Change::Gone(MemberId([1; 16]))));
     assert_eq!(roster.handle_notice(&joined(view(4, DialectName::Star))), None);
     assert!(roster.shown().is_empty());

@@ -6,8 +6,10 @@
 //!      timer ─────────────────────► handle_timeout ──┘              └─► Close
 //! ```
 //! It owns liveness (pings, silence, the time to join a room) and how a connection's end becomes the place's end: a goodbye
-//! leaves the room, a loss only loses the place. It knows no dialect.
+//! leaves the room, a loss only loses the place. A client that does not read is told nothing more once [`MOST_FRAMES`] or
+//! [`MOST_BYTES`] wait for it; nobody else waits for it meanwhile. It knows no dialect.
 
+mod queue;
 mod rate;
 
 #[cfg(test)]
@@ -20,12 +22,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, trace};
 
+use self::queue::Queue;
 use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
-use super::{Carrier, Dialect, Entry, Output, WireError, close_of};
+use super::{Carrier, Dialect, Entry, Output, RealmMessage, WireError, close_of};
 use crate::hub::{ChannelTold, HubSession, Told};
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::RequestId;
+
+pub use self::queue::{MOST_BYTES, MOST_FRAMES};
 
 /// Runs the dialect until the connection or the place ends, and ends the other. Returns within a few seconds of `stop`.
 pub async fn run<S: FrameStream>(
@@ -38,18 +43,15 @@ pub async fn run<S: FrameStream>(
 ) {
     let span = info_span!("session", dialect = entry.name.as_str(), session = %hub.id);
     let now = Instant::now();
+    let side = Side { dialect, hub, queue: Queue::default(), joined: false, place: Place::Open, ended: None };
     let driver = Driver {
         conn,
-        dialect,
-        hub,
+        side,
         carrier: entry.carrier,
         bucket: Bucket::new(now.into_std()),
         opened: now,
         heard: now,
         ping_at: now + entry.carrier.ping_every,
-        joined: false,
-        place: Place::Open,
-        ended: None,
     };
     async {
         match remote {
@@ -65,14 +67,21 @@ pub async fn run<S: FrameStream>(
 /// One connection and its session.
 struct Driver<S> {
     conn: S,
-    dialect: Box<dyn Dialect>,
-    hub: HubSession,
+    side: Side,
     carrier: Carrier,
     bucket: Bucket,
     opened: Instant,
     /// When something last arrived.
     heard: Instant,
     ping_at: Instant,
+}
+
+/// The session's side: everything but the connection, so that it goes on while a frame is being written.
+struct Side {
+    dialect: Box<dyn Dialect>,
+    hub: HubSession,
+    /// What the dialect wanted done while a frame was being written.
+    queue: Queue,
     /// Whether the session was ever given a place in a room.
     joined: bool,
     place: Place,
@@ -100,6 +109,8 @@ enum End {
     Silent,
     /// A frame could not be written in time.
     Stuck,
+    /// Too much waits for a client that reads too slowly.
+    Congested,
     /// This side ends it.
     Close {
         /// RFC 6455 §7.4.
@@ -122,7 +133,7 @@ impl<S: FrameStream> Driver<S> {
             if let Some(end) = self.drain().await {
                 break end;
             }
-            if let Some(reason) = self.ended {
+            if let Some(reason) = self.side.ended {
                 break reason.into(); // a dialect says its own farewell; this is for one that forgot
             }
             if let Some(end) = self.step(&stop).await {
@@ -138,18 +149,9 @@ impl<S: FrameStream> Driver<S> {
         // in this order: what was heard counts before silence is judged. A flood cannot starve the rest: the rate ends it.
         tokio::select! {
             biased;
-            () = stop.cancelled() => self.end(EndReason::Stopping),
+            () = stop.cancelled() => self.side.end(EndReason::Stopping),
             inbound = self.conn.recv() => return self.handle_inbound(inbound),
-            told = self.hub.told.recv() => match told {
-                Some(Told::Notice(notice)) => self.handle_notice(&notice),
-                Some(Told::Channel(told)) => {
-                    let ChannelTold { peer, news, credit } = *told;
-                    self.dialect.handle_channel(Instant::now().into_std(), peer, news);
-                    drop(credit);
-                }
-                Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
-                None => self.end(self.abandoned()),
-            },
+            told = self.side.hub.told.recv() => self.side.handle_told(told),
             () = sleep_until(wake) => return self.handle_timeout().await,
         }
         None
@@ -162,10 +164,10 @@ impl<S: FrameStream> Driver<S> {
             Some(at) => liveness.min(Instant::from_std(at)),
             None => liveness,
         };
-        if !self.joined {
+        if !self.side.joined {
             wake = wake.min(self.opened + self.carrier.join_limit);
         }
-        match self.dialect.next_timeout() {
+        match self.side.dialect.next_timeout() {
             Some(at) => wake.min(Instant::from_std(at)),
             None => wake,
         }
@@ -175,13 +177,13 @@ impl<S: FrameStream> Driver<S> {
         let now = Instant::now();
         self.heard = now;
         let frame = inbound.frame();
-        let counts = frame.map_or(matches!(inbound, Inbound::Alive), |frame| !self.dialect.is_heartbeat(frame));
+        let counts = frame.map_or(matches!(inbound, Inbound::Alive), |frame| !self.side.dialect.is_heartbeat(frame));
         if counts && !self.bucket.take(now.into_std()) {
             return Some(End::Close { code: 1008, reason: "too many messages" });
         }
         if let Some(frame) = frame {
             trace!(bytes = frame.len(), "frame");
-            return match self.dialect.handle_frame(now.into_std(), frame) {
+            return match self.side.dialect.handle_frame(now.into_std(), frame) {
                 Ok(()) => None,
                 Err(WireError::Violation(reason)) => Some(End::Close { code: 1002, reason }),
             };
@@ -193,6 +195,104 @@ impl<S: FrameStream> Driver<S> {
             Inbound::Violation(reason) => Some(End::Close { code: 1002, reason }),
             Inbound::Lost(CarrierError::Silent) => Some(End::Silent),
             Inbound::Lost(error) => Some(End::Lost(error)),
+        }
+    }
+
+    async fn handle_timeout(&mut self) -> Option<End> {
+        let now = Instant::now();
+        if self.conn.next_timeout().is_some_and(|at| at <= now.into_std())
+            && let Some(inbound) = self.conn.handle_timeout(now.into_std())
+        {
+            return self.handle_inbound(inbound);
+        }
+        if !S::KEEPS_TIME && self.heard + self.carrier.silence_limit <= now {
+            return Some(End::Silent);
+        }
+        if !self.side.joined && self.opened + self.carrier.join_limit <= now {
+            return Some(End::Close { code: 1008, reason: "no room was joined in time" });
+        }
+        if !S::KEEPS_TIME && self.ping_at <= now {
+            self.ping_at = now + self.carrier.ping_every;
+            if let Some(end) = self.side.meanwhile(timeout(self.carrier.write_limit, self.conn.ping())).await {
+                return Some(end);
+            }
+        }
+        if self.side.dialect.next_timeout().is_some_and(|at| at <= now.into_std()) {
+            self.side.dialect.handle_timeout(now.into_std());
+        }
+        None
+    }
+
+    /// Carries out what the dialect wants.
+    async fn drain(&mut self) -> Option<End> {
+        let limit = self.carrier.write_limit;
+        while let Some(output) = self.side.next_output() {
+            let end = match output {
+                Output::Send(text) => self.side.meanwhile(timeout(limit, self.conn.send(text))).await,
+                Output::SendBinary(bytes) => self.side.meanwhile(timeout(limit, self.conn.send_binary(bytes))).await,
+                Output::Realm(message) => {
+                    self.side.send_realm(message).await;
+                    None
+                }
+                Output::Command(req, command) => {
+                    self.side.send(req, command).await;
+                    None
+                }
+                Output::Close { code, reason } => Some(End::Close { code, reason }),
+            };
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// Tells the room first, so that the others hear of it at once, then completes the connection's own goodbye.
+    async fn finish(mut self, end: End) {
+        let goodbye = match end {
+            End::Goodbye | End::Close { .. } => Command::Leave,
+            End::Lost(_) | End::Silent | End::Stuck | End::Congested => Command::Lost,
+        };
+        self.side.leave_place(goodbye).await;
+        match end {
+            End::Goodbye => {
+                info!("session closed by the client");
+                self.conn.close(1000, "").await;
+            }
+            End::Close { code, reason } => {
+                info!(code, reason, "session closed");
+                self.conn.close(code, reason).await;
+            }
+            End::Congested => {
+                info!(frames = MOST_FRAMES, bytes = MOST_BYTES, "session lost: the client reads too slowly");
+                self.conn.close(1013, "too much waits to be read").await;
+            }
+            End::Silent => {
+                info!(silence_ms = self.carrier.silence_limit.as_millis(), "session lost: nothing was heard");
+                self.conn.close(self.side.dialect.silence_code(), "nothing was heard for too long").await;
+            }
+            End::Stuck => info!(limit_ms = self.carrier.write_limit.as_millis(), "session lost: the client does not read"),
+            End::Lost(error) => info!(error = %Chain(&error), "session lost"),
+        }
+    }
+}
+
+impl Side {
+    /// The next thing to do: first what came up while something was being written.
+    fn next_output(&mut self) -> Option<Output> {
+        self.queue.pop().or_else(|| self.dialect.poll_output())
+    }
+
+    fn handle_told(&mut self, told: Option<Told>) {
+        match told {
+            Some(Told::Notice(notice)) => self.handle_notice(&notice),
+            Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
+            Some(Told::Channel(told)) => {
+                let ChannelTold { peer, news, credit } = *told;
+                self.dialect.handle_channel(Instant::now().into_std(), peer, news);
+                drop(credit);
+            }
+            None => self.end(self.abandoned()),
         }
     }
 
@@ -219,88 +319,48 @@ impl<S: FrameStream> Driver<S> {
         if self.hub.to_hub.is_closed() { EndReason::Stopping } else { EndReason::Internal }
     }
 
-    async fn handle_timeout(&mut self) -> Option<End> {
-        let now = Instant::now();
-        if self.conn.next_timeout().is_some_and(|at| at <= now.into_std())
-            && let Some(inbound) = self.conn.handle_timeout(now.into_std())
-        {
-            return self.handle_inbound(inbound);
+    async fn send(&mut self, req: RequestId, command: Command) {
+        if matches!(command, Command::Leave) {
+            self.place = Place::Gone;
         }
-        if !S::KEEPS_TIME && self.heard + self.carrier.silence_limit <= now {
-            return Some(End::Silent);
+        if self.hub.send(req, command).await.is_err() && self.ended.is_none() {
+            self.end(self.abandoned());
         }
-        if !self.joined && self.opened + self.carrier.join_limit <= now {
-            return Some(End::Close { code: 1008, reason: "no room was joined in time" });
-        }
-        if !S::KEEPS_TIME && self.ping_at <= now {
-            self.ping_at = now + self.carrier.ping_every;
-            if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.ping()).await) {
-                return Some(end);
-            }
-        }
-        if self.dialect.next_timeout().is_some_and(|at| at <= now.into_std()) {
-            self.dialect.handle_timeout(now.into_std());
-        }
-        None
     }
 
-    /// Carries out what the dialect wants.
-    async fn drain(&mut self) -> Option<End> {
-        while let Some(output) = self.dialect.poll_output() {
-            match output {
-                Output::Send(text) => {
-                    if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.send(text)).await) {
-                        return Some(end);
-                    }
-                }
-                Output::SendBinary(bytes) => {
-                    if let Some(end) = written(timeout(self.carrier.write_limit, self.conn.send_binary(bytes)).await) {
-                        return Some(end);
-                    }
-                }
-                Output::Realm(message) => {
-                    if self.hub.send_realm(message).await.is_err() && self.ended.is_none() {
-                        self.end(self.abandoned());
-                    }
-                }
-                Output::Command(req, command) => {
-                    if matches!(command, Command::Leave) {
-                        self.place = Place::Gone;
-                    }
-                    if self.hub.send(req, command).await.is_err() && self.ended.is_none() {
-                        self.end(self.abandoned());
-                    }
-                }
-                Output::Close { code, reason } => return Some(End::Close { code, reason }),
-            }
+    async fn send_realm(&mut self, message: RealmMessage) {
+        if self.hub.send_realm(message).await.is_err() && self.ended.is_none() {
+            self.end(self.abandoned());
         }
-        None
     }
 
-    /// Tells the room first, so that the others hear of it at once, then completes the connection's own goodbye.
-    async fn finish(mut self, end: End) {
-        let goodbye = match end {
-            End::Goodbye | End::Close { .. } => Command::Leave,
-            End::Lost(_) | End::Silent | End::Stuck => Command::Lost,
-        };
-        if self.place == Place::Open && self.hub.send(RequestId::next(), goodbye).await.is_err() {
+    /// Tells the room of the end, unless it knows.
+    async fn leave_place(&mut self, goodbye: Command) {
+        let open = std::mem::replace(&mut self.place, Place::Gone) == Place::Open;
+        if open && self.hub.send(RequestId::next(), goodbye).await.is_err() {
             debug!("the hub was gone before the session");
         }
-        match end {
-            End::Goodbye => {
-                info!("session closed by the client");
-                self.conn.close(1000, "").await;
+    }
+
+    /// Waits for a write, and hears what the room tells meanwhile. What the dialect makes of that waits in the queue; when it
+    /// is too much, the place is lost at once, and the connection when the write is done.
+    async fn meanwhile(&mut self, write: impl Future<Output = Result<Result<(), CarrierError>, Elapsed>>) -> Option<End> {
+        let mut write = std::pin::pin!(write);
+        loop {
+            // both are cancel-safe: the write is kept, and a receiver loses nothing
+            let told = tokio::select! {
+                biased;
+                outcome = &mut write => return written(outcome),
+                told = self.hub.told.recv(), if self.ended.is_none() => told,
+            };
+            // what was wanted before is the dialect's own doing, however much it is
+            self.queue.keep(&mut *self.dialect);
+            self.handle_told(told);
+            self.queue.count(&mut *self.dialect);
+            if self.queue.is_over() {
+                self.leave_place(Command::Lost).await;
+                return written(write.await).or(Some(End::Congested));
             }
-            End::Close { code, reason } => {
-                info!(code, reason, "session closed");
-                self.conn.close(code, reason).await;
-            }
-            End::Silent => {
-                info!(silence_ms = self.carrier.silence_limit.as_millis(), "session lost: nothing was heard");
-                self.conn.close(self.dialect.silence_code(), "nothing was heard for too long").await;
-            }
-            End::Stuck => info!(limit_ms = self.carrier.write_limit.as_millis(), "session lost: the client does not read"),
-            End::Lost(error) => info!(error = %Chain(&error), "session lost"),
         }
     }
 }

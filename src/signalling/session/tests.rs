@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::hub::{ToHub, Told};
 use crate::room::{Topology, Welcome};
-use crate::signalling::{Frame, tribe};
+use crate::signalling::{Frame, algorea, tribe};
 use crate::vocab::{MemberId, RoomId, SessionId};
 
 /// What the far end sees of the connection.
@@ -22,17 +22,19 @@ enum Seen {
     Close(u16, &'static str),
 }
 
-/// A connection in memory. With `stuck`, nothing can be written.
+/// A connection in memory. A write takes so long; `None`: for ever.
 struct Pipe {
     inbound: mpsc::Receiver<Inbound>,
     seen: mpsc::UnboundedSender<(Instant, Seen)>,
-    stuck: bool,
+    write: Option<Duration>,
 }
 
 impl Pipe {
     async fn put(&mut self, seen: Seen) -> Result<(), CarrierError> {
-        if self.stuck {
-            std::future::pending::<()>().await;
+        match self.write {
+            Some(Duration::ZERO) => {}
+            Some(time) => tokio::time::sleep(time).await, // simulated
+            None => std::future::pending::<()>().await,
         }
         let _ = self.seen.send((Instant::now(), seen));
         Ok(())
@@ -104,18 +106,35 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self::with(false)
+        Self::with(Some(Duration::ZERO))
     }
 
-    fn with(stuck: bool) -> Self {
+    fn with(write: Option<Duration>) -> Self {
+        Self::running(write, Box::new(Echo::default()), tribe::ENTRY)
+    }
+
+    /// A client of algorea, which takes `write` to read a frame.
+    fn algorea(write: Duration, config: algorea::AlgoreaConfig) -> Self {
+        let entry = algorea::entry(&config);
+        let deps = algorea::Deps {
+            room: RoomId::new("r").unwrap(),
+            grant: crate::vocab::Grant::all(""),
+            remote: None,
+            variant: None,
+            config,
+        };
+        Self::running(Some(write), Box::new(algorea::Algorea::new(deps)), entry)
+    }
+
+    fn running(write: Option<Duration>, dialect: Box<dyn Dialect>, entry: Entry) -> Self {
         let (inbound_tx, inbound) = mpsc::channel(1024);
         let (seen_tx, seen) = mpsc::unbounded_channel();
         let (to_hub, hub) = mpsc::channel(1024);
         let (notices_tx, told) = mpsc::channel(1024);
         let stop = CancellationToken::new();
         let session = HubSession { id: SessionId::next(), to_hub, told };
-        let (pipe, until) = (Pipe { inbound, seen: seen_tx, stuck }, stop.clone());
-        let task = tokio::spawn(run(pipe, Box::new(Echo::default()), session, &tribe::ENTRY, None, until));
+        let (pipe, until) = (Pipe { inbound, seen: seen_tx, write }, stop.clone());
+        let task = tokio::spawn(async move { run(pipe, dialect, session, &entry, None, until).await });
         Self { start: Instant::now(), inbound: inbound_tx, seen, notices: Some(notices_tx), hub, stop, task }
     }
 
@@ -255,7 +274,7 @@ async fn a_flood_is_closed_and_a_burst_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_lost_after_the_write_limit() {
-    let rig = Rig::with(true);
+    let rig = Rig::with(None);
     rig.say("hello").await;
     let start = rig.start;
     let (told, _) = rig.end().await;
@@ -301,4 +320,105 @@ async fn a_dialects_timer_fires_on_time() {
     rig.say("timer").await;
     let (at, seen) = rig.next().await;
     assert_eq!((at.as_secs(), seen), (3, Seen::Text("fired".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_algorea_client_is_closed_with_1001_after_ten_minutes() {
+    let pings_off = algorea::AlgoreaConfig { ping_every: Duration::ZERO, ..Default::default() };
+    let rig = Rig::algorea(Duration::ZERO, pings_off);
+    rig.welcome().await;
+    advance(500 * SECOND).await;
+    rig.say(r#"{"action":"heartbeat"}"#).await;
+    let start = rig.start;
+    let (told, mut seen) = rig.end().await;
+    assert_eq!(start.elapsed().as_secs(), 1100, "a heartbeat begins the ten minutes anew");
+    assert_eq!(told, ["other", "lost", "dropped"], "it joined, and was lost");
+    assert_eq!(seen.pop(), Some(Seen::Close(1001, "nothing was heard for too long")));
+    assert_eq!(seen, [Seen::Text(r#"{"type":"connected-peers","peerIds":[]}"#.into())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_algorea_client_that_answers_pings_stays() {
+    let mut rig = Rig::algorea(Duration::ZERO, algorea::AlgoreaConfig::default());
+    rig.welcome().await;
+    let mut pings = 0;
+    while rig.start.elapsed() < 3600 * SECOND {
+        if let (at, Seen::Ping) = rig.next().await {
+            pings += 1;
+            assert_eq!(at.as_secs(), pings * 30);
+            rig.inbound.send(Inbound::Alive).await.unwrap();
+        }
+    }
+    assert!(!rig.task.is_finished());
+}
+
+/// An offer of so many bytes from another client.
+fn offer(bytes: usize) -> Notice {
+    let value = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap();
+    let signal = crate::room::Signal {
+        step: crate::room::Step::Offer,
+        value,
+        connection: "".into(),
+        framing: crate::room::Framing::OwnChannels,
+        original: None,
+    };
+    let from = crate::room::MemberView {
+        member: MemberId([2; 16]),
+        user_id: String::new(),
+        dialect: crate::room::DialectName::Algorea,
+        facts: crate::room::Facts::default(),
+        streams: Vec::new(),
+    };
+    Notice::Told { from, body: crate::room::Body::Signal(Box::new(signal)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_does_not_read_is_closed_with_1013_and_holds_nobody_up() {
+    for (bytes, passes, too_much) in [(10, MOST_FRAMES, MOST_FRAMES + 1), (64 * 1024, 15, 17)] {
+        for (count, over) in [(passes, false), (too_much, true)] {
+            let mut rig = Rig::algorea(8 * SECOND, algorea::AlgoreaConfig::default());
+            rig.welcome().await;
+            advance(SECOND).await; // the list is being written for 7 s more
+            let before = rig.start.elapsed();
+            for _ in 0..count {
+                rig.tell(offer(bytes)).await;
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(rig.start.elapsed(), before, "the hub never waits");
+            // the room hears of it at once, not when the write ends
+            assert!(matches!(rig.hub.recv().await, Some(ToHub::Command(_, _, Command::Join(_)))));
+            assert_eq!(matches!(rig.hub.try_recv(), Ok(ToHub::Command(_, _, Command::Lost))), over, "{count} of {bytes}");
+            if over {
+                let (told, seen) = rig.end().await;
+                assert_eq!(told, ["dropped"]);
+                assert!(matches!(seen[..], [Seen::Text(_), Seen::Close(1013, _)]), "what was being written, then the end");
+            } else {
+                for _ in 0..=count {
+                    rig.next().await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_while_writing_is_sent_in_order() {
+    let mut rig = Rig::algorea(SECOND, algorea::AlgoreaConfig::default());
+    rig.welcome().await;
+    tokio::task::yield_now().await;
+    for bytes in 1..=40 {
+        rig.tell(offer(bytes)).await;
+    }
+    assert!(matches!(rig.next().await, (_, Seen::Text(list)) if list.contains("connected-peers")));
+    for bytes in 1..=40 {
+        let text = match rig.next().await.1 {
+            Seen::Text(text) => text,
+            Seen::Ping => match rig.next().await.1 {
+                Seen::Text(text) => text,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert!(text.contains(&format!("\"{}\"", "x".repeat(bytes))), "{bytes}: {text}");
+    }
 }

@@ -45,7 +45,8 @@ fn held_candidates_of_those_who_left_are_forgotten() {
     }
     let session = &world.clients[attacker].algorea;
     assert_eq!(session.held.size(), (0, 0));
-    assert!(session.others.is_empty() && session.described.is_empty() && session.pending.is_empty());
+    assert!(session.described.is_empty() && session.pending.is_empty());
+    assert!(session.place.as_ref().unwrap().roster.shown().is_empty());
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn joins_in_a_loop_leave_nothing_behind() {
         let client = world.connect();
         world.end(client, round % 2 == 0);
     }
-    assert!(world.clients[stays].algorea.others.is_empty());
+    assert!(world.clients[stays].algorea.place.as_ref().unwrap().roster.shown().is_empty());
     let counts = world.rooms.count();
     assert_eq!((counts.sessions, counts.rooms), (1, 1));
 }

@@ -119,7 +119,7 @@ impl World {
         let session = self.clients[client].session;
         let all = self.rooms.rooms();
         let ids: Vec<MemberId> = all.iter().flat_map(|room| &room.members).map(|member| member.view.member).collect();
-        let own = self.clients[client].algorea.own.expect("the client has joined");
+        let own = self.clients[client].algorea.place.as_ref().expect("the client has joined").own;
         assert!(ids.contains(&own) || self.clients[client].closed.is_some(), "{session} is in a room");
         crate::signalling::algorea::wire::write_id(own)
     }

@@ -60,8 +60,8 @@ pub struct Opening {
     pub remote: IpAddr,
     /// Its dialect.
     pub dialect: MakeDialect,
-    /// Dropped when the session ended.
-    pub guard: Box<dyn Send>,
+    /// Asked when the session begins; what it gives is dropped when the session ended.
+    pub guard: Box<dyn FnOnce() -> Box<dyn Send> + Send>,
 }
 
 /// Why a request is refused, with its code and message on the wire.
@@ -277,7 +277,7 @@ impl Endpoint {
     fn run(self, mut link: Link, socket_id: String, opening: Opening) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             let Opening { remote, dialect, guard } = opening;
-            let _guard = guard;
+            let _guard = guard();
             let wiring = &self.wiring;
             match wiring.hub.open_session_in(wiring.realm).await {
                 Ok(hub) => {
