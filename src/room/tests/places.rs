@@ -449,3 +449,25 @@ fn stopping_ends_every_session_once_and_leaves_nothing() {
     let late = world.session();
     assert!(matches!(world.told(late).as_slice(), [Notice::Ended { reason: EndReason::Stopping }]));
 }
+
+#[test]
+fn peerjs_clients_of_a_mesh_room_hear_of_others_but_not_of_each_other() {
+    for (topology, hears) in [(Topology::Mesh, false), (Topology::Sfu, true)] {
+        let mut world = World::new();
+        let peerjs = |id: &str| Joining { dialect: DialectName::Peerjs, opens: topology, ..joining("a", id) };
+        let (first, _) = world.join(peerjs("one"));
+        let second = world.session();
+        world.ask(second, join(peerjs("two")));
+        let told: Vec<_> = world.effects.iter().filter(|effect| matches!(effect, Effect::Notify(to, _) if *to == first)).collect();
+        assert_eq!(!told.is_empty(), hears, "{topology:?}: {told:?}");
+        assert_eq!(world.welcome(second).others.len(), usize::from(hears), "{topology:?}");
+        world.effects.clear();
+        let other = world.session();
+        world.ask(other, join(Joining { dialect: DialectName::Vamp, ..joining("a", "three") }));
+        assert!(world.told(first).iter().any(|notice| matches!(notice, Notice::MemberJoined { .. })), "{topology:?}");
+        let session = world.session();
+        world.ask(session, join(peerjs("four")));
+        let others = world.welcome(session).others;
+        assert_eq!(others.iter().filter(|view| view.dialect == DialectName::Vamp).count(), 1, "{topology:?}");
+    }
+}
