@@ -32,7 +32,7 @@ impl Desk {
         let Some(line) = self.lines.get_mut(&peer) else { return };
         let (owner, framing) = (line.is.owner, line.is.framing);
         let may_send = line.is.may_send && self.members.get(&owner).is_some_and(|member| member.seat.may_send);
-        if !may_send || framing == Framing::None {
+        if !may_send || matches!(framing, Framing::None | Framing::Own) {
             self.figures.forbidden += 1;
             return;
         }
@@ -47,7 +47,7 @@ impl Desk {
                 Ok(content) => content,
                 Err(Malformed) => None,
             },
-            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None => {
+            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None | Framing::Own => {
                 if is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }

@@ -209,7 +209,7 @@ impl Line {
 
     /// The connection has a place for text and may be read.
     pub fn takes_messages(&self) -> bool {
-        self.is.framing != Framing::None && self.is.may_read
+        !matches!(self.is.framing, Framing::None | Framing::Own) && self.is.may_read
     }
 }
 
