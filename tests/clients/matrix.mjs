@@ -23,8 +23,8 @@ const sleep = ms => new Promise(done => setTimeout(done, ms));
 const LIMIT = 60000;
 const AFTER = 3000;
 
-/** The room's members as the API has them, each with the name it has here. */
 const names = { page: 'page', tribe: 'tribe', whip: 'whip', whep: 'whep', algorea: 'algorea', vamp: 'vamp', sigver: 'sigver', source: 'source', 'webrtc-star': 'webrtc-star' };
+/** The room's members as the API has them, each with the name it has here. */
 async function members() {
   const view = await (await fetch(`${base}/api/v1/rooms/${room}`)).json();
   topology = view.topology;
@@ -33,6 +33,8 @@ async function members() {
 const [PEERJS, SIMPLE] = ['peerjs-of-matrix', 'simple-of-matrix'];
 /** A member's id as the others of its dialect know it, or in the form that PeerJS clients know strangers by. */
 const called = member => ({ peerjs: PEERJS, 'simple-peerjs': SIMPLE })[member.name] ?? member.id;
+/** Its id as algorea's clients know it. */
+const short = member => Buffer.from(member.id, 'hex').toString('base64url');
 const failures = [];
 let topology;
 // simple-peerjs throws in its socket's handler at what it does not understand
@@ -69,12 +71,18 @@ const dialects = open => ({
   async algorea() {
     const client = await algorea(open, { url: `${ws}/algorea?room=${room}` });
     return {
-      meet: () => {},
+      // it offers to all it is told of; whom it is not told of it may not reach
+      meet: async all => {
+        const known = (await client.frames()).flatMap(frame => [...frame.peerIds ?? [], ...frame.fromPeerId ? [frame.fromPeerId] : []]);
+        for (const toPeerId of all.filter(({ name }) => name !== 'algorea').map(short).filter(id => !known.includes(id))) {
+          await client.say({ action: 'forward-offer', toPeerId, offer: { type: 'offer', sdp: 'v=0' } });
+        }
+      },
       say: text => client.sendText(text),
       texts: () => client.texts(),
       refused: async all => {
         const errors = (await client.frames()).filter(frame => frame.type === 'error');
-        return all.filter(member => errors.some(error => error.toPeerId === Buffer.from(member.id, 'hex').toString('base64url'))).map(member => member.name);
+        return all.filter(member => errors.some(error => error.toPeerId === short(member))).map(member => member.name);
       },
       about: async () => ({ errors: await client.errors(), frames: (await client.frames()).map(frame => [frame.type, frame.code, frame.fromPeerId ?? frame.toPeerId].join(' ')).filter(line => !line.startsWith('icecandidate')), states: await client.states() }),
     };
@@ -85,7 +93,8 @@ const dialects = open => ({
       // whoever wants something of somebody calls
       meet: async all => {
         for (const member of all.filter(other => !strangers(other, 'peerjs'))) {
-          await client.ask(called(member), { serialization: 'raw', label: 'chat' });
+          // a tribe client has one connection with each other member, and writes by signalling
+          if (topology !== 'mesh' || member.name !== 'tribe') await client.ask(called(member), { serialization: 'raw', label: 'chat' });
           await client.call(called(member));
         }
         await client.ask(room, { serialization: 'raw', label: 'chat' });
@@ -107,6 +116,8 @@ const dialects = open => ({
     return {
       meet: async all => {
         for (const member of all.filter(other => !strangers(other, 'simple-peerjs'))) {
+          // see above
+          if (topology === 'mesh' && member.name === 'tribe') continue;
           // a connection that never opens fails by the library's own limit
           client.dial(called(member)).catch(error => refused.push({ name: member.name, error: String(error?.type ?? error) }));
         }
