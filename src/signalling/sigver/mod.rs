@@ -25,7 +25,6 @@ use bytes::Bytes;
 pub use self::address::{Address, BadKey};
 pub use self::realm::Groups;
 
-use self::flow::Share;
 use self::member::{News, Order};
 use self::realm::{Said, Word};
 use self::wire::{GroupData, Kind};
@@ -95,9 +94,7 @@ pub struct Sigver {
     /// The connection between the client and Portico, as a member of the group.
     meeting: Option<Meets>,
     ended: bool,
-    outputs: VecDeque<Queued>,
-    /// The part of the backlog that is being written now.
-    writing: Option<Share>,
+    outputs: VecDeque<Output>,
 }
 
 /// Where the session is on its way into the room.
@@ -134,12 +131,6 @@ struct Meets {
     req: RequestId,
 }
 
-/// An output and what it weighs on the client's backlog until it is written.
-struct Queued {
-    output: Output,
-    share: Option<Share>,
-}
-
 impl Sigver {
     /// A session at its start. What is wrong with its URL is told once it is up, by a close frame.
     pub fn new(now: Instant, deps: Deps) -> Self {
@@ -163,7 +154,6 @@ impl Sigver {
             meeting: None,
             ended: false,
             outputs: VecDeque::new(),
-            writing: None,
         };
         if let Some((code, reason)) = fault {
             this.close(code, reason);
@@ -172,16 +162,12 @@ impl Sigver {
     }
 
     fn push(&mut self, output: Output) {
-        self.outputs.push_back(Queued { output, share: None });
+        self.outputs.push_back(output);
     }
 
     fn close(&mut self, code: u16, reason: &'static str) {
         self.ended = true;
         self.push(Output::Close { code, reason });
-    }
-
-    fn send(&mut self, frame: Bytes, share: Option<Share>) {
-        self.outputs.push_back(Queued { output: Output::SendBinary(frame), share });
     }
 
     fn tell_groups(&mut self, said: Said) {
@@ -300,7 +286,7 @@ impl Sigver {
         if self.missed >= MAX_MISSED {
             return self.close(code::HEARTBEAT, "too many missed heartbeats");
         }
-        self.send(Bytes::from_static(&[0x08, 0x01]), None);
+        self.push(Output::SendBinary(Bytes::from_static(&[0x08, 0x01])));
     }
 }
 
@@ -387,11 +373,14 @@ impl Dialect for Sigver {
         }
         match word {
             Word::Connected(member) => {
-                self.send(wire::encode(Kind::Connected(member)), None);
+                self.push(Output::SendBinary(wire::encode(Kind::Connected(member))));
                 let group = if member { GroupState::Joined } else { GroupState::Joining };
                 self.show(MemberState { group, signalling: SignallingState::Checked });
             }
-            Word::Content(it) => self.send(wire::content(it.sender, it.recipient, it.data), Some(it.share)),
+            Word::Content(it) => {
+                let frame = wire::content(it.sender, it.recipient, it.data);
+                self.push(Output::SendBinary(it.share.held_by(frame)));
+            }
             Word::Close(verdict) => {
                 let (code, reason) = verdict.close();
                 self.close(code, reason);
@@ -425,11 +414,7 @@ impl Dialect for Sigver {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        // asked for the next, the one before was written
-        self.writing = None;
-        let Queued { output, share } = self.outputs.pop_front()?;
-        self.writing = share;
-        Some(output)
+        self.outputs.pop_front()
     }
 
     fn next_timeout(&self) -> Option<Instant> {
