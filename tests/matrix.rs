@@ -111,8 +111,9 @@ fn what_is_less_than_everything_has_its_reason() {
                     let noted = promise::notes(topology, from, to).next();
                     assert!(noted.is_some(), "{topology}: {from} to {to} has no note");
                 }
-                let all = [cell.always, cell.sometimes, cell.later];
-                let kinds: Vec<char> = all.iter().flat_map(Kinds::iter).collect();
+                let all = [&cell.always, &cell.sometimes, &cell.later];
+                let mut kinds: Vec<char> = all.into_iter().flat_map(Kinds::iter).collect();
+                kinds.sort_unstable();
                 let mut once = kinds.clone();
                 once.dedup();
                 assert_eq!(kinds.len(), once.len(), "{topology}: {from} to {to} says something twice");

@@ -2,9 +2,9 @@
 // round (`reverse`). Each says its name over and over, and sends a picture and a sound that are its own. What each member sees, hears, reads
 // and is refused is the result, by member: `{ pictures, sounds, texts, refusals }`, names of members.
 // PROMISE is what is waited for, in the same form. When all of it has come, or nothing new within the limit, a while more is waited for
-// what was not promised.
+// what was not promised. `--only=tribe,vamp` leaves the others out.
 import { withBrowser } from './browser.mjs';
-import { words } from './lib/args.mjs';
+import { option, words } from './lib/args.mjs';
 import { connect as algorea } from './lib/algorea.mjs';
 import { marked, seen } from './lib/marks.mjs';
 import { connect as netflux } from './lib/netflux.mjs';
@@ -17,18 +17,19 @@ import { enter, join } from './page.mjs';
 
 const [base, room, order, promise = '{}'] = words;
 const wanted = JSON.parse(promise);
+const only = option('only');
 const ws = base.replace('http', 'ws');
 const sleep = ms => new Promise(done => setTimeout(done, ms));
 /** Patience with all that is promised, and with what is not, in ms. */
 const LIMIT = 60000;
 const AFTER = 3000;
 
-const names = { page: 'page', tribe: 'tribe', whip: 'whip', whep: 'whep', algorea: 'algorea', vamp: 'vamp', sigver: 'sigver', source: 'source', 'webrtc-star': 'webrtc-star' };
+const DIALECTS = { page: 'page', tribe: 'tribe', whip: 'whip', whep: 'whep', algorea: 'algorea', vamp: 'vamp', sigver: 'sigver', source: 'source', 'webrtc-star': 'webrtc-star' };
 /** The room's members as the API has them, each with the name it has here. */
 async function members() {
   const view = await (await fetch(`${base}/api/v1/rooms/${room}`)).json();
   topology = view.topology;
-  return view.members.map(member => ({ ...member, name: names[member.dialect] ?? (member.user_id === SIMPLE ? 'simple-peerjs' : member.dialect) }));
+  return view.members.map(member => ({ ...member, name: DIALECTS[member.dialect] ?? (member.user_id === SIMPLE ? 'simple-peerjs' : member.dialect) }));
 }
 const [PEERJS, SIMPLE] = ['peerjs-of-matrix', 'simple-of-matrix'];
 /** A member's id as the others of its dialect know it, or in the form that PeerJS clients know strangers by. */
@@ -55,7 +56,7 @@ const dialects = open => ({
       texts: () => client.texts(),
       media: () => seen(client.page),
       refused: async () => [],
-      about: async () => ({ frames: (await client.frames()).map(({ a, e, d }) => `${a}${e ? ` ${e}` : ''} ${d?.from?.socketId ?? d?.socketId ?? ''}`).filter(line => !line.startsWith('eventExchangeCandidate') && !line.startsWith('sendMessageR') && !line.startsWith('exchangeCandidateR')).slice(0, 60), states: await client.states() }),
+      about: async () => ({ frames: (await client.frames()).map(({ a, e, d }) => `${a}${e ? ` ${e}` : ''} ${d?.from?.socketId ?? d?.socketId ?? ''} ${d?.sdp?.type ?? d?.candidate?.candidate ?? ''}`).filter(line => !line.startsWith('exchangeCandidateR')).slice(0, 80), states: await client.states() }),
     };
   },
   async page() {
@@ -93,8 +94,9 @@ const dialects = open => ({
       // whoever wants something of somebody calls
       meet: async all => {
         for (const member of all.filter(other => !strangers(other, 'peerjs'))) {
-          // a tribe client has one connection with each other member, and writes by signalling
-          if (topology !== 'mesh' || member.name !== 'tribe') await client.ask(called(member), { serialization: 'raw', label: 'chat' });
+          // a tribe client has one connection with each other member: Portico's, as soon as somebody's stream is up
+          if (topology === 'mesh' && member.name === 'tribe') continue;
+          await client.ask(called(member), { serialization: 'raw', label: 'chat' });
           await client.call(called(member));
         }
         await client.ask(room, { serialization: 'raw', label: 'chat' });
@@ -168,7 +170,8 @@ const sorted = values => [...new Set(values)].filter(Boolean).sort();
 
 await withBrowser(async open => {
   const all = dialects(open);
-  const list = order === 'reverse' ? Object.keys(all).reverse() : Object.keys(all);
+  const names = Object.keys(all).filter(name => only === undefined || only.split(',').includes(name));
+  const list = order === 'reverse' ? names.reverse() : names;
   const here = {};
   for (const name of list) here[name] = await attempt(`join of ${name}`, () => all[name]()) ?? {};
   // a stream is up with its first packets
