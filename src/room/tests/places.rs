@@ -458,7 +458,8 @@ fn peerjs_clients_of_a_mesh_room_hear_of_others_but_not_of_each_other() {
         let (first, _) = world.join(peerjs("one"));
         let second = world.session();
         world.ask(second, join(peerjs("two")));
-        let told: Vec<_> = world.effects.iter().filter(|effect| matches!(effect, Effect::Notify(to, _) if *to == first)).collect();
+        let told: Vec<_> =
+            world.effects.iter().filter(|effect| matches!(effect, Effect::Notify(to, _) if *to == first)).collect();
         assert_eq!(!told.is_empty(), hears, "{topology:?}: {told:?}");
         assert_eq!(world.welcome(second).others.len(), usize::from(hears), "{topology:?}");
         world.effects.clear();
