@@ -203,7 +203,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
-    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &mut realms));
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &config.listener, &mut realms));
     let star_figures = StarFigures::shared();
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));

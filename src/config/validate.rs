@@ -11,7 +11,7 @@ use crate::channel::rpc::{check_path, check_target};
 use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
 use crate::ops::tls::TlsMode;
-use crate::signalling::peerjs::PeerjsMountError;
+use crate::signalling::peerjs::{PeerjsConfig, PeerjsMountError};
 use crate::vocab::{MediaKind, Right};
 
 /// Names of all sources and rooms that are written, those that could not be read included.
@@ -144,6 +144,12 @@ fn listeners(config: &Config, found: &mut Findings<'_>) {
         if listener.path.as_deref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#', '{', '}', ' '])) {
             let help = "allowed: a path such as `/` or `/peers`";
             found.error(&item("listener", index, "path"), "not a path", help);
+        } else if let Some(mount) = listener.peerjs_mount() {
+            let alone = PeerjsConfig { mount: vec![mount], ..PeerjsConfig::default() };
+            if let Err((_, why)) = alone.check() {
+                let key = if matches!(why, PeerjsMountError::Path(_)) { "path" } else { "key" };
+                found.error(&item("listener", index, key), why.to_string(), "letters, digits, `-`, `_` and `.` are good");
+            }
         }
     }
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::command::{DialectName, Facts, TrackView};
-use super::config::Topology;
 use super::effect::Feed;
 use super::missed::Missed;
 use super::notice::{MemberView, StreamView};
@@ -150,11 +149,10 @@ impl Member {
         self.visible && self.may(Right::Subscribe)
     }
 
-    /// Whether it is told of members of a dialect. PeerJS clients of a `mesh` room reach each other by the ids of their broker, which
-    /// has no notion of presence; thousands in one room would be told of each other n² times, for nothing.
-    pub(super) fn hears_of(&self, other: DialectName, topology: Topology) -> bool {
-        let by_broker = topology == Topology::Mesh && (self.dialect, other) == (DialectName::Peerjs, DialectName::Peerjs);
-        self.hears_of_others() && !by_broker
+    /// Whether its client finds the other in a mesh without the room. PeerJS clients call each other by ids that they have from
+    /// elsewhere, and their broker is the realm of their mount: telling thousands of them of each other would be for nobody.
+    pub(super) fn finds_by_itself(&self, other: &Member) -> bool {
+        self.dialect == DialectName::Peerjs && other.dialect == DialectName::Peerjs
     }
 
     pub(super) fn is_lost(&self) -> bool {

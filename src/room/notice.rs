@@ -121,7 +121,8 @@ pub struct Welcome {
     pub topology: Topology,
     /// Visible members, the joiner included.
     pub size: usize,
-    /// The other visible members, in order of joining, with their streams that are up.
+    /// The other visible members, in order of joining, with their streams that are up. In a `mesh` PeerJS clients are not told of
+    /// each other: they find each other by ids that they have from elsewhere.
     pub others: Vec<MemberView>,
 }
 

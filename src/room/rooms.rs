@@ -264,6 +264,11 @@ impl Rooms {
                 Ok(())
             }
             Command::Tell { to, body } => self.tell_one(session, member, req, to, body),
+            Command::Transmit { peer, message } => {
+                self.own_peer(member, peer)?;
+                self.effects.push_back(Effect::Transmit { peer, message });
+                Ok(())
+            }
             Command::Say { to, text } => self.say(session, member, req, to, text),
             Command::Show { facts } => {
                 self.show(member, facts);
@@ -320,10 +325,10 @@ impl Rooms {
 
     /// Tells everybody else in the member's room who hears of others.
     pub(super) fn tell_others(&mut self, member: MemberId, notice: Notice) {
-        let Some(told_of) = self.members.get(&member) else { return };
-        let Some(room) = self.rooms.get(&told_of.room) else { return };
-        let (dialect, topology) = (told_of.dialect, self.topology(&told_of.room));
-        let hears = |m: &&Member| m.id != member && m.hears_of(dialect, topology);
+        let Some(about) = self.members.get(&member) else { return };
+        let Some(room) = self.rooms.get(&about.room) else { return };
+        let mesh = self.topology(&about.room) == Topology::Mesh;
+        let hears = |m: &&Member| m.id != member && m.hears_of_others() && !(mesh && m.finds_by_itself(about));
         let hearers: Vec<_> = self.members_of(room).filter(hears).map(|m| m.id).collect();
         for hearer in hearers {
             self.tell(hearer, notice.clone());
@@ -395,9 +400,10 @@ impl Rooms {
         if !member.hears_of_others() {
             return Vec::new();
         }
-        let (room, topology) = (self.rooms.get(&member.room).into_iter(), self.topology(&member.room));
-        let shown = |m: &&Member| m.visible && m.id != member.id && member.hears_of(m.dialect, topology);
-        room.flat_map(|room| self.members_of(room)).filter(shown).map(Member::view).collect()
+        let room = self.rooms.get(&member.room).into_iter();
+        let mesh = self.topology(&member.room) == Topology::Mesh;
+        let seen = |m: &&Member| m.visible && m.id != member.id && !(mesh && member.finds_by_itself(m));
+        room.flat_map(|room| self.members_of(room)).filter(seen).map(Member::view).collect()
     }
 
     pub(super) fn member(&self, id: MemberId) -> &Member {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::peerjs::{PeerjsMount, PeerjsProfile};
 use crate::room::DialectName;
 use crate::vocab::RoomPrefix;
 
@@ -18,11 +19,12 @@ pub struct ListenerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "socket-address"))]
     pub listen: Option<SocketAddr>,
-    /// The path below which `peerjs` and `liberdus` clients are served. Default: that of the dialect. The others serve the paths
-    /// that their clients use, whatever they are.
+    /// The path below which `peerjs` and `liberdus` clients are served. Default: `/` and `/liberdus-peer`, which these clients use
+    /// at these ports. The others serve the paths that their clients use, whatever they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The key that `peerjs` and `liberdus` clients must bring. Default: that of the dialect.
+    /// The key that `peerjs` and `liberdus` clients must bring. Default: `peerjs` and `liberdus`. The key of a `[[peerjs.mount]]`
+    /// leads to that; another one is a broker of its own, whose room is called as the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Put before the names of the rooms that clients of this listener ask for. Default: what `[room_prefix]` says of the dialect.
@@ -79,6 +81,16 @@ impl ListenerConfig {
     /// Where it listens, given the main listener's address.
     pub fn address(&self, main: IpAddr) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::new(main, self.dialect.port()))
+    }
+
+    /// The PeerJS broker that it is; `None` for other dialects.
+    pub fn peerjs_mount(&self) -> Option<PeerjsMount> {
+        let (profile, path) = match self.dialect {
+            ListenerDialect::Peerjs => (PeerjsProfile::Peerjs, Some("/".into())),
+            ListenerDialect::Liberdus => (PeerjsProfile::Liberdus, None),
+            ListenerDialect::Algorea | ListenerDialect::WebrtcStar | ListenerDialect::Sigver => return None,
+        };
+        Some(PeerjsMount { profile, path: self.path.clone().or(path), key: self.key.clone(), ..PeerjsMount::default() })
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> 
         #[cfg(not(feature = "socketio"))]
         ListenerDialect::WebrtcStar => None,
         ListenerDialect::Sigver => Some(sigver::listener_routes(mounts, listener)),
-        ListenerDialect::Peerjs | ListenerDialect::Liberdus => None,
+        ListenerDialect::Peerjs | ListenerDialect::Liberdus => peerjs::listener_routes(mounts, listener),
     }
 }
 

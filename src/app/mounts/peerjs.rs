@@ -12,6 +12,7 @@ use axum::routing::any;
 use super::{Asked, Mounts, asked};
 use crate::http::{Caller, Verbatim};
 use crate::room::Topology;
+use crate::signalling::listener::ListenerConfig;
 use crate::signalling::peerjs::http::{Endpoint, endpoint, info, nodes};
 use crate::signalling::peerjs::{self, Introduction, Peerjs, PeerjsConfig, PeerjsMount, PeerjsRealm, RealmConfig};
 use crate::signalling::{Realm, RealmId};
@@ -25,15 +26,21 @@ const HTML: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/html; char
 const METHODS: &str = "GET,HEAD,PUT,PATCH,POST,DELETE";
 
 /// All brokers.
+#[derive(Clone)]
 pub(in crate::app) struct Brokers {
+    /// Those of the main listener.
     list: Vec<Broker>,
+    /// Those of listeners of their own.
+    listeners: Vec<(ListenerConfig, Broker)>,
     alive_timeout: Duration,
 }
 
 /// One (path, key) with its realm and room.
+#[derive(Clone)]
 struct Broker {
     path: String,
     key: String,
+    /// Without the prefix that mounts put before it.
     room: RoomId,
     realm: RealmId,
     allow_discovery: bool,
@@ -42,10 +49,11 @@ struct Broker {
 }
 
 impl Brokers {
-    /// Brokers for all mounts; their realms are added to those of the hub.
-    pub(in crate::app) fn new(config: &PeerjsConfig, realms: &mut Vec<Box<dyn Realm>>) -> Self {
-        let broker = |mount: &PeerjsMount| {
-            let room = mount.room()?;
+    /// Brokers for all mounts and listeners; their realms are added to those of the hub. A listener whose key is that of a mount
+    /// leads to it; another one, or one that keeps its rooms apart by a prefix of its own, is a broker of its own.
+    pub(in crate::app) fn new(config: &PeerjsConfig, listeners: &[ListenerConfig], realms: &mut Vec<Box<dyn Realm>>) -> Self {
+        let mut open = |mount: &PeerjsMount| {
+            let room = mount.room()?; // a mount without a room's name was refused with the configuration
             let reserved = room.as_str().into();
             let realm = RealmConfig { reserved, limit: config.concurrent_limit, expire: config.expire_timeout };
             realms.push(Box::new(PeerjsRealm::new(realm)));
@@ -58,8 +66,24 @@ impl Brokers {
                 allow_discovery: mount.allow_discovery,
             })
         };
-        // a mount without a room's name was refused with the configuration
-        Self { list: config.mount.iter().filter_map(broker).collect(), alive_timeout: config.alive_timeout }
+        let list: Vec<Broker> = config.mount.iter().filter_map(&mut open).collect();
+        let listener = |listener: &ListenerConfig| {
+            let mount = listener.peerjs_mount()?;
+            let same = list.iter().find(|broker| broker.key == mount.key() && listener.room_prefix.is_none());
+            let broker = match same {
+                Some(broker) => Broker { path: mount.path().into(), ..broker.clone() },
+                None => open(&mount)?,
+            };
+            Some((listener.clone(), broker))
+        };
+        let listeners = listeners.iter().filter_map(listener).collect();
+        Self { list, listeners, alive_timeout: config.alive_timeout }
+    }
+
+    /// Only the broker of a listener.
+    fn of_listener(&self, listener: &ListenerConfig) -> Option<Self> {
+        let (_, broker) = self.listeners.iter().find(|(of, _)| of == listener)?;
+        Some(Self { list: vec![broker.clone()], listeners: Vec::new(), alive_timeout: self.alive_timeout })
     }
 
     /// The broker at a path with that key.
@@ -79,6 +103,13 @@ pub(super) fn routes(mounts: &Mounts) -> Router {
     paths.sort_unstable();
     paths.dedup();
     paths.into_iter().fold(Router::new(), |router, path| router.merge(at(mounts, path)))
+}
+
+/// The routes of a listener of its own; elsewhere there is nothing on it.
+pub(super) fn listener_routes(mut mounts: Mounts, listener: &ListenerConfig) -> Option<Router> {
+    mounts.peerjs = Arc::new(mounts.peerjs.of_listener(listener)?);
+    let path = mounts.peerjs.list.first()?.path.clone();
+    Some(at(&mounts, &path))
 }
 
 /// The routes of the brokers of one path.
@@ -156,7 +187,8 @@ impl Mounts {
             return finish(StatusCode::SERVICE_UNAVAILABLE.into_response());
         };
         // where connections end at Portico, everyone can be called, and the room itself
-        if let Some(room) = rooms.iter().find(|room| room.room == broker.room && room.topology != Topology::Mesh) {
+        let real = self.prefix(&peerjs::ENTRY).add(broker.room.clone()).ok();
+        if let Some(room) = rooms.iter().find(|room| Some(&room.room) == real.as_ref() && room.topology != Topology::Mesh) {
             ids.push(broker.room.to_string());
             let others = room.members.iter().filter(|member| member.visible && member.view.dialect != peerjs::ENTRY.name);
             ids.extend(others.map(|member| member.view.member.to_string()));

@@ -2,10 +2,13 @@
 //! differs.
 //!
 //! Pure. This file is one client's connection: it is registered in the mount's realm, joins the mount's room and hands its
-//! messages on. Messages between two PeerJS clients pass through `realm` alone; the room learns nothing of them.
+//! messages on. Messages between two PeerJS clients pass through `realm` alone; the room learns nothing of them. What goes to
+//! the room, to members of other dialects, or, where connections end at Portico, to any member is for `calls`.
 
+mod calls;
 mod config;
 pub mod http;
+pub mod payload;
 mod realm;
 #[cfg(test)]
 mod tests;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use self::calls::{Calls, Library, Way};
 use self::wire::{Kind, Said, says};
 use super::{Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, RealmMessage, RealmWord, WireError, farewell};
 use crate::room::{Command, DialectName, Facts, Joining, Notice, Refusal, Topology};
@@ -67,6 +71,9 @@ pub struct Introduction {
     /// The mount's key.
     #[serde(default)]
     pub key: String,
+    /// What PeerJS says of itself; simple-peerjs says nothing.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// What a session of this dialect is given.
@@ -86,6 +93,9 @@ pub struct Deps {
 /// One client's session.
 pub struct Peerjs {
     id: Arc<str>,
+    /// The id by which the room is called.
+    room: Box<str>,
+    library: Option<Library>,
     state: State,
     /// When it last said that it lives.
     alive: Instant,
@@ -103,7 +113,9 @@ enum State {
     /// The realm decides on the id; then the room on the client.
     Entering(Box<Entering>),
     /// `OPEN` was said.
-    Open,
+    Open(Box<Calls>),
+    /// It gave its id back; the connection stays.
+    Left,
     /// Closed, or about to be.
     Ended,
 }
@@ -125,6 +137,8 @@ impl Peerjs {
         let Deps { room, who, grant, remote, alive_timeout } = deps;
         let mut new = Self {
             id: who.id.as_str().into(),
+            room: room.as_ref().map(RoomId::as_str).unwrap_or_default().into(),
+            library: who.version.as_ref().map(|_| Library::Peerjs),
             state: State::Ended,
             alive: now,
             alive_timeout,
@@ -199,14 +213,29 @@ impl Peerjs {
         self.not_json = 0;
         match (said, &mut self.state) {
             (Said::Heartbeat, _) => self.heartbeat(now),
-            (Said::Unknown, _) | (_, State::Ended) => {}
+            (Said::Unknown, _) | (_, State::Ended | State::Left) => {}
             (Said::Message { .. }, State::Entering(entering)) => entering.hold(text),
-            (Said::Message { kind, dst: Some(dst), payload }, State::Open) => {
-                let frame = wire::write(kind, &self.id, &dst, payload);
-                self.ask_realm(Ask::Pass(Box::new(Passing { kind, dst: dst.into(), frame })));
+            (Said::Message { kind, dst: Some(dst), payload }, State::Open(calls)) => {
+                if calls.handle(&mut self.outputs, kind, &dst, payload) == Way::Realm {
+                    let frame = wire::write(kind, &self.id, &dst, payload);
+                    let returns = calls.ends_all();
+                    self.ask_realm(Ask::Pass(Box::new(Passing { kind, dst: dst.into(), frame, returns })));
+                }
             }
-            (Said::Message { kind: Kind::Leave, dst: None, .. }, State::Open) => self.ask_realm(Ask::Unregister),
-            (Said::Message { dst: None, .. }, State::Open) => {}
+            (Said::Message { kind: Kind::Leave, dst: None, .. }, State::Open(_)) => {
+                self.state = State::Left;
+                self.ask_realm(Ask::Unregister);
+            }
+            (Said::Message { dst: None, .. }, State::Open(_)) => {}
+        }
+    }
+
+    /// A message whose addressee came while it waited: it is in the room now, or cannot be reached.
+    fn returned(&mut self, text: &str) {
+        let State::Open(calls) = &mut self.state else { return };
+        let Ok(Said::Message { kind, dst: Some(dst), payload }) = wire::read(text) else { return };
+        if calls.handle(&mut self.outputs, kind, &dst, payload) == Way::Realm && kind == Kind::Offer {
+            self.outputs.push_back(Output::Send(wire::write(Kind::Expire, &dst, &self.id, None)));
         }
     }
 
@@ -262,7 +291,7 @@ impl Dialect for Peerjs {
             }
             (State::Entering(entering), Notice::Welcome(welcome)) if entering.req == Some(welcome.req) => {
                 let held = std::mem::take(&mut entering.held);
-                self.state = State::Open;
+                self.state = State::Open(Box::new(Calls::new(Arc::clone(&self.id), &self.room, welcome, self.library)));
                 self.outputs.push_back(Output::Send(wire::OPEN.into()));
                 self.ask_realm(Ask::Ready);
                 for text in held {
@@ -270,7 +299,8 @@ impl Dialect for Peerjs {
                 }
             }
             (State::Entering(entering), Notice::Refused { req, why }) if entering.req == Some(*req) => self.refused(why),
-            _ => {}
+            (State::Open(calls), notice) => calls.handle_notice(&mut self.outputs, notice),
+            (State::Entering(_) | State::Left, _) => {}
         }
     }
 
@@ -286,12 +316,13 @@ impl Dialect for Peerjs {
                     self.outputs.push_back(Output::Command(req, Command::Join(Box::new(joining))));
                 }
             }
-            (Word::Registered, State::Open) => {}
+            (Word::Registered, State::Open(_) | State::Left) => {}
             (Word::Taken, _) => self.refuse(wire::ID_TAKEN.into(), "the id is taken"),
             (Word::Full, _) => self.refuse(wire::error(says::LIMIT), "too many clients"),
             (Word::Replaced, _) => self.close(1005, "another connection of the client took the place"),
             (Word::Stuck, _) => self.close(1005, "the client does not read"),
             (Word::Frame(parcel), _) => self.outputs.push_back(Output::Send(parcel.open())),
+            (Word::Returned(parcel), _) => self.returned(&parcel.open()),
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Passing {
     pub dst: Box<str>,
     /// The frame as the addressee gets it.
     pub frame: String,
+    /// Where connections end at Portico: the addressee does not get it, but once it is there its sender gets it back.
+    pub returns: bool,
 }
 
 /// What a realm tells a session.
@@ -75,6 +77,8 @@ pub enum Word {
     Stuck,
     /// Something to write to the client as it is.
     Frame(Box<Parcel>),
+    /// The session's own message, whose addressee is there now.
+    Returned(Box<Parcel>),
 }
 
 /// A frame, counted as long as it waits for its session.
@@ -145,6 +149,7 @@ struct Waiting {
     from: SessionId,
     src: Arc<str>,
     frame: String,
+    returns: bool,
 }
 
 impl PeerjsRealm {
@@ -194,8 +199,9 @@ impl PeerjsRealm {
         let id = Arc::clone(&seat.id);
         let Some(queue) = self.queues.remove(&id) else { return };
         self.released(&queue);
-        for waiting in queue.messages {
-            self.deliver(session, waiting.frame);
+        for Waiting { from, frame, returns, .. } in queue.messages {
+            let (to, word): (_, fn(Box<Parcel>) -> Word) = if returns { (from, Word::Returned) } else { (session, Word::Frame) };
+            self.hand(to, frame, word);
         }
     }
 
@@ -213,7 +219,7 @@ impl PeerjsRealm {
     }
 
     fn pass(&mut self, now: Instant, from: SessionId, passing: Passing) {
-        let Passing { kind, dst, frame } = passing;
+        let Passing { kind, dst, frame, returns } = passing;
         // who is not registered (any more) has no id to speak by
         let Some(src) = self.seats.get(&from).filter(|seat| seat.ready).map(|seat| Arc::clone(&seat.id)) else { return };
         if !self.is_registered(from) {
@@ -221,6 +227,9 @@ impl PeerjsRealm {
         }
         let addressee = self.ids.get(&*dst).copied();
         match addressee.filter(|to| self.seats.get(to).is_some_and(|seat| seat.ready)) {
+            Some(_) if returns => {
+                self.hand(from, frame, Word::Returned);
+            }
             Some(to) => {
                 if !self.deliver(to, frame) {
                     self.deliver(from, wire::write(Kind::Leave, &dst, &src, None));
@@ -228,7 +237,8 @@ impl PeerjsRealm {
             }
             None if !kind.waits() => {}
             None => {
-                if let Err(src) = self.queue(now, from, src, &dst, frame) {
+                let waiting = Waiting { from, src: Arc::clone(&src), frame, returns };
+                if !self.queue(now, &dst, waiting) {
                     self.deliver(from, wire::write(Kind::Expire, &dst, &src, None));
                 }
             }
@@ -237,6 +247,10 @@ impl PeerjsRealm {
 
     /// Writes to a session; false when it does not read any more, which ends it.
     fn deliver(&mut self, to: SessionId, frame: String) -> bool {
+        self.hand(to, frame, Word::Frame)
+    }
+
+    fn hand(&mut self, to: SessionId, frame: String, word: fn(Box<Parcel>) -> Word) -> bool {
         let Some(seat) = self.seats.get(&to) else { return false };
         let backlog = Arc::clone(&seat.backlog);
         if backlog.fetch_add(frame.len(), Ordering::Relaxed) + frame.len() > BACKLOG_BYTES {
@@ -247,14 +261,14 @@ impl PeerjsRealm {
             }
             return false;
         }
-        self.tell(to, Word::Frame(Box::new(Parcel { frame, backlog })));
+        self.tell(to, word(Box::new(Parcel { frame, backlog })));
         true
     }
 
-    /// Keeps a message for a peer that is not there; gives the sender's id back when there is no room for it.
-    fn queue(&mut self, now: Instant, from: SessionId, src: Arc<str>, dst: &str, frame: String) -> Result<(), Arc<str>> {
-        let Some(sender) = self.seats.get_mut(&from) else { return Ok(()) };
-        let len = frame.len();
+    /// Keeps a message for a peer that is not there; false when there is no room for it.
+    fn queue(&mut self, now: Instant, dst: &str, waiting: Waiting) -> bool {
+        let Some(sender) = self.seats.get_mut(&waiting.from) else { return true };
+        let len = waiting.frame.len();
         let (messages, bytes) = self.queues.get(dst).map_or((0, 0), |queue| (queue.messages.len(), queue.bytes));
         let fits = messages < QUEUE_MESSAGES
             && bytes + len <= QUEUE_BYTES
@@ -263,7 +277,7 @@ impl PeerjsRealm {
             && sender.waiting.1 + len <= SENDER_BYTES
             && self.waiting_bytes + len <= WAITING_BYTES;
         if !fits {
-            return Err(src);
+            return false;
         }
         sender.waiting.0 += 1;
         sender.waiting.1 += len;
@@ -276,9 +290,9 @@ impl PeerjsRealm {
         }
         if let Some(queue) = self.queues.get_mut(dst) {
             queue.bytes += len;
-            queue.messages.push(Waiting { from, src, frame });
+            queue.messages.push(waiting);
         }
-        Ok(())
+        true
     }
 
     /// Counts off what does not wait any more.

@@ -27,7 +27,7 @@ use self::queue::Queue;
 use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
 use super::{Carrier, Dialect, Entry, Output, RealmMessage, WireError, close_of};
-use crate::hub::{HubSession, Told};
+use crate::hub::{ChannelTold, HubSession, Told};
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::RequestId;
 
@@ -305,6 +305,12 @@ impl Side {
         match told {
             Some(Told::Notice(notice)) => self.handle_notice(&notice),
             Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
+            Some(Told::Channel(told)) => {
+                let ChannelTold { peer, news, credit } = *told;
+                self.dialect.handle_channel(Instant::now().into_std(), peer, news);
+                // the far end may send more now that this was dealt with
+                drop(credit);
+            }
             None => self.end(self.abandoned()),
         }
     }

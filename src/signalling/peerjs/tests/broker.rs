@@ -280,7 +280,7 @@ fn what_is_said_before_open_is_read_after_it() {
     let b = world.open("b");
     let deps = Deps {
         room: RoomId::new(KEY).ok(),
-        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into() },
+        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into(), version: None },
         grant: Grant::all(""),
         remote: None,
         alive_timeout: Duration::from_secs(90),

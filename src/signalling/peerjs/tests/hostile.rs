@@ -55,7 +55,7 @@ fn ask(realm: &mut PeerjsRealm, session: SessionId, ask: Ask) {
 }
 
 fn pass(realm: &mut PeerjsRealm, from: SessionId, dst: &str, len: usize) {
-    let passing = Passing { kind: Kind::Offer, dst: dst.into(), frame: "x".repeat(len) };
+    let passing = Passing { kind: Kind::Offer, dst: dst.into(), frame: "x".repeat(len), returns: false };
     ask(realm, from, Ask::Pass(Box::new(passing)));
 }
 
@@ -152,7 +152,7 @@ fn a_client_that_does_not_read_is_closed_and_its_id_free() {
 fn early_frames_are_kept_within_bounds() {
     let deps = Deps {
         room: RoomId::new(KEY).ok(),
-        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into() },
+        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into(), version: None },
         grant: Grant::all(""),
         remote: None,
         alive_timeout: Duration::from_secs(90),

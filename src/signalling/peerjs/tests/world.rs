@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::room::{Effect, Rooms, RoomsConfig};
+use crate::room::{Effect, Meet, PeerUpdate, Purpose, RoomConfig, Rooms, RoomsConfig, TrackView};
 use crate::signalling::Realm;
-use crate::vocab::SessionId;
+use crate::vocab::{Candidate, Codec, MediaKind, MemberId, PeerId, Sdp, SdpKind, SessionId, TrackFormat, TrackId};
 
 /// The mount's key and, with it, its room.
 pub const KEY: &str = "k";
@@ -19,12 +19,44 @@ pub struct Client {
     pub closed: Option<(u16, &'static str)>,
 }
 
+/// A member of another dialect.
+pub struct Other {
+    pub session: SessionId,
+    pub member: MemberId,
+    pub notices: Vec<Notice>,
+}
+
+impl Other {
+    /// Its id as PeerJS clients write it.
+    pub fn id(&self) -> String {
+        self.member.to_string()
+    }
+}
+
+/// A connection that ends at Portico.
+pub struct End {
+    pub peer: PeerId,
+    pub meet: Meet,
+    pub descriptions: Vec<Sdp>,
+    pub candidates: Vec<Candidate>,
+}
+
 pub struct World {
     pub now: Instant,
     pub rooms: Rooms,
     pub realm: PeerjsRealm,
     pub clients: Vec<Client>,
+    pub others: Vec<Other>,
+    pub ends: Vec<End>,
 }
+
+/// Portico's answer to every offer, and its own offer.
+pub const PORTICO: &str = "v=0\r\no=- 5 1 IN IP4 127.0.0.1\r\n";
+/// A client's offer of a call.
+pub const CALL: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=sendrecv\r\n\
+                        m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=sendrecv\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+/// A client's offer of a data connection.
+pub const DATA: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
 
 impl World {
     pub fn new() -> Self {
@@ -33,7 +65,80 @@ impl World {
 
     pub fn with(rooms: RoomsConfig, limit: usize) -> Self {
         let realm = RealmConfig { reserved: KEY.into(), limit, expire: Duration::from_secs(5) };
-        Self { now: Instant::now(), rooms: Rooms::new(rooms, Vec::new()), realm: PeerjsRealm::new(realm), clients: Vec::new() }
+        Self {
+            now: Instant::now(),
+            rooms: Rooms::new(rooms, Vec::new()),
+            realm: PeerjsRealm::new(realm),
+            clients: Vec::new(),
+            others: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// The room is an `sfu`.
+    pub fn sfu() -> Self {
+        let mut world = Self::new();
+        let name = RoomId::new(KEY).unwrap();
+        let room = RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new() };
+        world.rooms.configure(world.now, RoomsConfig::default(), vec![room]);
+        world
+    }
+
+    /// A member of another dialect joins; its number.
+    pub fn join(&mut self, dialect: DialectName) -> usize {
+        let session = SessionId::next();
+        self.rooms.open_session(self.now, session);
+        let joining = Joining {
+            room: RoomId::new(KEY).unwrap(),
+            user_id: "somebody".into(),
+            dialect,
+            remote: None,
+            grant: Grant::all(""),
+            visible: true,
+            facts: Facts::default(),
+            opens: Topology::Mesh,
+            dialect_limit: None,
+            replaces_lost: false,
+        };
+        self.others.push(Other { session, member: MemberId([0; 16]), notices: Vec::new() });
+        self.rooms.handle(self.now, session, RequestId::next(), Command::Join(Box::new(joining)));
+        self.pump();
+        let other = self.others.last_mut().unwrap();
+        let welcome = other.notices.drain(..).find_map(|notice| match notice {
+            Notice::Welcome(welcome) => Some(welcome),
+            _ => None,
+        });
+        other.member = welcome.expect("welcome").member;
+        self.others.len() - 1
+    }
+
+    /// Something a member of another dialect asks for.
+    pub fn ask(&mut self, other: usize, command: Command) {
+        self.rooms.handle(self.now, self.others[other].session, RequestId::next(), command);
+        self.pump();
+    }
+
+    /// A member of another dialect has a stream that is up.
+    pub fn publish(&mut self, other: usize, stream: &str) -> PeerId {
+        let peer = PeerId::next();
+        let stream = crate::vocab::StreamName::new(stream).unwrap();
+        self.ask(other, Command::Publish { peer, stream, offer: Sdp::offer(CALL) });
+        self.news(PeerUpdate::Up { peer });
+        self.news(PeerUpdate::Flowing { peer, kind: MediaKind::Audio });
+        peer
+    }
+
+    /// The connection is up and its media flows.
+    pub fn flow(&mut self, end: usize) {
+        let peer = self.ends[end].peer;
+        self.news(PeerUpdate::Up { peer });
+        self.news(PeerUpdate::Flowing { peer, kind: MediaKind::Audio });
+        self.news(PeerUpdate::Flowing { peer, kind: MediaKind::Video });
+    }
+
+    pub fn news(&mut self, update: PeerUpdate) {
+        self.rooms.handle_peer(self.now, update);
+        self.pump();
     }
 
     /// A new connection, not looked at yet; its number.
@@ -44,7 +149,7 @@ impl World {
     pub fn connect_as(&mut self, id: &str, token: &str, key: &str, grant: Grant) -> usize {
         let deps = Deps {
             room: (key == KEY).then(|| RoomId::new(KEY).unwrap()),
-            who: Introduction { id: id.into(), token: token.into(), key: key.into() },
+            who: Introduction { id: id.into(), token: token.into(), key: key.into(), version: None },
             grant,
             remote: None,
             alive_timeout: Duration::from_secs(90),
@@ -136,8 +241,43 @@ impl World {
                     Effect::Notify(session, notice) => {
                         if let Some(client) = self.living(session) {
                             self.clients[client].dialect.handle_notice(self.now, &notice);
+                        } else if let Some(other) = self.others.iter_mut().find(|other| other.session == session) {
+                            other.notices.push(notice);
                         }
                     }
+                    Effect::OpenPeer(open) => {
+                        let (peer, offer) = (open.peer, open.offer);
+                        let tracks = match &open.purpose {
+                            Purpose::Ingest { .. } => true,
+                            Purpose::Meet(meet) => meet.publish.is_some(),
+                            Purpose::Play { .. } => false,
+                        };
+                        let sdp = if offer.is_some() { Sdp::answer(PORTICO) } else { Sdp::offer(PORTICO) };
+                        if let Purpose::Meet(meet) = open.purpose {
+                            let descriptions = offer.into_iter().collect();
+                            self.ends.push(End { peer, meet: *meet, descriptions, candidates: Vec::new() });
+                        }
+                        if tracks {
+                            self.rooms.handle_peer(self.now, PeerUpdate::Tracks { peer, tracks: views(peer) });
+                        }
+                        self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
+                    }
+                    Effect::DescribePeer { peer, sdp } => {
+                        let offered = sdp.kind == SdpKind::Offer;
+                        if let Some(end) = self.ends.iter_mut().find(|end| end.peer == peer) {
+                            end.descriptions.push(sdp);
+                        }
+                        if offered {
+                            let sdp = Sdp::answer(PORTICO);
+                            self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
+                        }
+                    }
+                    Effect::AddCandidate { peer, candidate } => {
+                        if let Some(end) = self.ends.iter_mut().find(|end| end.peer == peer) {
+                            end.candidates.push(candidate);
+                        }
+                    }
+                    Effect::ClosePeer { peer, .. } => self.ends.retain(|end| end.peer != peer),
                     Effect::EndSession(session, _) => self.realm.handle_gone(self.now, session),
                     _ => {}
                 }
@@ -174,6 +314,12 @@ impl World {
             Output::SendBinary(_) => panic!("brokers send text"),
         }
     }
+}
+
+fn views(peer: PeerId) -> Vec<TrackView> {
+    let view =
+        |kind: MediaKind, codec| TrackView { track: TrackId(peer.0 * 10 + kind as u64), kind, format: TrackFormat::plain(codec) };
+    vec![view(MediaKind::Audio, Codec::Opus), view(MediaKind::Video, Codec::VP8)]
 }
 
 pub fn offer(dst: &str) -> Value {

@@ -1,0 +1,403 @@
+//! A client's connections that do not go to another PeerJS client's own end: those that end at Portico, and those with clients of
+//! other dialects. Pure.
+//!
+//! ```text
+//! client ─ OFFER to ─┬─ the room, or (sfu) a member ──────► Links ─► Command::Meet … Description ─► ANSWER
+//!                    ├─ (mesh) another dialect's client ──► meet_directly? ─► Command::Tell, else EXPIRE
+//!                    └─ anybody else ─────────────────────► the realm
+//! ```
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::payload::{self, Payload, Style};
+use super::wire::{self, Kind};
+use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Topology, Welcome};
+use crate::signalling::Output;
+use crate::signalling::gateway::{
+    Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, meet_directly, room_member,
+};
+use crate::vocab::{Candidate, MemberId, NewChannel, RequestId, Sdp, StreamName};
+
+/// Most connections with clients of other dialects that are remembered; the oldest is forgotten first.
+const MAX_DIRECT: usize = 256;
+/// Most messages to other dialects' clients whose fate is not known.
+const MAX_ASKED: usize = 256;
+/// The label of a media connection's only channel, as PeerJS makes it: closing it hangs up.
+const HANG_UP: &str = "undefined";
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It was dealt with.
+    Here,
+    /// To another PeerJS client, or to nobody.
+    Realm,
+}
+
+/// All such connections of one client.
+pub(super) struct Calls {
+    /// The client's id.
+    me: Arc<str>,
+    /// The id by which the room is called.
+    room: Box<str>,
+    roster: Roster,
+    links: Links,
+    /// What is known of the client's library.
+    library: Option<Library>,
+    /// Connections at Portico.
+    ends: HashMap<LinkKey, End>,
+    /// Connections with clients of other dialects, oldest first.
+    direct: VecDeque<Direct>,
+    /// OFFERs told to clients of other dialects.
+    asked: HashMap<RequestId, Box<str>>,
+    /// Whose media the client gets by its call of the room.
+    room_gives: Option<MemberId>,
+    /// Members in whose name the client was called since their streams came up.
+    placed: HashSet<MemberId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Library {
+    Peerjs,
+    Simple,
+}
+
+/// One connection at Portico.
+struct End {
+    style: Style,
+    /// The id in whose name Portico speaks.
+    name: Box<str>,
+    /// Portico called.
+    placed: bool,
+}
+
+/// One connection with a client of another dialect.
+struct Direct {
+    with: MemberId,
+    /// The PeerJS client's id for it.
+    ours: Box<str>,
+    /// The offerer's id for it, as signals carry it.
+    signalled: Arc<str>,
+    style: Style,
+    framing: Framing,
+}
+
+impl Calls {
+    /// As the client is welcomed. `room` is the id by which the room is called.
+    pub(super) fn new(me: Arc<str>, room: &str, welcome: &Welcome, library: Option<Library>) -> Self {
+        Self {
+            me,
+            room: room.into(),
+            links: Links::new(&welcome.room, Rules { again: Again::Renegotiate, outlasts: false }),
+            roster: Roster::new(DialectName::Peerjs, welcome),
+            library,
+            ends: HashMap::new(),
+            direct: VecDeque::new(),
+            asked: HashMap::new(),
+            room_gives: None,
+            placed: HashSet::new(),
+        }
+    }
+
+    /// Whether PeerJS clients are connected through Portico, not with each other.
+    pub(super) fn ends_all(&self) -> bool {
+        self.roster.topology() != Topology::Mesh
+    }
+
+    /// A message of the client.
+    pub(super) fn handle(&mut self, outputs: &mut VecDeque<Output>, kind: Kind, dst: &str, payload: Option<&RawValue>) -> Way {
+        let (who, reach) = if *dst == *self.room {
+            (room_member(self.roster.room()), Reach::Portico)
+        } else {
+            match self.roster.find(dst, IdForm::Hex) {
+                Some(shown) if shown.view.is_some() => (shown.member, shown.reach),
+                _ => return Way::Realm,
+            }
+        };
+        let part = payload.and_then(|payload| payload::read(kind, payload));
+        if let (None, Some(part)) = (self.library, &part) {
+            self.library = Some(if part.style == Style::Simple { Library::Simple } else { Library::Peerjs });
+        }
+        match (kind, part, reach) {
+            (Kind::Leave, ..) => self.left(who),
+            (Kind::Offer, Some(Payload { framing: None, .. }), _) => self.send(outputs, Kind::Leave, dst, None),
+            (Kind::Offer, Some(part), Reach::Portico) => self.offered(outputs, who, dst, &part),
+            (Kind::Answer, Some(part), Reach::Portico) => {
+                if let (Some(key), Some(text)) = (LinkKey::named(who, &part.connection), description(part.value)) {
+                    self.links.answered(&key, Sdp::answer(text));
+                }
+            }
+            (Kind::Candidate, Some(part), Reach::Portico) => {
+                if let (Some(key), Some(candidate)) = (LinkKey::named(who, &part.connection), candidate(part.value)) {
+                    self.links.candidate(&key, candidate);
+                }
+            }
+            (Kind::Offer | Kind::Answer | Kind::Candidate, Some(part), Reach::Direct) => {
+                self.pass(outputs, kind, who, dst, &part);
+            }
+            _ => {}
+        }
+        self.drain(outputs);
+        Way::Here
+    }
+
+    /// Something the room tells.
+    pub(super) fn handle_notice(&mut self, outputs: &mut VecDeque<Output>, notice: &Notice) {
+        let _ = self.roster.handle_notice(notice); // clients are shown nobody: they call by ids
+        match notice {
+            Notice::MemberLeft { member, .. } => {
+                self.placed.remove(member);
+                self.direct.retain(|direct| direct.with != *member);
+            }
+            Notice::StreamDown { member, .. } if !self.has_streams(*member) => {
+                self.placed.remove(member);
+            }
+            Notice::Told { from, body: Body::Signal(signal) } => self.signalled(outputs, from, signal),
+            Notice::Done { req } => {
+                self.asked.remove(req);
+            }
+            Notice::Refused { req, .. } => {
+                if let Some(dst) = self.asked.remove(req) {
+                    self.send(outputs, Kind::Expire, &dst, None);
+                }
+            }
+            _ => {}
+        }
+        if let Some(event) = self.links.handle_notice(notice) {
+            self.handle_link(outputs, event);
+        }
+        self.place_calls();
+        self.drain(outputs);
+    }
+
+    /// Everything that is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.ends.len() + self.direct.len() + self.asked.len()
+    }
+
+    /// How many others it keeps in mind.
+    #[cfg(test)]
+    pub(super) fn knows(&self) -> usize {
+        self.roster.shown().iter().filter(|shown| shown.view.is_some()).count()
+    }
+
+    // ---- at Portico ----
+
+    fn offered(&mut self, outputs: &mut VecDeque<Output>, who: MemberId, dst: &str, part: &Payload<'_>) {
+        let (Some(key), Some(framing)) = (LinkKey::named(who, &part.connection), part.framing) else { return };
+        let Some(text) = description(part.value) else { return self.send(outputs, Kind::Expire, dst, None) };
+        let media = part.style == Style::Peerjs { media: true };
+        if part.style != Style::Simple && self.links.has(&key) {
+            self.links.stop(&key); // PeerJS replaces, simple-peerjs negotiates again
+        }
+        let play = ["m=audio", "m=video"].iter().any(|kind| text.lines().any(|line| line.starts_with(kind)));
+        if self.links.offered(key.clone(), Sdp::offer(text), play, framing).is_err() {
+            self.forget_ended();
+            return self.send(outputs, Kind::Expire, dst, None);
+        }
+        self.ends.insert(key, End { style: part.style, name: dst.into(), placed: false });
+        if media && *dst == *self.room {
+            self.place_calls();
+        }
+    }
+
+    /// The client says that it ended everything with somebody.
+    fn left(&mut self, who: MemberId) {
+        self.links.stop_all(who);
+        self.direct.retain(|direct| direct.with != who);
+        self.forget_ended();
+    }
+
+    fn forget_ended(&mut self) {
+        let links = &self.links;
+        self.ends.retain(|key, _| links.has(key));
+    }
+
+    fn handle_link(&mut self, outputs: &mut VecDeque<Output>, event: LinkEvent) {
+        match event {
+            LinkEvent::Answer { key, sdp } => self.describe(outputs, Kind::Answer, &key, &sdp),
+            LinkEvent::Offer { key, sdp } => self.describe(outputs, Kind::Offer, &key, &sdp),
+            LinkEvent::Refused { key, over: true, .. } => {
+                if let Some(end) = self.ends.remove(&key).filter(|end| !end.placed) {
+                    self.send(outputs, Kind::Expire, &end.name, None);
+                }
+            }
+            LinkEvent::Down { key, .. } => {
+                self.ends.remove(&key);
+            }
+            LinkEvent::Refused { .. } | LinkEvent::Up { .. } => {}
+        }
+    }
+
+    fn describe(&self, outputs: &mut VecDeque<Output>, kind: Kind, key: &LinkKey, sdp: &Sdp) {
+        let Some(end) = self.ends.get(key) else { return };
+        let value = Signal::description(sdp, Framing::None).value;
+        let payload = payload::write(kind, end.style, &key.connection, &value, Framing::None);
+        self.send(outputs, kind, &end.name, Some(&payload));
+    }
+
+    /// Calls a client that called the room in the name of each other member whose streams are up.
+    fn place_calls(&mut self) {
+        let room = room_member(self.roster.room());
+        let called = |(key, end): (&LinkKey, &End)| key.who == room && end.style == Style::Peerjs { media: true };
+        if !self.ends_all() || !self.ends.iter().any(called) {
+            self.room_gives = None;
+            return;
+        }
+        let shown = self.roster.shown();
+        let streaming: Vec<&MemberView> =
+            shown.iter().filter_map(|shown| shown.view.as_ref()).filter(|view| !view.streams.is_empty()).collect();
+        if !self.room_gives.is_some_and(|gives| streaming.iter().any(|view| view.member == gives)) {
+            self.room_gives = default_of(&streaming);
+        }
+        for view in streaming {
+            if Some(view.member) == self.room_gives || !self.placed.insert(view.member) {
+                continue;
+            }
+            let who = view.member;
+            let name = if view.dialect == DialectName::Peerjs { view.user_id.clone() } else { IdForm::Hex.write(who) };
+            let Some(key) = LinkKey::named(who, &fresh("mc_")) else { continue };
+            let channels = vec![NewChannel::labelled(HANG_UP)];
+            let call = Call { play: true, expects: Vec::new(), framing: Framing::None, channels };
+            if self.links.call(key.clone(), call).is_ok() {
+                self.ends.insert(key, End { style: self.style(true), name: name.into(), placed: true });
+            }
+        }
+    }
+
+    fn has_streams(&self, member: MemberId) -> bool {
+        self.roster.view(member).is_some_and(|view| !view.streams.is_empty())
+    }
+
+    // ---- with clients of other dialects ----
+
+    /// The client's step towards one of them.
+    fn pass(&mut self, outputs: &mut VecDeque<Output>, kind: Kind, who: MemberId, dst: &str, part: &Payload<'_>) {
+        let dialect = self.roster.view(who).map(|view| view.dialect);
+        let (step, signalled, framing) = match kind {
+            Kind::Offer => {
+                let framing = part.framing.unwrap_or(Framing::None);
+                let met = dialect.map(|dialect| meet_directly((DialectName::Peerjs, framing), dialect));
+                // what makes PeerJS say `peer-unavailable`, and simple-peerjs refuse its `connect`
+                let Some(Ok(framing)) = met else { return self.send(outputs, Kind::Expire, dst, None) };
+                let signalled: Arc<str> = part.connection.as_str().into();
+                self.remember(Direct {
+                    with: who,
+                    ours: part.connection.as_str().into(),
+                    signalled: Arc::clone(&signalled),
+                    style: part.style,
+                    framing,
+                });
+                (Step::Offer, signalled, framing)
+            }
+            _ => {
+                let step = if kind == Kind::Answer { Step::Answer } else { Step::Candidate };
+                let known = self.direct.iter().find(|direct| direct.with == who && *direct.ours == *part.connection);
+                match known {
+                    Some(direct) => (step, Arc::clone(&direct.signalled), direct.framing),
+                    // a candidate may come before its offer
+                    None if step == Step::Candidate => (step, part.connection.as_str().into(), Framing::None),
+                    None => return,
+                }
+            }
+        };
+        let signal = Signal { step, value: part.value.to_owned(), connection: signalled, framing, original: None };
+        let req = RequestId::next();
+        if step == Step::Offer && self.asked.len() < MAX_ASKED {
+            self.asked.insert(req, dst.into());
+        }
+        outputs.push_back(Output::Command(req, Command::Tell { to: who, body: Body::Signal(Box::new(signal)) }));
+    }
+
+    /// A step of one of them towards the client.
+    fn signalled(&mut self, outputs: &mut VecDeque<Output>, from: &MemberView, signal: &Signal) {
+        let name = IdForm::Hex.write(from.member);
+        let with_it = |direct: &Direct| direct.with == from.member && direct.signalled == signal.connection;
+        let kind = match signal.step {
+            Step::Offer => {
+                let Some(sdp) = signal.as_description() else { return };
+                let media = !sdp.text.lines().any(|line| line.starts_with("m=application"));
+                // a PeerJS client negotiates a connection once: another offer is another connection to it
+                self.direct.retain(|direct| !with_it(direct));
+                self.remember(Direct {
+                    with: from.member,
+                    ours: fresh(if media { "mc_" } else { "dc_" }).into(),
+                    signalled: Arc::clone(&signal.connection),
+                    style: self.style(media),
+                    framing: signal.framing,
+                });
+                Kind::Offer
+            }
+            Step::Answer => Kind::Answer,
+            Step::Candidate => match signal.as_candidate() {
+                Some(candidate) if !candidate.candidate.is_empty() => Kind::Candidate,
+                _ => return, // PeerJS does not say when there are no more
+            },
+            Step::Other => return,
+        };
+        let Some(direct) = self.direct.iter().rev().find(|direct| with_it(direct)) else { return };
+        let payload = payload::write(kind, direct.style, &direct.ours, &signal.value, direct.framing);
+        self.send(outputs, kind, &name, Some(&payload));
+    }
+
+    fn remember(&mut self, new: Direct) {
+        self.direct.retain(|direct| !(direct.with == new.with && direct.ours == new.ours));
+        if self.direct.len() >= MAX_DIRECT {
+            self.direct.pop_front();
+        }
+        self.direct.push_back(new);
+    }
+
+    // ---- out ----
+
+    /// The form of what the client has not begun.
+    fn style(&self, media: bool) -> Style {
+        match self.library {
+            Some(Library::Peerjs) => Style::Peerjs { media },
+            Some(Library::Simple) => Style::Simple,
+            None => Style::Either { media },
+        }
+    }
+
+    /// Says something to the client in the name of `src`.
+    fn send(&self, outputs: &mut VecDeque<Output>, kind: Kind, src: &str, payload: Option<&RawValue>) {
+        outputs.push_back(Output::Send(wire::write(kind, src, &self.me, payload)));
+    }
+
+    fn drain(&mut self, outputs: &mut VecDeque<Output>) {
+        while let Some((req, command)) = self.links.poll_command() {
+            outputs.push_back(Output::Command(req, command));
+        }
+    }
+}
+
+/// Whose stream a room gives by itself, as the room chooses it (`StreamChoice::Default`).
+fn default_of(streaming: &[&MemberView]) -> Option<MemberId> {
+    let is_main = |name: &StreamName| name.as_str() == "main";
+    let main = streaming.iter().find(|view| view.streams.iter().any(|stream| is_main(&stream.name)));
+    let source = || streaming.iter().find(|view| view.dialect == DialectName::Source);
+    main.or_else(source).or_else(|| streaming.first()).map(|view| view.member)
+}
+
+/// A connection id that nobody has, in the form of the client's own.
+fn fresh(prefix: &str) -> String {
+    let random = MemberId::random().to_string();
+    format!("{prefix}{}", &random[..16])
+}
+
+fn description(value: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Description {
+        sdp: String,
+    }
+    let object = value.get().starts_with('{');
+    object.then(|| serde_json::from_str::<Description>(value.get()).ok()).flatten().map(|description| description.sdp)
+}
+
+fn candidate(value: &RawValue) -> Option<Candidate> {
+    value.get().starts_with('{').then(|| serde_json::from_str(value.get()).ok()).flatten()
+}
