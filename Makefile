@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-board test-reference lint bench fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference lint bench bench-signalling fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -11,6 +11,9 @@ run: setup-run ## build and start the gateway with the camera, or a test picture
 test: setup-run setup-test lint ## everything but the VM: unit, property, real browser, aiortc, GStreamer, RTSP
 	cargo test --locked --no-default-features --no-run --lib
 	cargo test --locked
+
+test-long: setup-run setup-test ## what only shows in real time: whole heartbeats, minutes of silence, a clip of ten minutes
+	cargo test --locked --test long -- --ignored $(ARGS)
 
 test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, about 1 GB of downloads the first time
 	tests/vm/board-tests
@@ -30,6 +33,11 @@ lint: setup-build ## formatting and clippy
 bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
 	cargo build --release --locked --bin portico
 	target/release/portico bench $(ARGS)
+
+bench-signalling: setup-run ## memory per idle session, CPU per message, beside the original servers; see docs/design/performance.md
+	@tools/ensure-reference-servers
+	cargo build --release --locked --bin portico
+	cargo bench --locked --bench signalling -- $(ARGS)
 
 fuzz: setup-build ## every decoder of bytes from outside under libFuzzer, 60 s each (SECONDS_EACH=10 for less, TARGETS=tribe for some)
 	tools/fuzz $(TARGETS)

@@ -42,6 +42,15 @@ fn a_netflux_group_forms_below_the_prefix() {
     group_forms(&format!("{}/sigver", ws(&gateway)));
 }
 
+/// Every check of the original server's published tests, and more; the same script passes against sigver 20.1.0.
+#[test]
+fn the_checks_of_the_original_server_hold() {
+    let gateway = Gateway::start("");
+    let seen = node("suite_sigver.mjs", &[&format!("{}/sigver", ws(&gateway))]);
+    assert_eq!(seen["failed"], json!([]), "{seen:#}");
+    assert!(seen["passed"].as_array().map(Vec::len) >= Some(22), "{seen:#}");
+}
+
 /// Text crosses between genuine netflux clients and one of another dialect, both ways, as long as that one is there.
 #[test]
 fn text_crosses_between_a_netflux_group_and_a_tribe_client() {

@@ -46,7 +46,8 @@ async fn preflights_and_the_start_page_are_for_pages_of_any_origin() {
     let (gateway, base) = gateway("");
     for base in [&base, &gateway.base] {
         let page = http().get(format!("{base}/")).header("Origin", "http://mute.example").send().await.expect("an answer");
-        assert_eq!((page.status().as_u16(), &page.headers()["access-control-allow-origin"]), (200, "http://mute.example"));
+        assert_eq!(page.status(), 200);
+        assert_eq!(page.headers()["access-control-allow-origin"], "http://mute.example");
         let preflight = http()
             .request(reqwest::Method::OPTIONS, format!("{base}/"))
             .header("Origin", "http://mute.example")

@@ -35,7 +35,8 @@ fn clients_of_both_versions_mesh_and_send_recordings() {
 
 #[test]
 fn pages_record_their_microphones_to_each_other() {
-    let gateway = Gateway::start("");
+    // the pages come from elsewhere
+    let gateway = Gateway::start("[http]\nallowed_origins = [\"*\"]\n");
     let seen = node("vamp_record.mjs", &[&gateway.base, "2"]);
     assert_eq!(seen["got"].as_array().map(Vec::len), Some(2), "{seen:#}");
 }
@@ -208,7 +209,7 @@ async fn tokens_come_in_the_query_or_with_the_connect_packet() {
                 break;
             }
         }
-        assert_eq!(heard, if welcome { r#"42["all users",[]]"# } else { "41" }, "{query}");
+        assert!(heard.starts_with(if welcome { "42[\"all users\"" } else { "41" }), "{query}: {heard}");
     }
 }
 

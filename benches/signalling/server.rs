@@ -77,13 +77,14 @@ impl Server {
         line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or_default() * 1024.0
     }
 
-    /// Processor time used so far, in milliseconds.
+    /// Processor time used so far by all of its threads that live, in milliseconds. `/proc/PID/stat` counts in steps of 10 ms.
     pub fn cpu_ms(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // the name may hold spaces: what follows its last bracket is numbers
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-        (ticks(11) + ticks(12)) * 1000.0 / rustix::param::clock_ticks_per_second() as f64
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let used = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        threads.filter_map(|thread| used(thread.path())).sum::<f64>() / 1e6
     }
 }
 

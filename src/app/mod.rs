@@ -6,6 +6,7 @@
 mod access;
 mod inventory;
 mod mounts;
+mod peerjs_metrics;
 mod star_metrics;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -29,10 +30,12 @@ use crate::ops::metrics::{Metrics, Registry};
 use crate::ops::{announce, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
 use crate::room::{Rooms, SourceUpdate};
+use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use crate::vocab::MediaKind;
 use inventory::Stock;
+use peerjs_metrics::PeerjsCollector;
 use star_metrics::StarCollector;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
@@ -203,7 +206,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
-    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &config.listener, &mut realms));
+    let peerjs_figures = PeerjsFigures::shared();
+    let peerjs = Arc::new(mounts::peerjs::Brokers::new(&config.peerjs, &config.listener, &peerjs_figures, &mut realms));
     let star_figures = StarFigures::shared();
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
@@ -221,7 +225,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures)));
+    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures)));
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
@@ -304,9 +308,10 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 }
 
 /// The figures of modules that count for themselves.
-fn registry(star: &Arc<StarFigures>) -> Registry {
+fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
+    registry.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
     registry
 }
 

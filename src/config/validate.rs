@@ -175,6 +175,13 @@ fn tls(config: &Config, found: &mut Findings<'_>) {
 }
 
 fn peerjs(config: &Config, found: &mut Findings<'_>) {
+    for (key, value, most) in
+        [("alive_timeout", config.peerjs.alive_timeout, 3600), ("expire_timeout", config.peerjs.expire_timeout, 60)]
+    {
+        if !(1..=most).contains(&value.as_secs()) {
+            found.error(&keys(&["peerjs", key]), "outside of what works", format!("allowed: 1 s to {most} s"));
+        }
+    }
     if let Err((index, why)) = config.peerjs.check() {
         let (key, help) = match why {
             PeerjsMountError::Path(_) => ("path", "allowed: `/`, `/name` or `/a/b`, of letters, digits, `-`, `_` and `.`"),

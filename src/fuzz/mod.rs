@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::peer::negotiate;
-use crate::signalling::{algorea, page, sigver, socketio, star, tribe, vamp, whip};
+use crate::signalling::{algorea, page, peerjs, sigver, socketio, star, tribe, vamp, whip};
 use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId, RoomPrefix};
 use world::World;
 
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "page", run: page },
     Target { name: "algorea", run: algorea },
     Target { name: "sigver", run: sigver },
+    Target { name: "peerjs", run: peerjs },
     Target { name: "socketio", run: socketio },
     #[cfg(feature = "socketio")]
     Target { name: "engineio", run: engineio },
@@ -156,6 +157,29 @@ fn engineio(bytes: &[u8]) {
     let version = if kind & 1 == 0 { Version::V3 } else { Version::V4 };
     let packets = read_payload(version, kind & 2 != 0, bytes::Bytes::copy_from_slice(body));
     assert!(packets <= body.len(), "a packet takes at least a byte");
+}
+
+/// PeerJS clients `p0` to `p3` of one broker, whose room is called `room`. One that comes back takes over the place of the next.
+fn peerjs(bytes: &[u8]) {
+    let clients = std::cell::Cell::new(0);
+    let realm = peerjs::RealmConfig { reserved: "room".into(), limit: 100, expire: Duration::from_secs(5) };
+    World::new(
+        Some(Box::new(peerjs::PeerjsRealm::new(realm, peerjs::PeerjsFigures::shared()))),
+        |id| id.to_string(),
+        |now| {
+            let client = clients.replace(clients.get() + 1) % 4;
+            let who = peerjs::Introduction { id: format!("p{client}"), token: "t".into(), key: "k".into(), version: None };
+            let deps = peerjs::Deps {
+                room: RoomId::new("room").ok(),
+                who,
+                grant: Grant::all("fuzz"),
+                remote: None,
+                alive_timeout: Duration::from_secs(90),
+            };
+            Box::new(peerjs::Peerjs::new(now, deps))
+        },
+    )
+    .run(bytes);
 }
 
 /// Takes every bearer at its word.

@@ -3,6 +3,7 @@
 import WebSocket from 'ws';
 import { withBrowser } from './browser.mjs';
 import { connect } from './lib/netflux.mjs';
+import { bearer } from './lib/tribe.mjs';
 import { until } from './lib/until.mjs';
 
 const [url, key, tribe] = process.argv.slice(2);
@@ -19,7 +20,7 @@ async function talker() {
   });
   await new Promise((done, failed) => socket.on('open', done).on('error', failed));
   const say = (a, d) => socket.send(JSON.stringify({ a, d }));
-  say('join', { roomId: key, bearer: 'tribe-user' });
+  say('join', { roomId: key, bearer: bearer('tribe-user') });
   await until('joined', () => answers.find(answer => answer.a === 'joinR'));
   return { say, heard, answers, sessions: () => answers.find(answer => answer.a === 'joinR').d.sessions, close: () => socket.close() };
 }

@@ -14,7 +14,7 @@ use crate::http::{Caller, Verbatim};
 use crate::room::Topology;
 use crate::signalling::listener::ListenerConfig;
 use crate::signalling::peerjs::http::{Endpoint, endpoint, info, nodes};
-use crate::signalling::peerjs::{self, Introduction, Peerjs, PeerjsConfig, PeerjsMount, PeerjsRealm, RealmConfig};
+use crate::signalling::peerjs::{self, Introduction, Peerjs, PeerjsConfig, PeerjsFigures, PeerjsMount, PeerjsRealm, RealmConfig};
 use crate::signalling::{Realm, RealmId};
 use crate::vocab::{Grant, RoomId};
 
@@ -51,12 +51,17 @@ struct Broker {
 impl Brokers {
     /// Brokers for all mounts and listeners; their realms are added to those of the hub. A listener whose key is that of a mount
     /// leads to it; another one, or one that keeps its rooms apart by a prefix of its own, is a broker of its own.
-    pub(in crate::app) fn new(config: &PeerjsConfig, listeners: &[ListenerConfig], realms: &mut Vec<Box<dyn Realm>>) -> Self {
+    pub(in crate::app) fn new(
+        config: &PeerjsConfig,
+        listeners: &[ListenerConfig],
+        figures: &Arc<PeerjsFigures>,
+        realms: &mut Vec<Box<dyn Realm>>,
+    ) -> Self {
         let mut open = |mount: &PeerjsMount| {
             let room = mount.room()?; // a mount without a room's name was refused with the configuration
             let reserved = room.as_str().into();
             let realm = RealmConfig { reserved, limit: config.concurrent_limit, expire: config.expire_timeout };
-            realms.push(Box::new(PeerjsRealm::new(realm)));
+            realms.push(Box::new(PeerjsRealm::new(realm, Arc::clone(figures))));
             Some(Broker {
                 path: mount.path().into(),
                 key: mount.key().into(),

@@ -7,6 +7,7 @@
 
 mod calls;
 mod config;
+mod figures;
 pub mod http;
 pub mod payload;
 mod realm;
@@ -15,6 +16,7 @@ mod tests;
 pub mod wire;
 
 pub use config::{PeerjsConfig, PeerjsMount, PeerjsMountError, PeerjsNode, PeerjsProfile};
+pub use figures::PeerjsFigures;
 pub use realm::{Ask, Parcel, Passing, PeerjsRealm, RealmConfig, Word};
 
 use std::collections::VecDeque;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::figures::PeerjsFigures;
 use super::wire::{self, Kind};
 use crate::signalling::{Realm, RealmMessage, RealmOutput, RealmWord};
 use crate::vocab::SessionId;
@@ -117,6 +118,7 @@ pub struct RealmConfig {
 /// One mount's ids and queues.
 pub struct PeerjsRealm {
     config: RealmConfig,
+    figures: Arc<PeerjsFigures>,
     seats: HashMap<SessionId, Seat>,
     /// Who is registered. At most `config.limit`.
     ids: HashMap<Arc<str>, SessionId>,
@@ -154,9 +156,10 @@ struct Waiting {
 
 impl PeerjsRealm {
     /// A realm without anybody.
-    pub fn new(config: RealmConfig) -> Self {
+    pub fn new(config: RealmConfig, figures: Arc<PeerjsFigures>) -> Self {
         Self {
             config,
+            figures,
             seats: HashMap::new(),
             ids: HashMap::new(),
             queues: HashMap::new(),
@@ -238,7 +241,10 @@ impl PeerjsRealm {
             None if !kind.waits() => {}
             None => {
                 let waiting = Waiting { from, src: Arc::clone(&src), frame, returns };
-                if !self.queue(now, &dst, waiting) {
+                if self.queue(now, &dst, waiting) {
+                    self.figures.queued();
+                } else {
+                    self.figures.expired();
                     self.deliver(from, wire::write(Kind::Expire, &dst, &src, None));
                 }
             }
@@ -319,6 +325,7 @@ impl PeerjsRealm {
             if told.insert(Arc::clone(&waiting.src))
                 && let Some(to) = self.ids.get(&waiting.src).copied()
             {
+                self.figures.expired();
                 self.deliver(to, wire::write(Kind::Expire, dst, &waiting.src, None));
             }
         }

@@ -36,7 +36,7 @@ fn a_flood_of_heartbeats_ends_somewhere() {
 /// A realm with sessions that are registered and ready.
 fn realm(ids: &[&str]) -> (PeerjsRealm, Vec<SessionId>) {
     let config = RealmConfig { reserved: "room".into(), limit: 5000, expire: Duration::from_secs(5) };
-    let mut realm = PeerjsRealm::new(config);
+    let mut realm = PeerjsRealm::new(config, PeerjsFigures::shared());
     let sessions: Vec<_> = ids
         .iter()
         .map(|id| {

@@ -68,7 +68,7 @@ impl World {
         Self {
             now: Instant::now(),
             rooms: Rooms::new(rooms, Vec::new()),
-            realm: PeerjsRealm::new(realm),
+            realm: PeerjsRealm::new(realm, PeerjsFigures::shared()),
             clients: Vec::new(),
             others: Vec::new(),
             ends: Vec::new(),
