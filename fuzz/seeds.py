@@ -59,7 +59,7 @@ def transcript(dialect):
         yield path.stem, talk(*named)
 
 
-for dialect in ("tribe", "algorea", "vamp", "star", "peerjs"):
+for dialect in ("tribe", "algorea", "peerjs"):
     for name, data in transcript(dialect):
         seed(dialect, name, data)
 
@@ -84,3 +84,27 @@ USERNAME = b"abcd:efgh"
 ATTRIBUTE = struct.pack(">HH", 6, len(USERNAME)) + USERNAME + b"\0" * (-len(USERNAME) % 4)
 seed("datagram", "stun", struct.pack(">HHI", 1, len(ATTRIBUTE), 0x2112A442) + b"0" * 12 + ATTRIBUTE)
 seed("datagram", "rtp", bytes([0x80, 96]) + struct.pack(">HII", 1, 2, 3) + b"payload")
+
+
+def events(transcript):
+    """The events of a transcript's clients as a talk: who connects first is session 0."""
+    names, lines = [], []
+    for line in (root / "tests" / "transcripts" / transcript).read_text().splitlines():
+        record = json.loads(line)
+        if record.get("after_ms"):
+            lines.append((0, record["after_ms"] / 1000))
+        who = record.get("from")
+        if who:
+            names.append(who) if who not in names else None
+            text = record["event"]
+            for index, name in enumerate(names):
+                text = text.replace(f'"{name}"', f'"s{index}"')
+            lines.append((names.index(who), text))
+    return talk(*lines)
+
+
+seed("socketio", "vamp", events("vamp/conversation.jsonl"))
+seed("socketio", "star", events("star/conversation.jsonl"))
+seed("engineio", "v3", b"\x00" + '23:40/admin,{"token":"x"}1:24:4\U0001f6006:b4AQID29:42["join vamp","\U0001f600",[1,{}]]'.encode())
+seed("engineio", "v4", b"\x01" + '40{"token":"x"}\x1e2probe\x1ebAQID\x1e42["ss-join","/a"]\x1e41'.encode())
+seed("engineio", "v3_bytes", b"\x02" + b"\x00\x01\x00\xff4hello1234" + b"\x01\x04\xff\x04\x01\x02\x03" + b"\x00\x01\xff2")

@@ -42,6 +42,26 @@ fn a_netflux_group_forms_below_the_prefix() {
     group_forms(&format!("{}/sigver", ws(&gateway)));
 }
 
+/// Text crosses between genuine netflux clients and one of another dialect, both ways, as long as that one is there.
+#[test]
+fn text_crosses_between_a_netflux_group_and_a_tribe_client() {
+    let gateway = Gateway::start(OPEN);
+    let seen = node("netflux_room.mjs", &[&format!("{}/sigver", ws(&gateway)), "doc1", &format!("{}/api", ws(&gateway))]);
+    let id = |at: usize| seen["ids"][at].as_u64().expect("an id");
+    assert_eq!(seen["alone"], json!([[id(1)], [id(0)]]), "among themselves they need nobody: {seen:#}");
+    assert!(seen["gateway"].as_u64() >= Some(1 << 31), "{seen:#}");
+    let heard = seen["heard"].as_array().expect("what was heard");
+    for (from, text) in [(id(0), "from netflux 1"), (id(1), "long"), (id(2), "from netflux 3")] {
+        let times = heard.iter().filter(|it| **it == json!({"from": from.to_string(), "text": text})).count();
+        assert_eq!(times, 1, "{text} once, as the one who said it: {seen:#}");
+    }
+    assert_eq!(heard.len(), 3, "{seen:#}");
+    let mut left = [id(1), id(2)];
+    left.sort_unstable();
+    assert_eq!(seen["left"], json!(left), "{seen:#}");
+    assert_eq!(seen["group"], "JOINED", "{seen:#}");
+}
+
 // checklist 24; the port that the original's clients expect could be taken
 #[test]
 fn a_netflux_group_forms_on_a_listener_of_its_own() {

@@ -26,6 +26,8 @@ pub struct Load {
     pub time: Duration,
     /// Messages per second of each talking session that has a pair to talk to.
     pub rate: usize,
+    /// How long the server gets to give back what the handshakes took, before its memory is read.
+    pub settle: Duration,
 }
 
 /// What it cost.
@@ -35,7 +37,9 @@ pub struct Figures {
     pub bytes_per_session: f64,
     /// Processor time while the idle sessions only stayed, in percent of one core.
     pub idle_cpu_percent: f64,
-    /// Messages that arrived at the pair.
+    /// Messages that were sent to the pair.
+    pub sent: usize,
+    /// Those of them that arrived.
     pub messages: usize,
     /// Milliseconds of processor time per 1000 messages, beyond what the idle sessions cost.
     pub cpu_ms_per_1000: f64,
@@ -47,11 +51,19 @@ pub struct Figures {
 const AT_A_TIME: usize = 50;
 /// Sessions per source address: a client port is a 16-bit number, and some limits count by address.
 const PER_ADDRESS: usize = 1000;
-/// How long the idle sessions are watched.
-const WATCH: Duration = Duration::from_secs(6);
+/// How long the idle sessions are watched. Longer than any dialect's heartbeat but vamp's, whose sessions beat spread over 25 s.
+const WATCH: Duration = Duration::from_secs(12);
+/// How long messages under way may take when nobody talks any more.
+const LAST: Duration = Duration::from_secs(20);
 /// Mark of a message: what follows is the time it was sent at, then padding to the size of a small description.
 const MARK: char = '@';
 const SIZE: usize = 1200;
+
+/// When a message was sent, since the run's start. `None` for one that is cut or changed.
+fn sent_at(text: &str) -> Option<Duration> {
+    let (at, padding) = text.strip_prefix(MARK)?.split_once(' ')?;
+    (padding.len() == SIZE).then_some(Duration::from_micros(at.parse().ok()?))
+}
 
 /// Runs the load against a server.
 pub async fn run(server: &mut Server, speech: Speech, load: Load) -> Result<Figures, String> {
@@ -65,11 +77,11 @@ pub async fn run(server: &mut Server, speech: Speech, load: Load) -> Result<Figu
         epoch: Instant::now(),
         open: AtomicUsize::new(0),
         ready: AtomicUsize::new(0),
+        sent: AtomicUsize::new(0),
     });
     let before = server.resident();
     crowd.open(load.active, load.idle, false, &tell, &phases).await?;
-    // what the handshakes left behind is not the sessions'
-    sleep(Duration::from_secs(3)).await;
+    sleep(load.settle).await;
     let bytes_per_session = (server.resident() - before) / load.idle.max(1) as f64;
     let (start, cpu) = (Instant::now(), server.cpu_ms());
     sleep(WATCH.min(load.time)).await;
@@ -83,7 +95,16 @@ pub async fn run(server: &mut Server, speech: Speech, load: Load) -> Result<Figu
     while let Ok(Some(delay)) = tokio::time::timeout_at(until, told.recv()).await {
         delays.push(delay);
     }
+    // the server's time is read when it has done all of the work
+    phase.send_replace(Phase::Stay);
+    let until = tokio::time::Instant::now() + LAST;
+    while delays.len() < crowd.sent.load(Ordering::Relaxed)
+        && let Ok(Some(delay)) = tokio::time::timeout_at(until, told.recv()).await
+    {
+        delays.push(delay);
+    }
     let (took, used) = (start.elapsed().as_secs_f64(), server.cpu_ms() - cpu);
+    let sent = crowd.sent.load(Ordering::Relaxed);
     phase.send_replace(Phase::Leave);
     if delays.is_empty() {
         return Err("no message arrived".into());
@@ -93,6 +114,7 @@ pub async fn run(server: &mut Server, speech: Speech, load: Load) -> Result<Figu
     Ok(Figures {
         bytes_per_session,
         idle_cpu_percent: idle_ms_per_s / 10.0,
+        sent,
         messages: delays.len(),
         cpu_ms_per_1000: (used - idle_ms_per_s * took).max(0.0) / delays.len() as f64 * 1000.0,
         p50_ms: at(0.5),
@@ -117,6 +139,7 @@ struct Crowd {
     epoch: Instant,
     open: AtomicUsize,
     ready: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 impl Crowd {
@@ -200,9 +223,8 @@ impl Crowd {
                             }
                         }
                         Heard::Told(text) => {
-                            let sent: u64 = text.trim_start_matches(MARK).split(' ').next().and_then(|at| at.parse().ok()).unwrap_or_default();
-                            let delay = self.epoch.elapsed().saturating_sub(Duration::from_micros(sent));
-                            let _ = told.send(delay);
+                            let sent = sent_at(&text).ok_or("a message arrived that nobody sent")?;
+                            let _ = told.send(self.epoch.elapsed().saturating_sub(sent));
                         }
                         Heard::Nothing => {}
                     }
@@ -218,12 +240,13 @@ impl Crowd {
                 _ = words_due.tick(), if talking => {
                     let text = format!("{MARK}{} {:x<SIZE$}", self.epoch.elapsed().as_micros(), "");
                     if let Some(message) = self.speech.say(&part, &text) {
+                        self.sent.fetch_add(1, Ordering::Relaxed);
                         web.send(message).await.map_err(|error| words(&error))?;
                     }
                 }
                 changed = phase.changed() => match *phase.borrow_and_update() {
                     _ if changed.is_err() => return Ok(()),
-                    Phase::Stay => {}
+                    Phase::Stay => talking = false,
                     Phase::Talk => talking = part.active,
                     Phase::Leave => return Ok(()),
                 },

@@ -27,7 +27,7 @@ Signalling under load, Portico beside the original Node servers.
 ";
 
 fn main() -> ExitCode {
-    let mut load = Load { idle: 5000, active: 500, time: Duration::from_secs(20), rate: 10 };
+    let mut load = Load { idle: 5000, active: 500, time: Duration::from_secs(20), rate: 10, settle: Duration::from_secs(5) };
     let (mut dialects, mut only, mut portico) = (Vec::new(), None, "target/release/portico".to_owned());
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     println!(
-        "{:<12} {:<9} {:>6} {:>12} {:>12} {:>9} {:>16} {:>8} {:>8}",
-        "dialect", "server", "idle", "B/session", "idle CPU %", "messages", "ms CPU/1000 msg", "p50 ms", "p99 ms"
+        "{:<12} {:<9} {:>6} {:>12} {:>12} {:>9} {:>9} {:>16} {:>8} {:>8}",
+        "dialect", "server", "idle", "B/session", "idle CPU %", "sent", "arrived", "ms CPU/1000 msg", "p50 ms", "p99 ms"
     );
     for speech in dialects {
         let load = Load { active: if speech == Speech::Star { load.active.min(100) } else { load.active }, ..load };
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         let theirs = row((only.as_deref() != Some("portico")).then(|| Server::original(speech)).flatten());
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             println!(
-                "{:<12} {:<9} {:>19.2}× {:>50.2}× (Portico's share of the original's)",
+                "{:<12} {:<9} {:>18.3}× {:>49.3}× (Portico's share of the original's)",
                 speech.name(),
                 "ratio",
                 ours.bytes_per_session / theirs.bytes_per_session,
@@ -96,12 +96,13 @@ fn main() -> ExitCode {
 
 fn print_row(speech: Speech, server: &Server, load: Load, figures: &Figures) {
     println!(
-        "{:<12} {:<9} {:>6} {:>12.0} {:>12.2} {:>9} {:>16.2} {:>8.2} {:>8.2}",
+        "{:<12} {:<9} {:>6} {:>12.0} {:>12.2} {:>9} {:>9} {:>16.2} {:>8.2} {:>8.2}",
         speech.name(),
         server.name,
         load.idle,
         figures.bytes_per_session,
         figures.idle_cpu_percent,
+        figures.sent,
         figures.messages,
         figures.cpu_ms_per_1000,
         figures.p50_ms,

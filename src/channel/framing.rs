@@ -69,7 +69,7 @@ impl Content {
                 Self::Bytes(bytes) => DataMessage::Binary(bytes.clone()),
                 _ => DataMessage::Text(self.to_text()?),
             })),
-            Framing::OwnChannels | Framing::None => Ok(Written::Frame(DataMessage::Text(self.to_text()?))),
+            Framing::OwnChannels | Framing::None | Framing::Own => Ok(Written::Frame(DataMessage::Text(self.to_text()?))),
         }
     }
 

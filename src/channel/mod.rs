@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  room:   join, leave ───────────┐        ┌──────────────────────────┐
-//!  peer:   open, close ───────────┤        │ text    deliver: who hears│──► Send, OpenChannel, HangUp ──► peer
+//!  peer:   open, close ───────────┤        │ text    deliver: who hears│──► Send, HangUp ─────────────► peer
 //!          handle_channel ────────┼──► Desk│ clips   tape ─► feed      │──► Tell ──────────────────────► the member's session
 //!  dialect: say ──────────────────┤        │              └► shelf     │──► Store ─► store.rs ─┐
 //!  store.rs: handle_store ◄───────┼────────│ rpc     table, ledger     │──► Call ──► call.rs ──┤

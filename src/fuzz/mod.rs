@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::peer::negotiate;
-use crate::signalling::{algorea, page, peerjs, sigver, tribe, whip};
-use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId};
+use crate::signalling::{algorea, page, peerjs, sigver, socketio, star, tribe, vamp, whip};
+use crate::vocab::{BearerCheck, BearerError, Grant, Identity, RoomId, RoomPrefix};
 use world::World;
 
 /// One decoder.
@@ -34,6 +34,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "algorea", run: algorea },
     Target { name: "sigver", run: sigver },
     Target { name: "peerjs", run: peerjs },
+    Target { name: "socketio", run: socketio },
+    #[cfg(feature = "socketio")]
+    Target { name: "engineio", run: engineio },
 ];
 
 /// A session description: read, and read again as WHIP does before it is used.
@@ -117,6 +120,43 @@ fn sigver(bytes: &[u8]) {
         },
     )
     .run(bytes);
+}
+
+/// Clients on one Socket.IO endpoint, Vamp's and webrtc-star's, by their events. Their ids are `s0`, `s1` and so on.
+fn socketio(bytes: &[u8]) {
+    let opened = std::cell::Cell::new(0);
+    let realm = star::StarRealm::new(star::StarConfig::default(), star::StarFigures::shared());
+    World::new(
+        Some(Box::new(realm)),
+        |id| id.to_string(),
+        |now| {
+            let socket_id = format!("s{}", opened.replace(opened.get() + 1));
+            let deps = socketio::Deps {
+                access: Arc::new(Anyone),
+                grant: Grant::all("fuzz"),
+                remote: None,
+                socket_id,
+                vamp: vamp::VampConfig::default(),
+                vamp_prefix: RoomPrefix::none().clone(),
+                star: star::StarConfig::default(),
+                star_room: star::StarConfig::default().room,
+                star_prefix: RoomPrefix::none().clone(),
+                wall: epoch(),
+            };
+            Box::new(socketio::Front::new(now, deps))
+        },
+    )
+    .run(bytes);
+}
+
+/// The payload of a post, with the Socket.IO packets in it. The first byte says which protocol, and whether it came as bytes.
+#[cfg(feature = "socketio")]
+fn engineio(bytes: &[u8]) {
+    use crate::signalling::transport::socketio::{Version, read_payload};
+    let Some((kind, body)) = bytes.split_first() else { return };
+    let version = if kind & 1 == 0 { Version::V3 } else { Version::V4 };
+    let packets = read_payload(version, kind & 2 != 0, bytes::Bytes::copy_from_slice(body));
+    assert!(packets <= body.len(), "a packet takes at least a byte");
 }
 
 /// PeerJS clients `p0` to `p3` of one broker, whose room is called `room`. One that comes back takes over the place of the next.

@@ -13,8 +13,9 @@ use tokio::sync::{broadcast, mpsc};
 
 pub use crate::room::{RoomMember, RoomView};
 
+use crate::peer::Credit;
 use crate::room::{Command, Notice, Report};
-use crate::signalling::{RealmId, RealmMessage, RealmWord};
+use crate::signalling::{ChannelNews, RealmId, RealmMessage, RealmWord};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
@@ -33,6 +34,19 @@ pub enum Told {
     Notice(Box<Notice>),
     /// By the realm of its mount.
     Realm(RealmWord),
+    /// By the far end of a data channel that the session reads itself.
+    Channel(Box<ChannelTold>),
+}
+
+/// Something about a data channel.
+#[derive(Debug)]
+pub struct ChannelTold {
+    /// The connection.
+    pub peer: PeerId,
+    /// What.
+    pub news: ChannelNews,
+    /// Makes room for more of the far end's messages; dropped when this one was dealt with.
+    pub credit: Option<Credit>,
 }
 
 impl HubSession {
@@ -51,7 +65,7 @@ impl HubSession {
         loop {
             match self.told.recv().await? {
                 Told::Notice(notice) => return Some(*notice),
-                Told::Realm(_) => {}
+                Told::Realm(_) | Told::Channel(_) => {}
             }
         }
     }

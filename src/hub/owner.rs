@@ -11,16 +11,17 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
-use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
+use super::{ChannelTold, HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
 use crate::room::{
-    Command, Counts, Effect, EndReason, Feed, OpenPeer, PeerUpdate, Playing, Purpose, Report, Rooms, SourceUpdate, TrackView,
+    Command, Counts, Effect, EndReason, Feed, Framing, OpenPeer, PeerUpdate, Playing, Purpose, Report, Rooms, SourceUpdate,
+    TrackView,
 };
-use crate::signalling::{Realm, RealmId, RealmOutput};
+use crate::signalling::{ChannelNews, Realm, RealmId, RealmOutput};
 use crate::vocab::{
-    Candidate, Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackFormat, TrackId,
+    Candidate, ChannelId, Codec, MediaKind, MemberId, PeerId, RequestId, RoomId, SessionId, SourceName, TrackFormat, TrackId,
 };
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
@@ -215,6 +216,8 @@ struct OpenState {
     waiting: Option<Vec<SendTrack>>,
     /// Its far end's candidates since then; at most [`EARLY_CANDIDATES`].
     candidates: Vec<Candidate>,
+    /// The channel that its member's session reads itself, once it is open; `None` where it reads none.
+    own_channel: Option<Option<ChannelId>>,
 }
 
 impl Owner {
@@ -355,7 +358,14 @@ impl Owner {
             }
             PeerEvent::Up { peer } => PeerUpdate::Up { peer },
             PeerEvent::Flowing { peer, kind } => PeerUpdate::Flowing { peer, kind },
-            // no peer is opened with data channels
+            PeerEvent::ChannelOpen { peer, .. }
+            | PeerEvent::ChannelMessage { peer, .. }
+            | PeerEvent::ChannelClosed { peer, .. }
+                if self.reads_itself(peer) =>
+            {
+                return self.own_channel(event);
+            }
+            // no other peer's channels are read yet
             PeerEvent::ChannelOpen { .. }
             | PeerEvent::ChannelMessage { .. }
             | PeerEvent::ChannelDrained { .. }
@@ -378,6 +388,39 @@ impl Owner {
             }
         };
         self.rooms.handle_peer(now, update);
+    }
+
+    /// Whether the channels of a peer are for its member's session to read.
+    fn reads_itself(&self, peer: PeerId) -> bool {
+        self.open.get(&peer).is_some_and(|state| state.own_channel.is_some())
+    }
+
+    /// Something about a channel that a session reads itself. There is one a peer: further ones are closed.
+    fn own_channel(&mut self, event: PeerEvent) {
+        let (peer, channel, news, credit) = match event {
+            PeerEvent::ChannelOpen { peer, channel, label, .. } => (peer, channel, ChannelNews::Open { label }, None),
+            PeerEvent::ChannelMessage { peer, channel, message, credit } => {
+                (peer, channel, ChannelNews::Message(message), Some(credit))
+            }
+            PeerEvent::ChannelClosed { peer, channel, .. } => (peer, channel, ChannelNews::Closed, None),
+            // a message that does not fit into a full channel is lost, as the session was told
+            _ => return,
+        };
+        let Some(own) = self.open.get_mut(&peer).and_then(|state| state.own_channel.as_mut()) else { return };
+        match (*own, &news) {
+            (None, ChannelNews::Open { .. }) => *own = Some(channel),
+            (Some(known), _) if known == channel => {}
+            (_, ChannelNews::Open { .. }) => return (self.peers)(PeerCommand::CloseChannel { peer, channel }),
+            _ => return,
+        }
+        if let Some((_, _, session)) = self.rooms.owner_of(peer) {
+            // a flood of the far end's must not end the session: what it cannot take in time is left out
+            let room = self.sessions.get(&session).map_or(0, |line| line.outbox.capacity());
+            if matches!(news, ChannelNews::Message(_)) && room < OUTBOX / 4 {
+                return;
+            }
+            self.pass(session, Told::Channel(Box::new(ChannelTold { peer, news, credit })));
+        }
     }
 
     fn handle_media(&mut self, event: MediaEvent) {
@@ -477,6 +520,11 @@ impl Owner {
                 Effect::FeedPeer { peer, plays } => self.feed_peer(peer, plays),
                 // nobody hears by data channels yet
                 Effect::Say { .. } => {}
+                Effect::Transmit { peer, message } => {
+                    if let Some(channel) = self.open.get(&peer).and_then(|state| state.own_channel?) {
+                        (self.peers)(PeerCommand::SendMessage { peer, channel, message });
+                    }
+                }
                 Effect::ClosePeer { peer, reason } => {
                     debug!(%peer, %reason, "peer closed");
                     self.forget(peer);
@@ -502,6 +550,7 @@ impl Owner {
             }
         };
         if let Some(state) = self.open.get_mut(&asked.peer) {
+            state.own_channel = matches!(&asked.purpose, Purpose::Meet(meet) if meet.framing == Framing::Own).then_some(None);
             state.wants = wants_of(summary.as_ref());
         }
         let receive = match &asked.purpose {

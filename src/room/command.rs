@@ -8,7 +8,8 @@ use super::config::Topology;
 use super::effect::EndReason;
 use super::signal::{Framing, Signal};
 use crate::vocab::{
-    Bitrate, Candidate, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName, StreamName, TrackFormat, TrackId,
+    Bitrate, Candidate, DataMessage, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName, StreamName,
+    TrackFormat, TrackId,
 };
 
 /// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
@@ -85,6 +86,14 @@ pub enum Command {
         to: Option<MemberId>,
         /// What; at most [`MAX_SAID`] bytes.
         text: String,
+    },
+    /// Send a message on the channel of a meeting whose framing is [`Framing::Own`]. Left out where the channel is not open or
+    /// does not keep up. Not answered.
+    Transmit {
+        /// The peer.
+        peer: PeerId,
+        /// The message.
+        message: DataMessage,
     },
     /// Change what the others see of this member. Answered by `Notice::Done`; others get `Notice::MemberChanged`.
     Show {

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use super::command::{DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
 use super::signal::Framing;
-use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId};
+use crate::vocab::{
+    Candidate, DataMessage, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId,
+};
 
 /// An order of [`Rooms`](super::Rooms) to the hub, in the order it must be carried out.
 #[derive(Debug)]
@@ -47,6 +49,13 @@ pub enum Effect {
         to: Option<MemberId>,
         /// What; at most [`MAX_SAID`](super::command::MAX_SAID) bytes.
         text: String,
+    },
+    /// Send a message on the one channel of a peer whose framing is [`Framing::Own`].
+    Transmit {
+        /// The peer.
+        peer: PeerId,
+        /// The message.
+        message: DataMessage,
     },
     /// Close the peer. Nothing more will be heard of it.
     ClosePeer {

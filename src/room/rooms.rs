@@ -264,6 +264,11 @@ impl Rooms {
                 Ok(())
             }
             Command::Tell { to, body } => self.tell_one(session, member, req, to, body),
+            Command::Transmit { peer, message } => {
+                self.own_peer(member, peer)?;
+                self.effects.push_back(Effect::Transmit { peer, message });
+                Ok(())
+            }
             Command::Say { to, text } => self.say(session, member, req, to, text),
             Command::Show { facts } => {
                 self.show(member, facts);

@@ -53,6 +53,8 @@ pub enum Framing {
     BinaryPack,
     /// No data channel that carries messages of people (PeerJS media connections).
     None,
+    /// The dialect's own: one channel, whose messages pass between the far end and the member's session as they are (sigver).
+    Own,
 }
 
 impl Signal {

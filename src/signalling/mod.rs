@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::room::{Command, EndReason, Notice};
-use crate::vocab::{RequestId, SessionId};
+use crate::vocab::{DataMessage, PeerId, RequestId, SessionId};
 
 /// One message of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,9 @@ pub trait Dialect: Send {
     fn handle_notice(&mut self, now: Instant, notice: &Notice);
     /// Something the mount's realm tells. Only for dialects that keep one.
     fn handle_realm(&mut self, _now: Instant, _word: RealmWord) {}
+    /// Something about the channel of a connection whose framing is [`Framing::Own`](crate::room::Framing::Own). Only for
+    /// dialects that ask for one.
+    fn handle_channel(&mut self, _now: Instant, _peer: PeerId, _news: ChannelNews) {}
     /// Time passed.
     fn handle_timeout(&mut self, now: Instant);
     /// The next thing to do.
@@ -143,6 +146,20 @@ pub trait Dialect: Send {
     fn silence_code(&self) -> u16 {
         1008
     }
+}
+
+/// What a session hears of a data channel that it reads itself.
+#[derive(Debug)]
+pub enum ChannelNews {
+    /// It is open.
+    Open {
+        /// Its label.
+        label: String,
+    },
+    /// A message came.
+    Message(DataMessage),
+    /// It is closed; the connection may still be there.
+    Closed,
 }
 
 /// What a dialect keeps across its connections: one value per mount, pure, owned by the hub. (Queues, groups, tables.)

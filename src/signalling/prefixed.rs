@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Dialect, Frame, Output, RealmWord, WireError};
+use super::{ChannelNews, Dialect, Frame, Output, RealmWord, WireError};
 use crate::room::{Command, Notice, Refusal, Resumed, Welcome};
-use crate::vocab::{RequestId, RoomId, RoomPrefix};
+use crate::vocab::{PeerId, RequestId, RoomId, RoomPrefix};
 
 /// Any dialect, with a prefix to the rooms it joins.
 pub struct Prefixed {
@@ -67,6 +67,10 @@ impl Dialect for Prefixed {
 
     fn handle_realm(&mut self, now: Instant, word: RealmWord) {
         self.inner.handle_realm(now, word);
+    }
+
+    fn handle_channel(&mut self, now: Instant, peer: PeerId, news: ChannelNews) {
+        self.inner.handle_channel(now, peer, news);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

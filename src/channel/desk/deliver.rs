@@ -11,7 +11,8 @@ use super::{Desk, DropReason, Member, Output, Stands};
 use crate::vocab::{DataMessage, MemberId, PeerId, Utf8Bytes};
 
 impl Desk {
-    /// A member speaks by signalling: to one member, or to all others of its room.
+    /// A member speaks by signalling: to one member, or to all others of its room. Goes out by connections only: who hears by
+    /// signalling has been told by the room.
     pub fn say(&mut self, now: Instant, from: MemberId, to: Option<MemberId>, text: impl Into<Utf8Bytes>) {
         let text = text.into();
         if !self.members.get(&from).is_some_and(|member| member.seat.may_send) {
@@ -23,7 +24,7 @@ impl Desk {
             return;
         }
         let stands = to.map_or(Stands::Room, Stands::Member);
-        self.deliver(now, from, stands, &Content::Text(text));
+        self.deliver(now, from, stands, &Content::Text(text), false);
     }
 
     /// A message came by a connection.
@@ -31,7 +32,7 @@ impl Desk {
         let Some(line) = self.lines.get_mut(&peer) else { return };
         let (owner, framing) = (line.is.owner, line.is.framing);
         let may_send = line.is.may_send && self.members.get(&owner).is_some_and(|member| member.seat.may_send);
-        if !may_send || framing == Framing::None {
+        if !may_send || matches!(framing, Framing::None | Framing::Own) {
             self.figures.forbidden += 1;
             return;
         }
@@ -46,7 +47,7 @@ impl Desk {
                 Ok(content) => content,
                 Err(Malformed) => None,
             },
-            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None => {
+            Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None | Framing::Own => {
                 if is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }
@@ -68,7 +69,7 @@ impl Desk {
             return;
         }
         if let Some(stands) = self.lines.get(&peer).map(|line| line.is.stands) {
-            self.deliver(now, owner, stands, &content);
+            self.deliver(now, owner, stands, &content, true);
         }
     }
 
@@ -104,8 +105,8 @@ impl Desk {
         }
     }
 
-    /// Hands content on to those for whom Portico stands.
-    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content) {
+    /// Hands content on to those for whom Portico stands, and `tells` those who hear by signalling.
+    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content, tells: bool) {
         let Some(sender) = self.members.get(&from) else { return };
         let receivers: Vec<MemberId> = match stands {
             Stands::Gateway => {
@@ -133,7 +134,8 @@ impl Desk {
                     let taken = self.send(now, from, peer, content);
                     self.figures.relayed += u64::from(taken);
                 }
-                (None, true) => self.tell(from, to, content),
+                (None, true) if tells => self.tell(from, to, content),
+                (None, true) => {}
                 (None, false) => self.dropped(from, to, DropReason::NoRoute),
             }
         }

@@ -37,6 +37,7 @@ pub trait Gauge: Send + Sync + fmt::Debug {
 /// A channel that is open.
 #[derive(Debug)]
 pub struct Channel {
+    pub ours: bool,
     pub max_message: usize,
     pub gauge: Arc<dyn Gauge>,
 }
@@ -76,8 +77,6 @@ pub enum Next {
 pub struct Line {
     pub is: Connection,
     pub channels: BTreeMap<ChannelId, Channel>,
-    /// The channel Portico opened, where each side writes to its own.
-    pub own: Option<ChannelId>,
     pub chunks: Chunks,
     pub ledger: Ledger,
     pub feed: Option<Feed>,
@@ -90,11 +89,10 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(is: Connection, own: Option<ChannelId>) -> Self {
+    pub fn new(is: Connection) -> Self {
         Self {
             is,
             channels: BTreeMap::new(),
-            own,
             chunks: Chunks::default(),
             ledger: Ledger::default(),
             feed: None,
@@ -109,11 +107,8 @@ impl Line {
 
     /// The channel that is written to: Portico's own, or the one that was there first.
     pub fn writes_on(&self) -> Option<(ChannelId, &Channel)> {
-        match self.own {
-            Some(own) => self.channels.get_key_value(&own),
-            None => self.channels.first_key_value(),
-        }
-        .map(|(id, channel)| (*id, channel))
+        let own = self.is.framing == Framing::OwnChannels;
+        self.channels.iter().find(|(_, channel)| channel.ours || !own).map(|(id, channel)| (*id, channel))
     }
 
     /// Bytes of messages that wait and of unfinished ones.
@@ -214,7 +209,7 @@ impl Line {
 
     /// The connection has a place for text and may be read.
     pub fn takes_messages(&self) -> bool {
-        self.is.framing != Framing::None && self.is.may_read
+        !matches!(self.is.framing, Framing::None | Framing::Own) && self.is.may_read
     }
 }
 

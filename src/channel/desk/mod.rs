@@ -20,7 +20,7 @@ use super::config::{ClipsConfig, RpcConfig};
 use super::figures::Figures;
 use super::framing::Framing;
 use super::rpc::{Call, CallId, RpcSeat, Table};
-use crate::vocab::{ChannelId, DataMessage, MemberId, NewChannel, PeerId, RoomId, Utf8Bytes};
+use crate::vocab::{ChannelId, DataMessage, MemberId, PeerId, RoomId, Utf8Bytes};
 
 /// What a member may do, and how it is reached. Saying it again changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +74,10 @@ pub struct Connection {
 pub enum ChannelEvent {
     /// A channel is open.
     Opened {
-        /// Its id; of one that Portico opened, that of [`Output::OpenChannel`].
+        /// Its id.
         channel: ChannelId,
+        /// Portico opened it: where each side writes to a channel of its own, this is what is written to.
+        ours: bool,
         /// Largest message the far end takes, in bytes; 0 where that is not known yet.
         max_message: usize,
         /// How much waits in it.
@@ -118,15 +120,6 @@ pub enum Output {
         channel: ChannelId,
         /// The message.
         message: DataMessage,
-    },
-    /// Open a channel.
-    OpenChannel {
-        /// The connection.
-        peer: PeerId,
-        /// The new channel's id.
-        channel: ChannelId,
-        /// What to open.
-        new: NewChannel,
     },
     /// The far end has said that it closes: close the connection.
     HangUp {
@@ -249,8 +242,6 @@ impl Desk {
     pub const MAX_CHANNELS: usize = 64;
     /// Longest text that is told by signalling or said by it, in bytes.
     pub const MAX_TEXT: usize = 64 << 10;
-    /// The label of the channel that Portico opens for [`Framing::OwnChannels`] (algorea.md §4.4).
-    pub const OWN_LABEL: &str = "chat";
     /// Largest message until the shard refuses one with another limit: what it sends at most (`DataSpec::MAX_MESSAGE`).
     const DEFAULT_MESSAGE: usize = 262_144;
 
@@ -353,8 +344,8 @@ impl Desk {
         lines
     }
 
-    /// A connection is there, before any of its channels. Where each side writes to a channel of its own, leads to
-    /// [`Output::OpenChannel`].
+    /// A connection is there, before any of its channels. Those that Portico opens come with the connection; nothing is written
+    /// to one of [`Framing::OwnChannels`] before such a channel is up.
     pub fn open(&mut self, peer: PeerId, connection: Connection) -> Result<(), OpenError> {
         let owner = self.members.get_mut(&connection.owner).ok_or(OpenError::NoMember(connection.owner))?;
         if self.lines.contains_key(&peer) {
@@ -365,12 +356,7 @@ impl Desk {
         if let Stands::Member(other) = connection.stands {
             self.standing_for.entry(other).or_default().insert(peer);
         }
-        let own = (connection.framing == Framing::OwnChannels).then(ChannelId::next);
-        if let Some(channel) = own {
-            let new = NewChannel::labelled(Self::OWN_LABEL);
-            self.outputs.push_back(Output::OpenChannel { peer, channel, new });
-        }
-        self.lines.insert(peer, Line::new(connection, own));
+        self.lines.insert(peer, Line::new(connection));
         Ok(())
     }
 
@@ -404,10 +390,10 @@ impl Desk {
     pub fn handle_channel(&mut self, now: Instant, peer: PeerId, event: ChannelEvent) {
         let Some(line) = self.lines.get_mut(&peer) else { return };
         match event {
-            ChannelEvent::Opened { channel, max_message, gauge } => {
+            ChannelEvent::Opened { channel, ours, max_message, gauge } => {
                 if line.channels.len() < Self::MAX_CHANNELS {
                     let max_message = if max_message == 0 { Self::DEFAULT_MESSAGE } else { max_message };
-                    line.channels.insert(channel, Channel { max_message, gauge });
+                    line.channels.insert(channel, Channel { ours, max_message, gauge });
                     self.channel_opened(now, peer);
                 }
             }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::vocab::{ChannelId, DataMessage, MemberId, NewChannel, PeerId, RoomId};
+use crate::vocab::{ChannelId, DataMessage, MemberId, PeerId, RoomId};
 
 /// What waits in a simulated channel.
 #[derive(Debug, Default)]
@@ -39,7 +39,6 @@ struct World {
     now: Instant,
     desk: Desk,
     far: BTreeMap<PeerId, Far>,
-    opened: Vec<(PeerId, ChannelId, NewChannel)>,
     hung_up: Vec<PeerId>,
     told: Vec<(MemberId, MemberId, String)>,
     calls: Vec<Call>,
@@ -86,7 +85,6 @@ impl World {
             now: Instant::now(),
             desk: Desk::new(clips, rpc),
             far: BTreeMap::new(),
-            opened: Vec::new(),
             hung_up: Vec::new(),
             told: Vec::new(),
             calls: Vec::new(),
@@ -132,11 +130,10 @@ impl World {
     }
 
     fn channel_up(&mut self, peer: PeerId) {
-        let ours = self.opened.iter().find(|(of, ..)| *of == peer).map(|(_, channel, _)| *channel);
-        let channel = ours.unwrap_or_else(ChannelId::next);
+        let channel = ChannelId::next();
         let waiting = Arc::<Waiting>::default();
         self.far.insert(peer, Far { channel, waiting: waiting.clone(), heard: Vec::new(), stalled: false });
-        self.event(peer, ChannelEvent::Opened { channel, max_message: self.max_message, gauge: waiting });
+        self.event(peer, ChannelEvent::Opened { channel, ours: true, max_message: self.max_message, gauge: waiting });
     }
 
     fn event(&mut self, peer: PeerId, event: ChannelEvent) {
@@ -188,7 +185,6 @@ impl World {
                     }
                     far.heard.push(message);
                 }
-                Output::OpenChannel { peer, channel, new } => self.opened.push((peer, channel, new)),
                 Output::HangUp { peer } => self.hung_up.push(peer),
                 Output::Tell { to, from, text } => self.told.push((to, from, text.as_str().into())),
                 Output::Call(call) => self.calls.push(call),

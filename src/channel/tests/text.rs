@@ -53,6 +53,8 @@ fn members_without_channels_hear_and_speak_by_signalling() {
     world.desk.say(world.now, B, None, "hi");
     world.desk.say(world.now, B, Some(A), "only you");
     world.desk.say(world.now, B, Some(B), "myself");
+    world.join(MemberId([9; 16]), Seat { hears_text: true, ..seat() });
+    world.desk.say(world.now, B, Some(MemberId([9; 16])), "told by the room");
     world.settle();
     assert_eq!(world.heard_texts(a), ["hi", "only you"]);
     assert_eq!(world.told(), []);
@@ -120,10 +122,9 @@ fn each_side_writes_to_its_own_channel_where_that_is_the_way() {
     [A, B].into_iter().for_each(|member| world.join(member, seat()));
     let b = world.open(B, Stands::Room, Framing::Plain);
     let a = world.open_without_channel(connection(A, Stands::Room, Framing::OwnChannels));
-    assert_eq!(world.opened.iter().map(|(peer, _, new)| (*peer, new.label.as_str())).collect::<Vec<_>>(), [(a, "chat")]);
     // the far end's channel is up first: it is read, not written
     let theirs = ChannelId::next();
-    world.event(a, ChannelEvent::Opened { channel: theirs, max_message: 0, gauge: Arc::<Waiting>::default() });
+    world.event(a, ChannelEvent::Opened { channel: theirs, ours: false, max_message: 0, gauge: Arc::<Waiting>::default() });
     world.event(a, ChannelEvent::Message { channel: theirs, message: text("from a") });
     assert_eq!(world.heard_texts(b), ["from a"]);
     world.send(b, text("waits"));

@@ -262,3 +262,16 @@ fn words_over_a_channel_are_for_whom_it_stands_for() {
     world.update(PeerUpdate::Heard { peer: publish, text: "x".into() });
     assert!(world.effects.is_empty(), "only connections that meet carry words");
 }
+
+#[test]
+fn only_the_owner_of_a_connection_sends_on_its_channel() {
+    let mut world = mesh();
+    let [(a, _), (b, _)] = ["a", "b"].map(|name| world.join(vamp("mesh", name)));
+    let peer = world.meet(a, Meeting { framing: Framing::Own, ..meeting(None) });
+    let transmit = |peer| Command::Transmit { peer, message: crate::vocab::DataMessage::text("hello") };
+    world.effects.clear();
+    world.ask(a, transmit(peer));
+    assert!(world.effects.iter().any(|effect| matches!(effect, Effect::Transmit { peer: to, .. } if *to == peer)));
+    assert_eq!(world.refused(b, transmit(peer)), Refusal::UnknownPeer);
+    assert_eq!(world.refused(a, transmit(PeerId::next())), Refusal::UnknownPeer);
+}

@@ -207,6 +207,7 @@ fn outline(effects: &[Effect]) -> Vec<String> {
             Effect::AddCandidate { .. } => "add candidate".into(),
             Effect::FeedPeer { plays, .. } => format!("feed peer: {}", plays.as_ref().map_or("-", |plays| plays.stream.as_str())),
             Effect::Say { .. } => "say".into(),
+            Effect::Transmit { .. } => "transmit".into(),
             Effect::ClosePeer { reason, .. } => format!("close peer: {reason:?}"),
             Effect::Report(report) => {
                 let text = format!("{report:?}");

@@ -38,6 +38,55 @@ fn a_room_opens_with_its_first_member_and_closes_with_its_last() {
 }
 
 #[test]
+fn a_member_can_leave_its_room_and_keep_its_session() {
+    let mut world = World::new();
+    let (first, _) = world.join(joining("a", "one"));
+    let (second, member) = world.join(joining("a", "two"));
+    world.effects.clear();
+    world.ask(second, Command::Depart);
+    assert_eq!(outline(&world.effects), ["MemberLeft", "report MemberLeft", "Done"]);
+    assert!(world.rooms.rooms().iter().all(|room| room.members.iter().all(|other| other.view.member != member)));
+    world.effects.clear();
+    world.ask(second, Command::Depart);
+    assert_eq!(outline(&world.effects), ["Refused"], "it is in no room");
+    world.effects.clear();
+    world.ask(second, join(joining("b", "two")));
+    assert_eq!(outline(&world.effects), ["report RoomOpened", "Welcome", "report MemberJoined"]);
+    world.ask(first, Command::Depart);
+    assert_eq!(world.rooms.rooms().len(), 1, "the room it was the last in is closed");
+}
+
+#[test]
+fn only_who_can_resume_is_resumed() {
+    let mut world = World::new();
+    let mut vamp = joining("a", "one");
+    vamp.dialect = DialectName::Vamp;
+    let (session, member) = world.join(vamp);
+    world.ask(session, Command::Lost);
+    assert!(world.rooms.rooms()[0].members[0].lost, "its place is kept");
+    let other = world.session();
+    world.effects.clear();
+    world.ask(other, Command::Resume { key: member });
+    assert_eq!(outline(&world.effects), ["Refused"]);
+}
+
+#[test]
+fn peers_of_webrtc_star_count_among_themselves() {
+    let mut world = World::with(RoomsConfig { max_members: 2, ..RoomsConfig::default() }, Vec::new());
+    let star = |name: &str| {
+        let mut star = joining("a", name);
+        (star.dialect, star.visible, star.dialect_limit) = (DialectName::Star, false, Some(3));
+        star
+    };
+    let sessions: Vec<_> = (0..4).map(|_| world.session()).collect();
+    for session in &sessions {
+        world.ask(*session, join(star("peer")));
+    }
+    let welcomes = outline(&world.effects).iter().filter(|effect| **effect == "Welcome").count();
+    assert_eq!(welcomes, 3, "more than a room may have, fewer than ask: {:?}", outline(&world.effects));
+}
+
+#[test]
 fn a_listed_room_is_open_while_it_is_listed() {
     let mut world = World::with(RoomsConfig::default(), vec![listed("a")]);
     let (session, _) = world.join(joining("a", "one"));
@@ -448,4 +497,27 @@ fn stopping_ends_every_session_once_and_leaves_nothing() {
     // a late comer is sent away
     let late = world.session();
     assert!(matches!(world.told(late).as_slice(), [Notice::Ended { reason: EndReason::Stopping }]));
+}
+
+#[test]
+fn peerjs_clients_of_a_mesh_room_hear_of_others_but_not_of_each_other() {
+    for (topology, hears) in [(Topology::Mesh, false), (Topology::Sfu, true)] {
+        let mut world = World::new();
+        let peerjs = |id: &str| Joining { dialect: DialectName::Peerjs, opens: topology, ..joining("a", id) };
+        let (first, _) = world.join(peerjs("one"));
+        let second = world.session();
+        world.ask(second, join(peerjs("two")));
+        let told: Vec<_> =
+            world.effects.iter().filter(|effect| matches!(effect, Effect::Notify(to, _) if *to == first)).collect();
+        assert_eq!(!told.is_empty(), hears, "{topology:?}: {told:?}");
+        assert_eq!(world.welcome(second).others.len(), usize::from(hears), "{topology:?}");
+        world.effects.clear();
+        let other = world.session();
+        world.ask(other, join(Joining { dialect: DialectName::Vamp, ..joining("a", "three") }));
+        assert!(world.told(first).iter().any(|notice| matches!(notice, Notice::MemberJoined { .. })), "{topology:?}");
+        let session = world.session();
+        world.ask(session, join(peerjs("four")));
+        let others = world.welcome(session).others;
+        assert_eq!(others.iter().filter(|view| view.dialect == DialectName::Vamp).count(), 1, "{topology:?}");
+    }
 }

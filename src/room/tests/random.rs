@@ -16,6 +16,7 @@ enum Step {
     Open,
     Join { who: Index, room: u8, kind: u8, user: u8, replaces_lost: bool, lives: Option<u8> },
     Leave(Index),
+    Depart(Index),
     Lost(Index),
     Resume { who: Index, key: Index },
     Publish { who: Index, stream: u8, stolen: Option<Index> },
@@ -57,6 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             |(who, room, kind, user, replaces_lost, lives)| Step::Join { who, room, kind, user, replaces_lost, lives }
         ),
         2 => at().prop_map(Step::Leave),
+        2 => at().prop_map(Step::Depart),
         4 => at().prop_map(Step::Lost),
         4 => (at(), at()).prop_map(|(who, key)| Step::Resume { who, key }),
         6 => (at(), 0..3u8, prop::option::weighted(0.1, at()))
@@ -235,6 +237,7 @@ impl Walk {
                 self.ask(&who, Command::Join(Box::new(joining)));
             }
             Step::Leave(who) => self.ask(&who, Command::Leave),
+            Step::Depart(who) => self.ask(&who, Command::Depart),
             Step::Lost(who) => self.ask(&who, Command::Lost),
             Step::Resume { who, key } => {
                 let key = self.member(&key);
@@ -382,7 +385,7 @@ impl Walk {
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
             Effect::FeedPeer { peer, plays } => {

@@ -347,6 +347,10 @@ impl Algorea {
     }
 
     fn told(&mut self, from: &MemberView, signal: &Signal) {
+        let reach = self.place.as_ref().and_then(|place| place.roster.reach(from.member));
+        if reach == Some(Reach::Portico) {
+            return; // what its client says is for others
+        }
         let meets = || meet_directly((from.dialect, signal.framing), DialectName::Algorea).is_ok();
         // clients build a candidate of whatever they get, and a candidate of nothing throws
         if (signal.step == Step::Candidate && says_nothing(signal)) || (signal.step == Step::Offer && !meets()) {

@@ -16,9 +16,10 @@ mod rate;
 mod tests;
 
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, trace};
 
@@ -26,25 +27,30 @@ use self::queue::Queue;
 use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
 use super::{Carrier, Dialect, Entry, Output, RealmMessage, WireError, close_of};
-use crate::hub::{HubSession, Told};
+use crate::hub::{ChannelTold, HubSession, Told};
 use crate::room::{Command, EndReason, Notice};
 use crate::vocab::RequestId;
 
 pub use self::queue::{MOST_BYTES, MOST_FRAMES};
 
-/// Runs the dialect until the connection or the place ends, and ends the other. Returns within a few seconds of `stop`.
-pub async fn run<S: FrameStream>(
+/// A session that runs when it is polled.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs the dialect until the connection or the place ends, and ends the other. The future returns within a few seconds of `stop`.
+///
+/// Boxed, and nothing that it is given is held twice: a task's memory is what its largest moment needs, and there are thousands.
+pub fn run<S: FrameStream + 'static>(
     conn: S,
     dialect: Box<dyn Dialect>,
     hub: HubSession,
     entry: &Entry,
     remote: Option<IpAddr>,
     stop: CancellationToken,
-) {
+) -> Running {
     let span = info_span!("session", dialect = entry.name.as_str(), session = %hub.id);
     let now = Instant::now();
     let side = Side { dialect, hub, queue: Queue::default(), joined: false, place: Place::Open, ended: None };
-    let driver = Driver {
+    let mut driver = Driver {
         conn,
         side,
         carrier: entry.carrier,
@@ -53,15 +59,14 @@ pub async fn run<S: FrameStream>(
         heard: now,
         ping_at: now + entry.carrier.ping_every,
     };
-    async {
+    let session = async move {
         match remote {
             Some(remote) => info!(remote_addr = %remote, "session opened"),
             None => info!("session opened"),
         }
-        driver.run(stop).await;
-    }
-    .instrument(span)
-    .await;
+        driver.run(&stop).await;
+    };
+    Box::pin(session.instrument(span))
 }
 
 /// One connection and its session.
@@ -128,31 +133,44 @@ impl From<EndReason> for End {
 }
 
 impl<S: FrameStream> Driver<S> {
-    async fn run(mut self, stop: CancellationToken) {
-        let end = loop {
-            if let Some(end) = self.drain().await {
-                break end;
-            }
-            if let Some(reason) = self.side.ended {
-                break reason.into(); // a dialect says its own farewell; this is for one that forgot
-            }
-            if let Some(end) = self.step(&stop).await {
-                break end;
+    async fn run(&mut self, stop: &CancellationToken) {
+        let end = {
+            // both wait as long as the session lives: to ask anew for every message would cost a lock each time
+            let mut stopped = pin!(stop.cancelled());
+            let mut alarm = pin!(sleep_until(self.next_wake()));
+            loop {
+                if let Some(end) = self.drain().await {
+                    break end;
+                }
+                if let Some(reason) = self.side.ended {
+                    break reason.into(); // a dialect says its own farewell; this is for one that forgot
+                }
+                if let Some(end) = self.step(stopped.as_mut(), alarm.as_mut()).await {
+                    break end;
+                }
             }
         };
         self.finish(end).await;
     }
 
     /// Waits for one thing and hands it to the dialect.
-    async fn step(&mut self, stop: &CancellationToken) -> Option<End> {
+    async fn step(&mut self, stopped: Pin<&mut impl Future<Output = ()>>, mut alarm: Pin<&mut Sleep>) -> Option<End> {
         let wake = self.next_wake();
+        // a later time is looked at when the alarm goes off: it moves with every message
+        if wake < alarm.deadline() {
+            alarm.as_mut().reset(wake);
+        }
         // in this order: what was heard counts before silence is judged. A flood cannot starve the rest: the rate ends it.
         tokio::select! {
             biased;
-            () = stop.cancelled() => self.side.end(EndReason::Stopping),
+            () = stopped => self.side.end(EndReason::Stopping),
             inbound = self.conn.recv() => return self.handle_inbound(inbound),
             told = self.side.hub.told.recv() => self.side.handle_told(told),
-            () = sleep_until(wake) => return self.handle_timeout().await,
+            () = alarm.as_mut() => {
+                let end = self.handle_timeout().await;
+                alarm.reset(self.next_wake());
+                return end;
+            }
         }
         None
     }
@@ -248,7 +266,7 @@ impl<S: FrameStream> Driver<S> {
     }
 
     /// Tells the room first, so that the others hear of it at once, then completes the connection's own goodbye.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         let goodbye = match end {
             End::Goodbye | End::Close { .. } => Command::Leave,
             End::Lost(_) | End::Silent | End::Stuck | End::Congested => Command::Lost,
@@ -287,6 +305,12 @@ impl Side {
         match told {
             Some(Told::Notice(notice)) => self.handle_notice(&notice),
             Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
+            Some(Told::Channel(told)) => {
+                let ChannelTold { peer, news, credit } = *told;
+                self.dialect.handle_channel(Instant::now().into_std(), peer, news);
+                // the far end may send more now that this was dealt with
+                drop(credit);
+            }
             None => self.end(self.abandoned()),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 /// Bytes a second a direction of a binding carries for long. A connection's whole set-up takes some kilobytes.
 pub const BYTES_PER_SECOND: usize = 64 * 1024;
 /// Bytes it carries at once, and bytes that may wait for one client.
@@ -58,6 +60,19 @@ impl Backlog {
     }
 }
 
+impl Share {
+    /// The frame, which keeps its part of the backlog until it is written and dropped, wherever it waits.
+    pub fn held_by(self, frame: Bytes) -> Bytes {
+        struct Held(Bytes, #[allow(dead_code)] Share); // kept for its end
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Bytes::from_owner(Held(frame, self))
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.backlog.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -88,7 +103,12 @@ mod tests {
         assert!(backlog.take(1).is_none());
         drop(half);
         assert!(backlog.take(BURST / 2).is_some());
-        drop(other);
+        // a frame holds its part until its last copy is gone
+        let frame = other.held_by(Bytes::from_static(b"frame"));
+        let (head, copy) = (frame.slice(..1), frame.clone());
+        drop((frame, copy));
+        assert!(backlog.take(BURST).is_none());
+        drop(head);
         assert!(backlog.take(BURST).is_some());
     }
 }

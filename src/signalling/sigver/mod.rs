@@ -16,7 +16,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,14 +25,17 @@ use bytes::Bytes;
 pub use self::address::{Address, BadKey};
 pub use self::realm::Groups;
 
-use self::flow::Share;
+use self::member::{News, Order};
 use self::realm::{Said, Word};
 use self::wire::{GroupData, Kind};
 use super::{
-    Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, RealmMessage, RealmWord, WallClock, WireError, close_of,
+    Carrier, ChannelNews, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, RealmMessage, RealmWord, WallClock, WireError,
+    close_of,
 };
-use crate::room::{Command, DialectName, Facts, GroupState, Joining, MemberState, Notice, Refusal, SignallingState, Topology};
-use crate::vocab::{Grant, RequestId, Rights};
+use crate::room::{
+    Command, DialectName, Facts, Framing, GroupState, Joining, Meeting, MemberState, Notice, Refusal, SignallingState, Topology,
+};
+use crate::vocab::{DataMessage, Grant, MemberId, PeerId, RequestId, Rights, Sdp, SdpKind};
 
 /// This dialect's row. Its heartbeat, not the driver's pings, tells who is alive: those limits are out of its way.
 pub const ENTRY: Entry = Entry {
@@ -87,10 +90,11 @@ pub struct Sigver {
     missed: u32,
     /// What the room was last told of the state.
     shown: MemberState,
+    company: Company,
+    /// The connection between the client and Portico, as a member of the group.
+    meeting: Option<Meets>,
     ended: bool,
-    outputs: VecDeque<Queued>,
-    /// The part of the backlog that is being written now.
-    writing: Option<Share>,
+    outputs: VecDeque<Output>,
 }
 
 /// Where the session is on its way into the room.
@@ -109,10 +113,22 @@ struct Entering {
     remote: Option<IpAddr>,
 }
 
-/// An output and what it weighs on the client's backlog until it is written.
-struct Queued {
-    output: Output,
-    share: Option<Share>,
+/// Who else is in the room.
+#[derive(Default)]
+struct Company {
+    /// Members whose words are for the group, and the group's for them.
+    others: HashSet<MemberId>,
+    /// The room's topology makes Portico a member in any case.
+    always: bool,
+    /// What the groups were told.
+    told: bool,
+}
+
+/// A connection that ends at Portico.
+struct Meets {
+    peer: PeerId,
+    /// The request that opened it.
+    req: RequestId,
 }
 
 impl Sigver {
@@ -134,9 +150,10 @@ impl Sigver {
             beat_at: now + HEARTBEAT,
             missed: 0,
             shown: state,
+            company: Company::default(),
+            meeting: None,
             ended: false,
             outputs: VecDeque::new(),
-            writing: None,
         };
         if let Some((code, reason)) = fault {
             this.close(code, reason);
@@ -145,16 +162,12 @@ impl Sigver {
     }
 
     fn push(&mut self, output: Output) {
-        self.outputs.push_back(Queued { output, share: None });
+        self.outputs.push_back(output);
     }
 
     fn close(&mut self, code: u16, reason: &'static str) {
         self.ended = true;
         self.push(Output::Close { code, reason });
-    }
-
-    fn send(&mut self, frame: Bytes, share: Option<Share>) {
-        self.outputs.push_back(Queued { output: Output::SendBinary(frame), share });
     }
 
     fn tell_groups(&mut self, said: Said) {
@@ -215,6 +228,54 @@ impl Sigver {
         }
     }
 
+    /// Tells the groups whether the room holds others than netflux clients.
+    fn show_company(&mut self) {
+        let there = self.company.always || !self.company.others.is_empty();
+        if std::mem::replace(&mut self.company.told, there) != there {
+            self.tell_groups(Said::Company(there));
+        }
+    }
+
+    /// The session has the connection between its client and Portico, the member of the group.
+    fn do_for_portico(&mut self, order: Order) {
+        let command = match (order, &self.meeting) {
+            (Order::Meet(offer), None) => {
+                let (peer, req) = (PeerId::next(), RequestId::next());
+                self.meeting = Some(Meets { peer, req });
+                let meeting = Meeting {
+                    peer,
+                    with: None,
+                    offer: Some(Sdp::offer(offer)),
+                    publish: None,
+                    play: false,
+                    expects: Vec::new(),
+                    outlasts: false,
+                    framing: Framing::Own,
+                    channels: Vec::new(),
+                };
+                return self.push(Output::Command(req, Command::Meet(Box::new(meeting))));
+            }
+            (Order::Candidate(candidate), Some(meeting)) => Command::Candidate { peer: meeting.peer, candidate },
+            (Order::Send(bytes), Some(meeting)) => Command::Transmit { peer: meeting.peer, message: DataMessage::Binary(bytes) },
+            (Order::HangUp, Some(meeting)) => {
+                let peer = meeting.peer;
+                self.meeting = None;
+                Command::Stop { peer }
+            }
+            (Order::Meet(_) | Order::Candidate(_) | Order::Send(_) | Order::HangUp, _) => return,
+        };
+        self.push(Output::Command(RequestId::next(), command));
+    }
+
+    fn meets(&self, peer: PeerId) -> bool {
+        self.meeting.as_ref().is_some_and(|meeting| meeting.peer == peer)
+    }
+
+    fn meeting_over(&mut self) {
+        self.meeting = None;
+        self.tell_groups(Said::News(News::Down));
+    }
+
     fn tick(&mut self, now: Instant) {
         self.beat_at += HEARTBEAT;
         if self.beat_at <= now {
@@ -225,7 +286,7 @@ impl Sigver {
         if self.missed >= MAX_MISSED {
             return self.close(code::HEARTBEAT, "too many missed heartbeats");
         }
-        self.send(Bytes::from_static(&[0x08, 0x01]), None);
+        self.push(Output::SendBinary(Bytes::from_static(&[0x08, 0x01])));
     }
 }
 
@@ -263,7 +324,34 @@ impl Dialect for Sigver {
             return;
         }
         match notice {
-            Notice::Welcome(_) => self.entered(),
+            Notice::Welcome(welcome) => {
+                self.entered();
+                let others = welcome.others.iter().filter(|other| speaks_to_groups(other.dialect));
+                self.company.others = others.map(|other| other.member).collect();
+                self.company.always = welcome.topology == Topology::Sfu;
+                self.show_company();
+            }
+            Notice::MemberJoined { member, .. } if speaks_to_groups(member.dialect) => {
+                self.company.others.insert(member.member);
+                self.show_company();
+            }
+            Notice::MemberLeft { member, .. } => {
+                self.company.others.remove(member);
+                self.show_company();
+            }
+            // netflux clients hear each other without the room
+            Notice::Said { from, text } if from.dialect != DialectName::Sigver => {
+                if matches!(self.place, Place::Inside) {
+                    self.tell_groups(Said::Text(text.clone()));
+                }
+            }
+            Notice::Description { peer, sdp } if self.meets(*peer) && sdp.kind == SdpKind::Answer => {
+                self.tell_groups(Said::News(News::Answer(sdp.text.clone())));
+            }
+            Notice::PeerDown { peer, .. } if self.meets(*peer) => self.meeting_over(),
+            Notice::Refused { req, .. } if self.meeting.as_ref().is_some_and(|meeting| meeting.req == *req) => {
+                self.meeting_over()
+            }
             Notice::Refused { req, why } => {
                 if matches!(self.place, Place::Asked { join, .. } if join == *req) {
                     self.close(code::POLICY, refusal(why));
@@ -285,16 +373,37 @@ impl Dialect for Sigver {
         }
         match word {
             Word::Connected(member) => {
-                self.send(wire::encode(Kind::Connected(member)), None);
+                self.push(Output::SendBinary(wire::encode(Kind::Connected(member))));
                 let group = if member { GroupState::Joined } else { GroupState::Joining };
                 self.show(MemberState { group, signalling: SignallingState::Checked });
             }
-            Word::Content(it) => self.send(wire::content(it.sender, it.recipient, it.data), Some(it.share)),
+            Word::Content(it) => {
+                let frame = wire::content(it.sender, it.recipient, it.data);
+                self.push(Output::SendBinary(it.share.held_by(frame)));
+            }
             Word::Close(verdict) => {
                 let (code, reason) = verdict.close();
                 self.close(code, reason);
             }
-            Word::Order(_) | Word::Said(_) => {}
+            Word::Order(errand) => self.do_for_portico(errand.order),
+            Word::Said(text) => {
+                let say = Command::Say { to: None, text: text.into() };
+                self.push(Output::Command(RequestId::next(), say));
+            }
+        }
+    }
+
+    fn handle_channel(&mut self, _now: Instant, peer: PeerId, news: ChannelNews) {
+        if self.ended || self.meeting.as_ref().is_none_or(|meeting| meeting.peer != peer) {
+            return;
+        }
+        match news {
+            ChannelNews::Open { .. } | ChannelNews::Message(DataMessage::Text(_)) => {}
+            ChannelNews::Message(DataMessage::Binary(bytes)) => self.tell_groups(Said::News(News::Message(bytes))),
+            ChannelNews::Closed => {
+                self.push(Output::Command(RequestId::next(), Command::Stop { peer }));
+                self.meeting_over();
+            }
         }
     }
 
@@ -305,15 +414,20 @@ impl Dialect for Sigver {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        // asked for the next, the one before was written
-        self.writing = None;
-        let Queued { output, share } = self.outputs.pop_front()?;
-        self.writing = share;
-        Some(output)
+        self.outputs.pop_front()
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         (!self.ended).then_some(self.beat_at)
+    }
+}
+
+/// Whether clients of a dialect exchange text with others.
+fn speaks_to_groups(dialect: DialectName) -> bool {
+    use DialectName::{Algorea, Page, Peerjs, Sigver, SocketIo, Source, Star, Tribe, Vamp, Whep, Whip};
+    match dialect {
+        Algorea | Page | Peerjs | Tribe | Vamp => true,
+        Sigver | SocketIo | Source | Star | Whep | Whip => false,
     }
 }
 

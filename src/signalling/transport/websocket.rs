@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
@@ -14,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{CarrierError, FrameStream, Inbound};
-use crate::hub::Hub;
-use crate::signalling::{Dialect, Entry, RealmId, session};
+use crate::hub::{Hub, HubGone};
+use crate::room::DialectName;
+use crate::signalling::session::{self, Running};
+use crate::signalling::{Dialect, Entry, RealmId};
 
 /// Bytes read at once. The library's default of 128 KiB would be most of an idle connection's memory.
 const READ_BUFFER: usize = 4 * 1024;
@@ -49,21 +52,34 @@ where
     G: Send + 'static,
 {
     let entry = *entry;
-    sized(ws, entry.carrier.max_message).on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed")).on_upgrade(
-        async move |socket| {
-            let _guard = guard;
+    let run = move |socket: WebSocket| {
+        let socket = Socket::new(socket);
+        lean(async move {
             match link.hub.open_session_in(link.realm).await {
-                Ok(hub) => {
-                    let dialect = dialect(Instant::now());
-                    session::run(Socket::new(socket), dialect, hub, &entry, link.remote, link.stop).await;
-                }
-                Err(error) => {
-                    warn!(dialect = entry.name.as_str(), error = %error, "no session for a new connection");
-                    Socket::new(socket).close(1001, "the gateway is stopping").await;
-                }
+                Ok(hub) => (session::run(socket, dialect(Instant::now()), hub, &entry, link.remote, link.stop), guard),
+                Err(error) => (turn_away(socket, entry.name, error), guard),
             }
-        },
-    )
+        })
+    };
+    let run: Box<dyn FnOnce(WebSocket) -> Running + Send> = Box::new(run);
+    sized(ws, entry.carrier.max_message)
+        .on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed"))
+        .on_upgrade(run)
+}
+
+fn turn_away(mut socket: Socket, dialect: DialectName, error: HubGone) -> Running {
+    warn!(dialect = dialect.as_str(), error = %error, "no session for a new connection");
+    Box::pin(async move { socket.close(1001, "the gateway is stopping").await })
+}
+
+/// Opens a session and runs it, `guard` in hand. What it was opened from is gone while it runs: a future keeps its places for
+/// values that were moved on, and there are thousands of sessions.
+pub(super) fn lean<G: Send + 'static>(opening: impl Future<Output = (Running, G)> + Send + 'static) -> Running {
+    let opening: Pin<Box<dyn Future<Output = (Running, G)> + Send>> = Box::pin(opening);
+    Box::pin(async move {
+        let (session, _guard) = opening.await;
+        session.await;
+    })
 }
 
 /// An upgrade whose websocket takes messages up to a size and costs little memory while it is idle.
@@ -73,7 +89,8 @@ pub(super) fn sized(ws: WebSocketUpgrade, max_message: usize) -> WebSocketUpgrad
 
 /// One websocket.
 pub(super) struct Socket {
-    socket: WebSocket,
+    /// Boxed: it is moved into the future of its session, and each stage of a future keeps a place for what it was given.
+    socket: Box<WebSocket>,
     state: State,
 }
 
@@ -89,7 +106,7 @@ enum State {
 
 impl Socket {
     pub(super) fn new(socket: WebSocket) -> Self {
-        Self { socket, state: State::Open }
+        Self { socket: Box::new(socket), state: State::Open }
     }
 
     /// Waits until a frame can be [`put`](Self::put). Cancel-safe.

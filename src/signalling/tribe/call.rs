@@ -1,6 +1,7 @@
 //! A client in its room: what it knows of the others, and its media sessions.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -17,8 +18,9 @@ use super::wire::{
 };
 use crate::room::{
     Body, Command, DialectName, EndReason, Facts, Framing, MemberView, Refusal, Remark, Resumed, Signal, Step, StreamView,
-    Welcome,
+    Topology, Welcome,
 };
+use crate::signalling::gateway::meet_directly;
 use crate::vocab::{Candidate, MediaKind, MemberId, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
 /// The member's place as the client sees it.
@@ -34,8 +36,10 @@ pub(super) struct Call {
     others: BTreeMap<MemberId, MemberView>,
     uplink: Uplink,
     downlinks: BTreeMap<MemberId, Downlink>,
-    /// Members with whom descriptions are exchanged directly.
-    relayed: HashSet<MemberId>,
+    topology: Topology,
+    /// Members with whom descriptions are exchanged directly, and their own id of the connection if they offered it: here there
+    /// is one a member, the latest that either side offered.
+    relayed: HashMap<MemberId, Arc<str>>,
 }
 
 /// What `picture` is made of.
@@ -48,13 +52,14 @@ impl Call {
     pub(super) fn joined(desk: &mut Desk, config: &TribeConfig, welcome: &Welcome, user_id: &str, network: String) -> Self {
         let mut call = Self {
             room: welcome.room.clone(),
+            topology: welcome.topology,
             size: welcome.size,
             picture: picture(config, welcome.size, &network),
             network,
             others: welcome.others.iter().map(|view| (view.member, view.clone())).collect(),
             uplink: Uplink::default(),
             downlinks: BTreeMap::new(),
-            relayed: HashSet::new(),
+            relayed: HashMap::new(),
         };
         let answer = Joined {
             socket_id: wire::socket_id(welcome.member),
@@ -77,13 +82,14 @@ impl Call {
     pub(super) fn resumed(desk: &mut Desk, config: &TribeConfig, resumed: &Resumed) -> Self {
         let mut call = Self {
             room: resumed.room.clone(),
+            topology: resumed.topology,
             size: resumed.size,
             picture: picture(config, resumed.size, ""),
             network: String::new(),
             others: resumed.others.iter().map(|view| (view.member, view.clone())).collect(),
             uplink: Uplink::default(),
             downlinks: BTreeMap::new(),
-            relayed: HashSet::new(),
+            relayed: HashMap::new(),
         };
         for view in &resumed.peers {
             match &view.plays {
@@ -128,17 +134,30 @@ impl Call {
                     link.answered(desk, text);
                     return desk.success("exchangeSdp");
                 }
-                Answer::Second if !self.relayed.contains(&to) => {
+                Answer::Second if !self.relayed.contains_key(&to) => {
                     return desk.fail("exchangeSdp", ErrorCode::AlreadyNegotiated);
                 }
                 Answer::Second | Answer::None => {}
             }
         }
-        self.relayed.insert(to);
-        desk.ask(
-            Pending::Relay,
-            Command::Tell { to, body: Body::Signal(Box::new(Signal::description(&Sdp { kind, text }, Framing::Free))) },
-        );
+        let Some(dialect) = self.others.get(&to).map(|view| view.dialect).filter(|dialect| self.reaches(*dialect)) else {
+            return desk.fail("exchangeSdp", ErrorCode::Network);
+        };
+        if kind == SdpKind::Offer && meet_directly((DialectName::Tribe, Framing::Free), dialect).is_err() {
+            return desk.fail("exchangeSdp", ErrorCode::Network);
+        }
+        let connection = match kind {
+            SdpKind::Offer => self.relayed.entry(to).insert_entry("".into()).get().clone(),
+            SdpKind::Answer => self.relayed.entry(to).or_insert_with(|| "".into()).clone(),
+        };
+        let signal = Signal { connection, ..Signal::description(&Sdp { kind, text }, Framing::Free) };
+        desk.ask(Pending::Relay, Command::Tell { to, body: Body::Signal(Box::new(signal)) });
+    }
+
+    /// Whether descriptions can be exchanged with clients of a dialect: those of this one do it in any room, others where
+    /// their connections end at each other, not at Portico.
+    fn reaches(&self, dialect: DialectName) -> bool {
+        dialect == DialectName::Tribe || (self.topology == Topology::Mesh && dialect.meets_directly())
     }
 
     /// `exchangeCandidate`: always a success, as the original; a candidate for nobody is dropped.
@@ -148,9 +167,12 @@ impl Call {
             self.uplink.candidate(desk, candidate);
         } else if let Some(to) = self.addressee(&request.to.0) {
             let taken = self.downlinks.get(&to).is_some_and(|link| link.candidate(desk, &candidate));
-            // the end of candidates has no form between clients
-            if !taken && self.relayed.contains(&to) && !candidate.candidate.is_empty() {
-                desk.order(Command::Tell { to, body: Body::Signal(Box::new(Signal::candidate(&candidate, Framing::Free))) });
+            // the end of candidates has no form between clients of this dialect; one that cannot trickle waits for it
+            let tells =
+                !candidate.candidate.is_empty() || self.others.get(&to).is_some_and(|view| view.dialect != DialectName::Tribe);
+            if let Some(connection) = self.relayed.get(&to).filter(|_| !taken && tells) {
+                let signal = Signal { connection: connection.clone(), ..Signal::candidate(&candidate, Framing::Free) };
+                desk.order(Command::Tell { to, body: Body::Signal(Box::new(signal)) });
             }
         }
         desk.success("exchangeCandidate");
@@ -192,6 +214,12 @@ impl Call {
         desk.order(Command::Remark { remark: Remark::Network { network: network.clone() } });
         self.network = network;
         self.refresh_picture(desk, config);
+    }
+
+    /// Whether nothing is kept of any other member.
+    #[cfg(test)]
+    pub(super) fn is_alone(&self) -> bool {
+        self.others.is_empty() && self.downlinks.is_empty() && self.relayed.is_empty()
     }
 
     /// The other member with that id.
@@ -356,8 +384,13 @@ impl Call {
         match signal.step {
             Step::Offer | Step::Answer => {
                 let Some(sdp) = signal.as_description() else { return };
-                if self.others.contains_key(&from.member) {
-                    self.relayed.insert(from.member);
+                if !self.others.contains_key(&from.member) || !self.reaches(from.dialect) {
+                    return;
+                }
+                if sdp.kind == SdpKind::Offer {
+                    self.relayed.insert(from.member, signal.connection.clone());
+                } else if self.is_past(from.member, signal) {
+                    return;
                 }
                 let sdp = SdpBody { kind: sdp.kind, sdp: &sdp.text };
                 desk.event("eventExchangeSdp", SdpFrom { from: Who::member(from), sdp });
@@ -365,6 +398,9 @@ impl Call {
             Step::Candidate => {
                 // the end of candidates has no form between clients
                 let Some(candidate) = signal.as_candidate().filter(|it| !it.candidate.is_empty()) else { return };
+                if self.is_past(from.member, signal) {
+                    return;
+                }
                 let candidate = CandidateBody {
                     candidate: &candidate.candidate,
                     mid: candidate.sdp_mid.as_deref(),
@@ -374,6 +410,11 @@ impl Call {
             }
             Step::Other => {}
         }
+    }
+
+    /// Whether a signal is about another connection than the latest with its sender.
+    fn is_past(&self, from: MemberId, signal: &Signal) -> bool {
+        self.relayed.get(&from).is_some_and(|latest| *latest != signal.connection)
     }
 
     // ---- time ----

@@ -1,15 +1,27 @@
-//! A client in a vamp: whom it is shown, and whose signals reach whom.
+//! A client in a vamp: whom it is shown, whose signals reach whom, and the connections that end at Portico.
+//!
+//! ```text
+//!            ┌─ a Vamp client ──────► Command::Tell, with the event as it came ──► its `user joined` or `receiving returned signal`
+//!  signal ───┼─ another dialect's ──► Command::Tell ──► that dialect
+//!            └─ Portico ────────────► Links ──► Command::Meet … Notice::Description ──► the same events
+//!  Notice::Told from another dialect ──► Gathering (this client cannot trickle) ──► the same events
+//! ```
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use serde_json::value::RawValue;
+use tracing::debug;
 
 use super::super::Output;
 use super::super::event::Event;
+use super::super::gateway::{
+    Again, Call as Offering, Change, Gathering, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules,
+};
+use super::super::gateway::{Shown, meet_directly};
 use super::wire;
 use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Welcome};
-use crate::vocab::{MemberId, RequestId, RoomId};
+use crate::vocab::{MediaKind, MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
 
 const ALL_USERS: &str = "all users";
 const ALL_USERS_OF_DOCUMENT: &str = "allUsers";
@@ -19,11 +31,18 @@ const USER_JOINED: &str = "user joined";
 const RETURNED: &str = "receiving returned signal";
 const USER_LEFT: &str = "user left";
 
+/// How the ids of others than Vamp's own clients are written: as long as theirs.
+const FORM: IdForm = IdForm::Base64Url20;
+/// A client that offers to somebody again has made a new connection; the old one is gone with its page's. A connection ends
+/// with the one it stands for: the client is told of departures.
+const RULES: Rules = Rules { again: Again::Replace, outlasts: false };
+
 /// One client in one vamp.
 pub(super) struct Call {
-    room: RoomId,
     also_all_users: bool,
-    others: Vec<MemberView>,
+    roster: Roster,
+    links: Links,
+    gathering: Gathering,
     /// Those to whom the client has sent an offer. Its table has no entry for anybody else, and it fails on a signal from such.
     called: HashSet<MemberId>,
     /// The list that the client has.
@@ -33,27 +52,42 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn joined(welcome: &Welcome, also_all_users: bool) -> Self {
-        let others = welcome.others.iter().filter(|view| view.dialect == DialectName::Vamp).cloned().collect();
-        let (called, listed, outputs) = (HashSet::new(), Vec::new(), VecDeque::new());
-        let mut call = Self { room: welcome.room.clone(), also_all_users, others, called, listed, outputs };
-        call.list();
+        let mut call = Self {
+            also_all_users,
+            roster: Roster::new(DialectName::Vamp, welcome),
+            links: Links::new(&welcome.room, RULES),
+            gathering: Gathering::default(),
+            called: HashSet::new(),
+            listed: Vec::new(),
+            outputs: VecDeque::new(),
+        };
+        call.list(call.ids());
         call
     }
 
     pub(super) fn room(&self) -> &RoomId {
-        &self.room
+        self.roster.room()
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let (req, command) = self.links.poll_command()?;
+        Some(Output::Command(req, command))
     }
 
     fn send(&mut self, name: &str, argument: &(impl serde::Serialize + ?Sized)) {
         self.outputs.push_back(Output::Send(Event::write(name, argument)));
     }
 
-    fn list(&mut self) {
-        let ids: Vec<String> = self.others.iter().map(|view| view.user_id.clone()).collect();
+    /// Those whom the client can call. Clients that read other data channels than it opens are left out.
+    fn ids(&self) -> Vec<String> {
+        let shown = self.roster.shown();
+        shown.iter().filter(|shown| can_call(shown)).map(|shown| self.roster.name_of(shown, FORM)).collect()
+    }
+
+    fn list(&mut self, ids: Vec<String>) {
         self.send(ALL_USERS, &ids);
         if self.also_all_users {
             self.send(ALL_USERS_OF_DOCUMENT, &ids);
@@ -63,12 +97,13 @@ impl Call {
 
     /// A repeated join: a list that the client has would make it call everybody again.
     pub(super) fn list_again(&mut self) {
-        if !self.others.iter().map(|view| &view.user_id).eq(&self.listed) {
-            self.list();
+        let ids = self.ids();
+        if ids != self.listed {
+            self.list(ids);
         }
     }
 
-    pub(super) fn handle_event(&mut self, _now: Instant, name: &str, event: &Event<'_>, text: &str) {
+    pub(super) fn handle_event(&mut self, name: &str, event: &Event<'_>, text: &str) {
         let Some(object) = event.object() else { return };
         match name {
             SENDING => {
@@ -87,43 +122,112 @@ impl Call {
 
     /// A signal of the client's for one of those it is shown; to anybody else it goes nowhere, and no event says so.
     fn signal(&mut self, to: &str, signal: &RawValue, event: &str) {
-        let Some(to) = self.others.iter().find(|view| view.user_id == to).map(|view| view.member) else { return };
+        let Some(to) = self.roster.find(to, FORM) else { return };
         let Some(signal) = wire::object(signal) else { return };
         let (step, value) = wire::step(signal);
-        if step == Step::Offer {
-            self.called.insert(to);
+        if step == Step::Offer && !can_call(&to) {
+            return;
         }
-        let signal = Signal {
-            step,
-            value: value.to_owned(),
-            connection: "".into(),
-            framing: Framing::Plain,
-            original: RawValue::from_string(event.into()).ok(),
-        };
-        let body = Body::Signal(Box::new(signal));
-        self.outputs.push_back(Output::Command(RequestId::next(), Command::Tell { to, body }));
+        if step == Step::Offer {
+            self.called.insert(to.member);
+        }
+        let original = RawValue::from_string(event.into()).ok();
+        let signal = Signal { step, value: value.to_owned(), connection: "".into(), framing: Framing::Plain, original };
+        match to.reach {
+            Reach::Direct => {
+                let body = Body::Signal(Box::new(signal));
+                self.outputs.push_back(Output::Command(RequestId::next(), Command::Tell { to: to.member, body }));
+            }
+            Reach::Portico => self.signal_portico(LinkKey::one(to.member), &signal),
+        }
     }
 
-    pub(super) fn handle_notice(&mut self, _now: Instant, notice: &Notice) {
-        match notice {
-            Notice::MemberJoined { member, .. } if member.dialect == DialectName::Vamp => self.others.push(member.clone()),
-            Notice::MemberLeft { member, .. } => {
-                if let Some(at) = self.others.iter().position(|view| view.member == *member) {
-                    let gone = self.others.remove(at);
-                    self.called.remove(member);
-                    self.send(USER_LEFT, &gone.user_id);
+    /// A signal on a connection that ends here: now it is read.
+    fn signal_portico(&mut self, key: LinkKey, signal: &Signal) {
+        if let Some(sdp) = signal.as_description() {
+            if sdp.kind == SdpKind::Answer {
+                // one that nobody waits for is nobody's
+                self.links.answered(&key, sdp);
+            } else if self.links.offered(key, sdp, true, Framing::Plain).is_err() {
+                debug!("offer dropped: too many");
+            }
+        } else if let Some(candidate) = signal.as_candidate() {
+            self.links.candidate(&key, candidate);
+        }
+    }
+
+    pub(super) fn handle_notice(&mut self, now: Instant, notice: &Notice) {
+        let gone = self.name_of_leaver(notice);
+        match self.roster.handle_notice(notice) {
+            Some(Change::Came(shown)) if shown.reach == Reach::Portico => self.offer(shown.member),
+            Some(Change::Gone(member)) => {
+                self.called.remove(&member);
+                self.gathering.forget(&LinkKey::one(member));
+                self.links.stop_all(member);
+                if let Some(name) = gone {
+                    self.send(USER_LEFT, &name);
                 }
             }
-            Notice::Told { from, body: Body::Signal(signal) } => self.told(from, signal),
-            _ => {}
+            // newcomers announce themselves by their offers
+            Some(Change::Came(_)) | None => {}
+        }
+        if let Notice::Told { from, body: Body::Signal(signal) } = notice {
+            self.told(now, from, signal);
+        }
+        match self.links.handle_notice(notice) {
+            Some(LinkEvent::Offer { key, sdp } | LinkEvent::Answer { key, sdp }) => self.describe(key.who, &sdp),
+            Some(LinkEvent::Refused { why, .. }) => debug!(reason = %why, "connection refused"),
+            // the client sees for itself that a connection is up or down
+            Some(LinkEvent::Up { .. } | LinkEvent::Down { .. }) | None => {}
         }
     }
 
-    /// Another member's signal, in the event that carried it.
-    fn told(&mut self, from: &MemberView, signal: &Signal) {
-        let Some(original) = signal.original.as_deref().filter(|_| from.dialect == DialectName::Vamp) else { return };
-        let Some(event) = Event::read(original.get()) else { return };
-        let Some(wire::Carried { signal }) = event.object().and_then(|object| serde_json::from_str(object).ok()) else { return };
+    /// What the client calls the one who is about to leave the roster: a member, or the room itself with the last it stood for.
+    fn name_of_leaver(&self, notice: &Notice) -> Option<String> {
+        let Notice::MemberLeft { member, .. } = notice else { return None };
+        let shown = self.roster.shown();
+        let leaver =
+            shown.iter().find(|shown| shown.member == *member).or_else(|| shown.iter().find(|shown| shown.view.is_none()));
+        leaver.map(|shown| self.roster.name_of(shown, FORM))
+    }
+
+    /// Portico calls the client in the name of somebody who came later: one channel, as the client's own calls have.
+    fn offer(&mut self, who: MemberId) {
+        let label: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let offering = Offering {
+            play: true,
+            expects: vec![MediaKind::Audio],
+            framing: Framing::Plain,
+            channels: vec![NewChannel::labelled(label)],
+        };
+        if self.links.call(LinkKey::one(who), offering).is_err() {
+            debug!("no connection offered: too many");
+        }
+    }
+
+    /// A signal of another member's.
+    fn told(&mut self, now: Instant, from: &MemberView, signal: &Signal) {
+        if from.dialect == DialectName::Vamp {
+            return self.told_by_vamp(from, signal);
+        }
+        let key = LinkKey::one(from.member);
+        if let Some(sdp) = signal.as_description() {
+            if sdp.kind == SdpKind::Offer && meet_directly((from.dialect, signal.framing), DialectName::Vamp).is_err() {
+                return debug!(dialect = from.dialect.as_str(), "offer dropped: its data channels differ");
+            }
+            self.gathering.hold(now, key, sdp, false);
+        } else if let Some(candidate) = signal.as_candidate() {
+            self.gathering.candidate(now, &key, candidate);
+        }
+        self.release();
+    }
+
+    /// As it came, in the event that carried it.
+    fn told_by_vamp(&mut self, from: &MemberView, signal: &Signal) {
+        let event = signal.original.as_deref().and_then(|original| Event::read(original.get()));
+        let Some(event) = event else { return };
+        let carried = event.object().and_then(|object| serde_json::from_str(object).ok());
+        let Some(wire::Carried { signal }) = carried else { return };
         match event.name.as_ref() {
             SENDING => self.send(USER_JOINED, &wire::UserJoined { signal, caller_id: &from.user_id }),
             _ if self.called.contains(&from.member) => {
@@ -133,9 +237,38 @@ impl Call {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, _now: Instant) {}
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.gathering.handle_timeout(now);
+        self.release();
+    }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.gathering.next_timeout()
+    }
+
+    fn release(&mut self) {
+        while let Some((key, sdp)) = self.gathering.poll() {
+            self.describe(key.who, &sdp);
+        }
+    }
+
+    /// A complete description for the client, in the name of somebody shown.
+    fn describe(&mut self, who: MemberId, sdp: &Sdp) {
+        let Some(shown) = self.roster.shown().into_iter().find(|shown| shown.member == who) else { return };
+        let name = self.roster.name_of(&shown, FORM);
+        let signal = &*Signal::description(sdp, Framing::Plain).value;
+        match sdp.kind {
+            SdpKind::Offer => self.send(USER_JOINED, &wire::UserJoined { signal, caller_id: &name }),
+            SdpKind::Answer if self.called.contains(&who) => self.send(RETURNED, &wire::Returned { signal, id: &name }),
+            SdpKind::Answer => {}
+        }
+    }
+}
+
+/// Whether the client's offer would be read as it is meant.
+fn can_call(shown: &Shown) -> bool {
+    match (&shown.view, shown.reach) {
+        (Some(view), Reach::Direct) => meet_directly((DialectName::Vamp, Framing::Plain), view.dialect).is_ok(),
+        _ => true,
     }
 }

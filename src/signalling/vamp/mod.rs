@@ -85,7 +85,7 @@ impl Vamp {
         Self { deps, state: State::Out, outputs: VecDeque::new() }
     }
 
-    fn handle_text(&mut self, now: Instant, text: &str) {
+    fn handle_text(&mut self, text: &str) {
         if let State::Entering(entering) = &mut self.state {
             if entering.held.len() < MAX_HELD && entering.held_bytes + text.len() <= MAX_HELD_BYTES {
                 entering.held_bytes += text.len();
@@ -99,7 +99,7 @@ impl Vamp {
                 Some(vamp) => self.join(vamp),
                 None => debug!("join of something that is no vamp ignored"),
             },
-            (State::In(call), name) => call.handle_event(now, name, &event, text),
+            (State::In(call), name) => call.handle_event(name, &event, text),
             (_, name) => debug!(event = name, "event ignored"),
         }
         self.drain();
@@ -141,10 +141,10 @@ impl Vamp {
     }
 
     /// What the client sent while the room decided is read now.
-    fn entered(&mut self, now: Instant, entering: Entering) {
+    fn entered(&mut self, entering: Entering) {
         self.drain();
         for text in entering.held {
-            self.handle_text(now, &text);
+            self.handle_text(&text);
         }
     }
 
@@ -167,9 +167,9 @@ impl Vamp {
 }
 
 impl Dialect for Vamp {
-    fn handle_frame(&mut self, now: Instant, frame: Frame<'_>) -> Result<(), WireError> {
+    fn handle_frame(&mut self, _now: Instant, frame: Frame<'_>) -> Result<(), WireError> {
         if let (Frame::Text(text), false) = (frame, matches!(self.state, State::Ended)) {
-            self.handle_text(now, text);
+            self.handle_text(text);
         }
         Ok(())
     }
@@ -184,13 +184,13 @@ impl Dialect for Vamp {
             Notice::Welcome(welcome) => {
                 if let Some(entering) = self.take_entering(welcome.req) {
                     self.state = State::In(Box::new(Call::joined(welcome, self.deps.config.also_all_users)));
-                    self.entered(now, entering);
+                    self.entered(entering);
                 }
             }
             Notice::Refused { req, why } if matches!(&self.state, State::Entering(entering) if entering.req == *req) => {
                 if let Some(entering) = self.take_entering(*req) {
                     self.refused(&entering, why);
-                    self.entered(now, entering);
+                    self.entered(entering);
                 }
             }
             notice => {

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 
 use self::world::World;
 use super::*;
+use crate::room::{Framing, Signal};
+use crate::signalling::gateway::IdForm;
+use crate::vocab::{Candidate, Sdp};
+
+/// How others than Vamp's clients are written.
+const FORM20: IdForm = IdForm::Base64Url20;
 
 fn offer(n: i32) -> Value {
     json!({"type":"offer","sdp":format!("v=0 {n}")})
@@ -304,4 +310,97 @@ proptest! {
             }
         }
     }
+}
+
+// ---- those that are reached otherwise ----
+
+#[test]
+fn offers_of_clients_that_trickle_wait_for_their_candidates() {
+    let mut world = World::of(&["A"]);
+    let tribe = world.foreigner(DialectName::Tribe, "v");
+    let id = FORM20.write(tribe);
+    world.tell(
+        tribe,
+        "A",
+        Signal::description(&Sdp::offer("v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n"), Framing::Free),
+    );
+    assert_eq!(world.heard("A"), Vec::<Value>::new(), "held");
+    let candidate = Candidate {
+        candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host".into(),
+        sdp_mid: Some("0".into()),
+        sdp_mline_index: Some(0),
+        username_fragment: None,
+    };
+    world.tell(tribe, "A", Signal::candidate(&candidate, Framing::Free));
+    world.pass(Duration::from_secs(5));
+    let heard = world.heard("A");
+    let [event] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(
+        (&event[0], &event[1]["callerID"], &event[1]["signal"]["type"]),
+        (&json!("user joined"), &json!(id), &json!("offer"))
+    );
+    assert!(event[1]["signal"]["sdp"].as_str().unwrap().contains("a=candidate:1 1 udp"), "{event}");
+    assert!(!event[1]["signal"]["sdp"].as_str().unwrap().contains("trickle"));
+
+    world.say("A", returning(&id, answer(1)));
+    let (to, signal) = world.told_foreigner(tribe).expect("the answer");
+    assert_eq!((to.as_str(), signal.as_description()), ("A", Some(Sdp::answer("v=0 1"))));
+}
+
+#[test]
+fn those_whose_channels_differ_are_not_called() {
+    let mut world = World::new();
+    world.join("A", "v");
+    let algorea = world.foreigner(DialectName::Algorea, "v");
+    world.client("B");
+    world.say("B", json!(["join vamp", "v"]));
+    assert_eq!(world.heard("B"), [list(&["A"])]);
+    world.say("B", sending(&FORM20.write(algorea), offer(1)));
+    assert!(world.told_foreigner(algorea).is_none());
+}
+
+#[test]
+fn in_an_sfu_room_every_other_is_an_id_whose_connection_ends_at_portico() {
+    let mut world = World::sfu("v");
+    world.join("A", "v");
+    world.client("B");
+    world.say("B", json!(["join vamp", "v"]));
+    assert_eq!(world.heard("B"), [list(&["A"])]);
+    // Portico calls A in B's name, because B came later
+    let (offered, peer) = world.opened().expect("a connection");
+    assert_eq!(offered, ("A".into(), None));
+    let label = world.label(peer).expect("a channel");
+    assert!(label.len() == 40 && label.bytes().all(|byte| byte.is_ascii_hexdigit()), "{label}");
+    world.described(peer, Sdp::offer("v=0 portico"));
+    assert_eq!(world.heard("A"), [user_joined("B", json!({"type":"offer","sdp":"v=0 portico"}))]);
+    world.say("A", returning("B", answer(7)));
+    assert_eq!(world.answered(peer).as_deref(), Some("v=0 7"));
+    // and B's own call to A ends here as well, though it has a data channel only
+    world.say("B", sending("A", offer(8)));
+    let (offered, peer) = world.opened().expect("a connection");
+    assert_eq!(offered, ("B".into(), Some("v=0 8".into())));
+    world.described(peer, Sdp::answer("v=0 portico 2"));
+    assert_eq!(world.heard("B"), [returned("A", json!({"type":"answer","sdp":"v=0 portico 2"}))]);
+    assert_eq!(world.heard("A"), Vec::<Value>::new());
+    world.leave("A");
+    assert_eq!(world.heard("B"), [json!(["user left", "A"])]);
+}
+
+#[test]
+fn a_source_in_a_mesh_room_is_the_room_itself() {
+    let mut world = World::new();
+    world.join("A", "v");
+    let whip = world.foreigner(DialectName::Whip, "v");
+    let (offered, peer) = world.opened().expect("a call of Portico's");
+    assert_eq!(offered, ("A".into(), None));
+    world.described(peer, Sdp::offer("v=0 room"));
+    let heard = world.heard("A");
+    let id = heard[0][1]["callerID"].as_str().expect("an id").to_owned();
+    assert_eq!(id.len(), 20);
+    world.client("B");
+    world.say("B", json!(["join vamp", "v"]));
+    assert_eq!(world.heard("B"), [list(&["A", &id])]);
+    world.lose_foreigner(whip);
+    assert_eq!(world.heard("A"), [json!(["user left", id])]);
+    assert_eq!(world.heard("B"), [json!(["user left", id])]);
 }

@@ -65,7 +65,7 @@ async function start({ url, path, key, id, media }, env) {
       await env.until(`a connection with ${to}`, () => connection.open);
     },
     /** Asks for a data connection and waits for nothing. */
-    ask(to) { keep(peer.connect(to)); },
+    ask(to, options = {}) { keep(peer.connect(to, options)); },
     /** Sends to one peer, or to all. A string, or anything else that the serialization takes. */
     sendText(value, to) {
       for (const connection of to === undefined ? connections.filter(one => one.open) : [from(to)]) connection.send(value);

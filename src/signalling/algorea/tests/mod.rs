@@ -3,5 +3,6 @@
 mod conversation;
 mod forwarding;
 mod hostile;
+mod meeting;
 mod presence;
 mod world;

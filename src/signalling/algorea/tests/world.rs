@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::room::{Body, EndReason};
-use crate::room::{Command, DialectName, Effect, Facts, Joining, MemberView, Notice, Rooms, RoomsConfig, Signal, Topology};
+use crate::room::{
+    Body, Command, DialectName, Effect, EndReason, Facts, Framing, Joining, MemberView, Notice, OpenPeer, PeerUpdate, Purpose,
+    RoomConfig, Rooms, RoomsConfig, Signal, Topology,
+};
 use crate::signalling::algorea::{Algorea, AlgoreaConfig, DEFAULT_ROOM, Deps, Variant};
 use crate::signalling::{Dialect, Frame, Output};
-use crate::vocab::{Grant, MemberId, RequestId, RoomId, SessionId};
+use crate::vocab::{Candidate, Grant, MemberId, PeerId, RequestId, RoomId, Sdp, SessionId};
 
 /// A client's end of its connection.
 pub struct Client {
@@ -32,6 +34,18 @@ pub struct World {
     pub rooms: Rooms,
     pub clients: Vec<Client>,
     pub foreigners: Vec<Foreigner>,
+    /// Connections that end at Portico.
+    pub meets: Vec<Meeting>,
+}
+
+/// A connection that ends at Portico, which answers or offers at once.
+pub struct Meeting {
+    pub peer: PeerId,
+    pub session: SessionId,
+    pub with: Option<MemberId>,
+    /// The client's descriptions.
+    pub described: Vec<Sdp>,
+    pub candidates: Vec<Candidate>,
 }
 
 /// How a client connects.
@@ -48,7 +62,27 @@ impl World {
     }
 
     pub fn with(config: RoomsConfig) -> Self {
-        Self { now: Instant::now(), rooms: Rooms::new(config, Vec::new()), clients: Vec::new(), foreigners: Vec::new() }
+        Self {
+            now: Instant::now(),
+            rooms: Rooms::new(config, Vec::new()),
+            clients: Vec::new(),
+            foreigners: Vec::new(),
+            meets: Vec::new(),
+        }
+    }
+
+    /// A room whose members' connections end at Portico.
+    pub fn sfu() -> Self {
+        let mut world = Self::new();
+        let room = RoomConfig {
+            name: RoomId::new(DEFAULT_ROOM).unwrap(),
+            topology: Topology::Sfu,
+            max_members: None,
+            sources: Vec::new(),
+        };
+        let now = world.now;
+        world.rooms.configure(now, RoomsConfig::default(), vec![room]);
+        world
     }
 
     /// A new connection whose first outputs have not been carried out.
@@ -195,7 +229,10 @@ impl World {
     }
 
     fn carry_effect(&mut self, effect: Effect) {
-        let Effect::Notify(session, notice) = effect else { return };
+        let (session, notice) = match effect {
+            Effect::Notify(session, notice) => (session, notice),
+            other => return self.carry_peer_effect(other),
+        };
         if let Some(client) = self.clients.iter_mut().find(|client| client.session == session) {
             if client.closed.is_none() {
                 client.algorea.handle_notice(self.now, &notice);
@@ -208,6 +245,39 @@ impl World {
                 _ => {}
             }
         }
+    }
+}
+
+impl World {
+    fn carry_peer_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::OpenPeer(open) => {
+                let OpenPeer { peer, session, offer, purpose, .. } = *open;
+                let Purpose::Meet(meet) = purpose else { panic!("algorea's clients only meet") };
+                assert_eq!(meet.framing, Framing::OwnChannels);
+                let sdp = match offer {
+                    Some(_) => Sdp::answer("v=0\r\nportico\r\n"),
+                    None => Sdp::offer("v=0\r\nportico\r\n"),
+                };
+                let described = offer.into_iter().collect();
+                self.meets.push(Meeting { peer, session, with: meet.with, described, candidates: Vec::new() });
+                self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
+            }
+            Effect::DescribePeer { peer, sdp } => {
+                self.meets.iter_mut().find(|meet| meet.peer == peer).unwrap().described.push(sdp)
+            }
+            Effect::AddCandidate { peer, candidate } => {
+                self.meets.iter_mut().find(|meet| meet.peer == peer).unwrap().candidates.push(candidate);
+            }
+            Effect::ClosePeer { peer, .. } => self.meets.retain(|meet| meet.peer != peer),
+            _ => {}
+        }
+    }
+
+    /// The client's connection that stands for somebody, or for the room.
+    pub fn meeting(&self, client: usize, with: Option<MemberId>) -> Option<&Meeting> {
+        let session = self.clients[client].session;
+        self.meets.iter().find(|meet| meet.session == session && meet.with == with)
     }
 }
 

@@ -31,11 +31,6 @@ impl Company {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.wakes.first().map(|(at, _)| *at)
     }
-
-    #[cfg(test)]
-    pub(super) fn groups(&self) -> usize {
-        self.groups.len()
-    }
 }
 
 impl Groups {

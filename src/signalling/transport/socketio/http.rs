@@ -1,14 +1,12 @@
 //! The HTTP side of an endpoint: which request is which, and the answers. Thin: sessions decide.
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,9 +20,10 @@ use super::link::Link;
 use super::packet::Version;
 use super::table::{Fault, Handle, INBOX, Input, Polled, Registered, Table, posted, random_id};
 use crate::hub::Hub;
+use crate::signalling::session::{self, Running};
 use crate::signalling::transport::FrameStream;
-use crate::signalling::transport::websocket::{Socket, sized};
-use crate::signalling::{Dialect, Entry, RealmId, session};
+use crate::signalling::transport::websocket::{Socket, lean, sized};
+use crate::signalling::{Dialect, Entry, RealmId};
 
 /// What sessions of an endpoint are wired to.
 pub struct Wiring {
@@ -251,12 +250,12 @@ impl Endpoint {
             return Refusal::Forbidden.into_response();
         };
         let endpoint = self.clone();
-        sized(upgrade, MAX_PAYLOAD).on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed")).on_upgrade(
-            async move |socket| {
-                let link = Link::websocket(registered, Socket::new(socket), &ids, endpoint.hold());
-                endpoint.run(link, ids.socket_id, opening).await;
-            },
-        )
+        let run = move |socket| {
+            let link = Link::websocket(registered, Socket::new(socket), &ids, endpoint.hold());
+            endpoint.run(link, ids.socket_id, opening)
+        };
+        let run: Box<dyn FnOnce(WebSocket) -> Running + Send> = Box::new(run);
+        sized(upgrade, MAX_PAYLOAD).on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed")).on_upgrade(run)
     }
 
     fn register(&self, version: Version, remote: IpAddr, inbox: Option<mpsc::Sender<Input>>) -> Option<(Registered, Ids)> {
@@ -273,22 +272,22 @@ impl Endpoint {
         self.wiring.request_time.saturating_sub(HOLD_MARGIN).max(MIN_HOLD)
     }
 
-    /// Boxed: the driver's state machine is large, and a task's memory is what its largest moment needs.
-    fn run(self, mut link: Link, socket_id: String, opening: Opening) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move {
+    fn run(self, mut link: Link, socket_id: String, opening: Opening) -> Running {
+        lean(async move {
             let Opening { remote, dialect, guard } = opening;
-            let _guard = guard();
+            let guard = guard();
             let wiring = &self.wiring;
-            match wiring.hub.open_session_in(wiring.realm).await {
+            let session = match wiring.hub.open_session_in(wiring.realm).await {
                 Ok(hub) => {
                     let dialect = dialect(Instant::now(), socket_id);
-                    session::run(link, dialect, hub, &wiring.entry, Some(remote), wiring.stop.clone()).await;
+                    session::run(link, dialect, hub, &wiring.entry, Some(remote), wiring.stop.clone())
                 }
                 Err(error) => {
                     warn!(error = %error, "no session for a new connection");
-                    link.close(1001, "the gateway is stopping").await;
+                    Box::pin(async move { link.close(1001, "the gateway is stopping").await }) as Running
                 }
-            }
+            };
+            (session, guard)
         })
     }
 }

@@ -78,12 +78,8 @@ impl Link {
         loop {
             match (self.engine.next_writes(), &mut self.socket, &mut self.probe) {
                 (Some(Lane::Websocket), Some(socket), _) => socket.ready().await?,
-                (Some(Lane::Probe), _, Some(probe)) => {
-                    if probe.socket.ready().await.is_err() {
-                        self.drop_probe();
-                        continue;
-                    }
-                }
+                // one that fails is dropped when it is written to
+                (Some(Lane::Probe), _, Some(probe)) => drop(probe.socket.ready().await),
                 _ => {}
             }
             let Some(act) = self.engine.poll_act() else { break };

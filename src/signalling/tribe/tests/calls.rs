@@ -292,6 +292,57 @@ fn a_goodbye_is_told_with_who_remains() {
 }
 
 #[test]
+fn each_member_is_told_the_picture_of_the_table() {
+    // [8]
+    let table = [(640, 580), (640, 580), (640, 580), (320, 290), (320, 290), (320, 193), (320, 193), (320, 145)];
+    let picture = |(width, height): (u32, u32)| {
+        let range = |max: u32| json!({"min": (max / 3).to_string(), "max": max.to_string()});
+        json!({"audio":true,"video":{"width":range(width),"height":range(height),"frameRate":{"min":"10","max":"30"}}})
+    };
+    let mut world = World::new();
+    let mut present: Vec<usize> = Vec::new();
+    for (n, expected) in table.into_iter().enumerate() {
+        let client = world.connect();
+        world.say(client, join("r", &format!("u{n}")));
+        assert_eq!(world.hear(client)["d"]["userMediaConfiguration"], picture(expected), "{} members", n + 1);
+        for other in &present {
+            assert_eq!(world.hear(*other), json!({"a":"eventUserMediaConfiguration","d":picture(expected)}));
+        }
+        world.ignore();
+        present.push(client);
+    }
+    // when they leave, only who was told something else is told again
+    for n in (1..8).rev() {
+        let gone = present.pop().unwrap();
+        world.end(gone, true);
+        for other in &present {
+            let told: Vec<Value> = world.hear_all(*other).into_iter().skip(1).collect();
+            let changed = table[n - 1] != table[n];
+            let expected = changed.then(|| json!({"a":"eventUserMediaConfiguration","d":picture(table[n - 1])}));
+            assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "{n} remain");
+        }
+    }
+}
+
+#[test]
+fn joins_and_leaves_are_reported_with_the_size() {
+    // [19, 20] what the broker's room.join and room.leave are made of
+    let mut world = World::new();
+    let (_, b) = (world.joined("r", "u1"), world.joined("r", "u2"));
+    world.end(b, true);
+    let told: Vec<(bool, String, usize)> = world
+        .reports
+        .iter()
+        .filter_map(|report| match report {
+            Report::MemberJoined { user_id, size, .. } => Some((true, user_id.clone(), *size)),
+            Report::MemberLeft { user_id, size, .. } => Some((false, user_id.clone(), *size)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(true, "u1".into(), 1), (true, "u2".into(), 2), (false, "u2".into(), 1)]);
+}
+
+#[test]
 fn a_lost_place_is_kept_for_30_s_and_can_be_taken_over() {
     // [18]
     let mut world = World::new();

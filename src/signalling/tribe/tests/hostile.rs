@@ -111,6 +111,55 @@ fn deep_nesting_is_harmless() {
     }
 }
 
+#[test]
+fn joins_in_a_loop_leave_nothing_behind() {
+    let mut world = World::new();
+    let stays = world.joined("r", "stays");
+    for round in 0..300 {
+        let client = world.joined("r", &format!("u{round}"));
+        world.say(client, join("r", "again"));
+        assert_eq!(world.hear(client), failure("join", 1315));
+        world.end(client, round % 2 == 0);
+        if round % 2 == 1 {
+            world.wait(Duration::from_secs(30));
+        }
+    }
+    world.ignore();
+    let counts = world.rooms.count();
+    assert_eq!((counts.rooms, counts.sessions), (1, 1));
+    let State::Joined(call) = &world.clients[stays].tribe.state else { panic!("it is still there") };
+    assert!(call.is_alone() && world.clients[stays].tribe.desk.waiting() == 0);
+}
+
+#[test]
+fn thousands_of_candidates_are_kept_nowhere() {
+    let mut world = World::new();
+    let (a, b) = (world.joined("r", "u1"), world.joined("r", "u2"));
+    world.ignore();
+    let fat = "x".repeat(10_000);
+    for number in 0..3000 {
+        for to in ["publisher".to_owned(), world.id(b), "nobody".to_owned()] {
+            let candidate = json!({"candidate":format!("candidate:{number} {fat}"),"sdpMid":"0"});
+            world.say(a, json!({"a":"exchangeCandidate","d":{"to":to,"candidate":candidate}}));
+            assert_eq!(world.hear(a), success("exchangeCandidate"));
+        }
+    }
+    assert!(world.silent(), "nothing was relayed without a description");
+    world.say(a, sdp("publisher", "offer", OFFER));
+    assert_eq!(world.find(a, None).unwrap().candidates.len(), 64, "as many as are kept before the offer");
+}
+
+#[test]
+fn a_sender_cannot_be_forged() {
+    let mut world = World::new();
+    let (a, b, c) = (world.joined("r", "u1"), world.joined("r", "u2"), world.joined("r", "u3"));
+    world.ignore();
+    let (id_b, id_c) = (world.id(b), world.id(c));
+    let forged = json!({"socketId":id_b,"userId":"u2"});
+    world.say(c, json!({"a":"sendMessage","from":forged,"d":{"to":world.id(a),"from":forged,"message":1}}));
+    assert_eq!(world.hear(a)["d"]["from"], json!({"socketId":id_c,"userId":"u3"}));
+}
+
 /// The client's dialect, out of its world.
 fn tribe_in(now: Instant, client: usize, world: &mut World) -> Tribe {
     std::mem::replace(&mut world.clients[client].tribe, tribe(now, TribeConfig::default()))

@@ -3,5 +3,6 @@
 mod calls;
 mod hostile;
 mod media;
+mod relay;
 mod transcript;
 mod world;

@@ -64,6 +64,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub peers: Vec<Open>,
     pub reports: Vec<Report>,
+    /// What is told to sessions that are no tribe clients.
+    pub strangers: Vec<(SessionId, Notice)>,
     /// The answer that peers give next instead of [`ANSWER`].
     pub answer: Result<String, EndReason>,
 }
@@ -78,6 +80,7 @@ impl World {
             clients: Vec::new(),
             peers: Vec::new(),
             reports: Vec::new(),
+            strangers: Vec::new(),
             answer: Ok(ANSWER.into()),
         }
     }
@@ -232,7 +235,9 @@ impl World {
     fn carry_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Notify(session, notice) => {
-                let client = self.clients.iter_mut().find(|client| client.session == session).expect("the session exists");
+                let Some(client) = self.clients.iter_mut().find(|client| client.session == session) else {
+                    return self.strangers.push((session, notice));
+                };
                 if client.closed.is_none() {
                     client.tribe.handle_notice(self.now, &notice);
                 }
@@ -264,7 +269,7 @@ impl World {
                 }
             }
             Effect::ClosePeer { peer, .. } => self.peers.retain(|open| open.peer != peer),
-            Effect::FeedPeer { .. } => panic!("a tribe client meets nobody"),
+            Effect::FeedPeer { .. } | Effect::Transmit { .. } => panic!("a tribe client meets nobody"),
             Effect::Say { .. } => {}
             Effect::Report(report) => self.reports.push(report),
             Effect::EndSession(..) => {}

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::room::{Command, Effect, Notice, Rooms, RoomsConfig};
+use crate::room::{
+    Body, Command, DialectName, Effect, Facts, Joining, MemberView, Notice, OpenPeer, PeerUpdate, Purpose, RoomConfig, Rooms,
+    RoomsConfig, Signal, Topology,
+};
 use crate::signalling::vamp::{Deps, Vamp, VampConfig};
 use crate::signalling::{Dialect, Frame, Output};
-use crate::vocab::{Grant, RequestId, SessionId};
+use crate::vocab::{Grant, MemberId, PeerId, RequestId, RoomId, Sdp, SessionId};
 
 struct Client {
     session: SessionId,
@@ -23,13 +26,113 @@ pub struct World {
     pub config: VampConfig,
     pub grant: Grant,
     clients: BTreeMap<String, Client>,
+    /// Members of other dialects.
+    foreigners: Vec<(MemberId, SessionId)>,
+    told: Vec<(MemberId, MemberView, Signal)>,
+    opened: VecDeque<OpenPeer>,
+    labels: Vec<(PeerId, String)>,
+    answers: Vec<(PeerId, Sdp)>,
 }
 
 impl World {
     pub fn new() -> Self {
-        let rooms = Rooms::new(RoomsConfig::default(), Vec::new());
-        let (config, grant) = (VampConfig::default(), Grant::all(""));
-        Self { now: Instant::now(), rooms, config, grant, clients: BTreeMap::new() }
+        Self::with(Vec::new())
+    }
+
+    /// One with a listed room of topology `sfu`.
+    pub fn sfu(name: &str) -> Self {
+        let name = RoomId::new(name).unwrap();
+        Self::with(vec![RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new() }])
+    }
+
+    fn with(rooms: Vec<RoomConfig>) -> Self {
+        Self {
+            now: Instant::now(),
+            rooms: Rooms::new(RoomsConfig::default(), rooms),
+            config: VampConfig::default(),
+            grant: Grant::all(""),
+            clients: BTreeMap::new(),
+            foreigners: Vec::new(),
+            told: Vec::new(),
+            opened: VecDeque::new(),
+            labels: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// A member that speaks something else.
+    pub fn foreigner(&mut self, dialect: DialectName, room: &str) -> MemberId {
+        let session = SessionId::next();
+        self.rooms.open_session(self.now, session);
+        let joining = Joining {
+            room: RoomId::new(room).unwrap(),
+            user_id: String::new(),
+            dialect,
+            remote: None,
+            grant: Grant::all(""),
+            visible: true,
+            facts: Facts::default(),
+            opens: Topology::Mesh,
+            dialect_limit: None,
+            replaces_lost: false,
+        };
+        self.foreigners.push((MemberId([0; 16]), session));
+        self.rooms.handle(self.now, session, RequestId::next(), Command::Join(Box::new(joining)));
+        self.pump();
+        self.foreigners.last().expect("just pushed").0
+    }
+
+    fn session_of(&self, foreigner: MemberId) -> SessionId {
+        self.foreigners.iter().find(|(member, _)| *member == foreigner).expect("a foreigner").1
+    }
+
+    pub fn lose_foreigner(&mut self, foreigner: MemberId) {
+        let session = self.session_of(foreigner);
+        self.rooms.handle(self.now, session, RequestId::next(), Command::Leave);
+        self.pump();
+    }
+
+    /// A foreigner's signal to a client.
+    pub fn tell(&mut self, from: MemberId, to: &str, signal: Signal) {
+        let rooms = self.rooms.rooms();
+        let members = rooms.iter().flat_map(|room| &room.members);
+        let to = members.map(|member| &member.view).find(|view| view.user_id == to).expect("a member").member;
+        let (session, body) = (self.session_of(from), Body::Signal(Box::new(signal)));
+        self.rooms.handle(self.now, session, RequestId::next(), Command::Tell { to, body });
+        self.pump();
+    }
+
+    /// What a foreigner was told last, and by whom.
+    pub fn told_foreigner(&mut self, who: MemberId) -> Option<(String, Signal)> {
+        let at = self.told.iter().position(|(to, ..)| *to == who)?;
+        let (_, from, signal) = self.told.remove(at);
+        Some((from.user_id, signal))
+    }
+
+    /// The next connection that the room opened: whose, and the client's offer.
+    pub fn opened(&mut self) -> Option<((String, Option<String>), PeerId)> {
+        let open = self.opened.pop_front()?;
+        let rooms = self.rooms.rooms();
+        let owner = self.rooms.owner_of(open.peer).expect("an owner").1;
+        let mut members = rooms.iter().flat_map(|room| &room.members).map(|member| &member.view);
+        let name = members.find(|view| view.member == owner).expect("a member").user_id.clone();
+        Some(((name, open.offer.map(|sdp| sdp.text)), open.peer))
+    }
+
+    /// The label of the channel that Portico opens on a connection.
+    pub fn label(&self, peer: PeerId) -> Option<String> {
+        self.labels.iter().find(|(of, _)| *of == peer).map(|(_, label)| label.clone())
+    }
+
+    /// The peer's description is ready.
+    pub fn described(&mut self, peer: PeerId, sdp: Sdp) {
+        self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
+        self.pump();
+    }
+
+    /// The client's answer to Portico's offer.
+    pub fn answered(&self, peer: PeerId) -> Option<String> {
+        self.answers.iter().find(|(of, _)| *of == peer).map(|(_, sdp)| sdp.text.clone())
     }
 
     /// These, in this order in the vamp `v`, with nothing unheard.
@@ -115,8 +218,18 @@ impl World {
             }
             while let Some(effect) = self.rooms.poll_effect() {
                 quiet = false;
-                if let Effect::Notify(session, notice) = effect {
-                    self.notify(session, &notice);
+                match effect {
+                    Effect::Notify(session, notice) => self.notify(session, &notice),
+                    Effect::OpenPeer(open) => {
+                        if let Purpose::Meet(meet) = &open.purpose
+                            && let Some(channel) = meet.channels.first()
+                        {
+                            self.labels.push((open.peer, channel.label.clone()));
+                        }
+                        self.opened.push_back(*open);
+                    }
+                    Effect::DescribePeer { peer, sdp } => self.answers.push((peer, sdp)),
+                    _ => {}
                 }
             }
             if quiet {
@@ -128,6 +241,14 @@ impl World {
     fn notify(&mut self, session: SessionId, notice: &Notice) {
         if let Some(client) = self.clients.values_mut().find(|client| client.session == session) {
             client.vamp.handle_notice(self.now, notice);
+        } else if let Some((member, _)) = self.foreigners.iter_mut().find(|(_, own)| *own == session) {
+            match notice {
+                Notice::Welcome(welcome) => *member = welcome.member,
+                Notice::Told { from, body: Body::Signal(signal) } => {
+                    self.told.push((*member, from.clone(), Signal::clone(signal)));
+                }
+                _ => {}
+            }
         }
     }
 
