@@ -1,10 +1,13 @@
 //! The benchmark of signalling with a handful of sessions, so that it cannot rot: every message of every dialect arrives. How long
 //! anything takes is not looked at.
 
+#[allow(dead_code)] // not all figures are looked at
 #[path = "../benches/signalling/load.rs"]
 mod load;
+#[allow(dead_code)] // the benchmark starts the original servers as well
 #[path = "../benches/signalling/server.rs"]
 mod server;
+#[allow(dead_code)] // its command line names the dialects
 #[path = "../benches/signalling/speak.rs"]
 mod speak;
 

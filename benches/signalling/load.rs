@@ -177,8 +177,10 @@ impl Crowd {
     }
 
     async fn session(self: Arc<Self>, part: Part, told: mpsc::UnboundedSender<Duration>, phase: watch::Receiver<Phase>) {
-        let number = part.number;
-        if let Err(why) = self.clone().talk(part, told, phase).await {
+        let (number, over) = (part.number, phase.clone());
+        if let Err(why) = self.clone().talk(part, told, phase).await
+            && *over.borrow() != Phase::Leave
+        {
             eprintln!("signalling: session {number}: {why}");
         }
     }

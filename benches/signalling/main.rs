@@ -42,8 +42,14 @@ fn main() -> ExitCode {
             "--active" => number().map(|n| load.active = n),
             "--seconds" => number().map(|n| load.time = Duration::from_secs(n as u64)),
             "--rate" => number().map(|n| load.rate = n.max(1)),
-            "--portico" => Some(portico = value.clone()),
-            "--only" => Some(only = Some(value.clone())),
+            "--portico" => {
+                portico.clone_from(&value);
+                Some(())
+            }
+            "--only" => {
+                only = Some(value.clone());
+                Some(())
+            }
             _ => None,
         };
         if taken.is_none() {
@@ -55,6 +61,7 @@ fn main() -> ExitCode {
         dialects = Speech::ALL.to_vec();
     }
     raise_file_limit();
+    print_machine();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     println!(
         "{:<12} {:<9} {:>6} {:>12} {:>12} {:>9} {:>9} {:>16} {:>8} {:>8}",
@@ -108,6 +115,13 @@ fn print_row(speech: Speech, server: &Server, load: Load, figures: &Figures) {
         figures.p50_ms,
         figures.p99_ms
     );
+}
+
+/// Figures of a busy machine are worth nothing but their ratios.
+fn print_machine() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("{cores} cores, load {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
 }
 
 /// Each session is an open file on either side; the servers inherit the limit.
