@@ -237,7 +237,16 @@ impl Walk {
                 self.ask(&who, Command::Join(Box::new(joining)));
             }
             Step::Leave(who) => self.ask(&who, Command::Leave),
-            Step::Depart(who) => self.ask(&who, Command::Depart),
+            Step::Depart(who) => {
+                if let Some(session) = self.session(&who, true) {
+                    let seated = self.alive.get(&session).is_some_and(Option::is_some);
+                    self.ask_as(session, Command::Depart);
+                    // ended only if its token had ended by now
+                    if seated && let Some(place) = self.alive.get_mut(&session) {
+                        *place = None;
+                    }
+                }
+            }
             Step::Lost(who) => self.ask(&who, Command::Lost),
             Step::Resume { who, key } => {
                 let key = self.member(&key);
@@ -385,7 +394,7 @@ impl Walk {
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
             Effect::FeedPeer { peer, plays } => {
