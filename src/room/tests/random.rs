@@ -110,6 +110,8 @@ struct Walk {
     asked: BTreeMap<RequestId, SessionId>,
     /// Sessions that may be told something, and whose place they have.
     alive: BTreeMap<SessionId, Option<MemberId>>,
+    /// Requests to depart: who is told that one is done has no place any more.
+    departs: BTreeSet<RequestId>,
     beliefs: BTreeMap<MemberId, Belief>,
     /// Every member id ever seen, the gone included.
     members: Vec<MemberId>,
@@ -154,6 +156,7 @@ impl Walk {
             requests: 0,
             asked: BTreeMap::new(),
             alive: BTreeMap::new(),
+            departs: BTreeSet::new(),
             beliefs: BTreeMap::new(),
             members: Vec::new(),
             peers: Vec::new(),
@@ -238,14 +241,8 @@ impl Walk {
             }
             Step::Leave(who) => self.ask(&who, Command::Leave),
             Step::Depart(who) => {
-                if let Some(session) = self.session(&who, true) {
-                    let seated = self.alive.get(&session).is_some_and(Option::is_some);
-                    self.ask_as(session, Command::Depart);
-                    // ended only if its token had ended by now
-                    if seated && let Some(place) = self.alive.get_mut(&session) {
-                        *place = None;
-                    }
-                }
+                self.departs.insert(RequestId(self.requests + 1));
+                self.ask(&who, Command::Depart);
             }
             Step::Lost(who) => self.ask(&who, Command::Lost),
             Step::Resume { who, key } => {
@@ -449,6 +446,9 @@ impl Walk {
                 return;
             }
             Notice::Refused { req, .. } | Notice::Done { req } => {
+                if matches!(notice, Notice::Done { .. }) && self.departs.contains(&req) {
+                    self.alive.insert(session, None);
+                }
                 assert_eq!(self.asked.remove(&req), Some(session), "who asked is answered, once");
                 return;
             }
