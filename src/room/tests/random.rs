@@ -241,8 +241,11 @@ impl Walk {
             }
             Step::Leave(who) => self.ask(&who, Command::Leave),
             Step::Depart(who) => {
-                self.departs.insert(RequestId(self.requests + 1));
+                let before = self.requests;
                 self.ask(&who, Command::Depart);
+                if self.requests > before {
+                    self.departs.insert(RequestId(self.requests));
+                }
             }
             Step::Lost(who) => self.ask(&who, Command::Lost),
             Step::Resume { who, key } => {
