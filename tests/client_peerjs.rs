@@ -2,8 +2,15 @@
 
 mod support;
 
-use serde_json::Value;
-use support::{Gateway, node};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN};
+use serde_json::{Value, json};
+use support::{Gateway, PATIENCE, http, node};
+use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Pages of another origin, as those of PeerJS applications are.
 const ANY_ORIGIN: &str = "[http]\nallowed_origins = [\"*\"]\n";
@@ -117,4 +124,72 @@ fn the_liberdus_profile_is_a_broker_of_its_own() {
 fn a_brokers_duties_are_kept_message_by_message() {
     run("suite_peerjs.mjs", &broker(""), &["refused"]);
     run("suite_peerjs.mjs", &broker("[[peerjs.mount]]\nallow_discovery = true\n"), &["allowed"]);
+}
+
+/// Lines 1 and 2 of the checklist, without the setting that lets every page in.
+#[tokio::test]
+async fn http_gives_ids_and_lists() {
+    let gateway = Gateway::start(
+        r#"
+        [[peerjs.mount]]
+        [[peerjs.mount]]
+        profile = "liberdus"
+        allow_discovery = true
+        nodes = true
+        [[peerjs.mount.node]]
+        external_ip = "192.0.2.1"
+        external_port = 6000
+        public_key = "k1"
+        "#,
+    );
+    let get = async |path: &str| {
+        let request = http().get(format!("{}{path}", gateway.base)).header(ORIGIN, "https://elsewhere.example");
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{path}");
+        response
+    };
+    let mut ids = Vec::new();
+    for path in ["/peerjs/peerjs/id?ts=1", "/peerjs/peerjs/id?ts=1", "/peerjs/wrong/id"] {
+        let response = get(path).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://elsewhere.example");
+        ids.push(response.text().await.unwrap());
+    }
+    assert!(ids.iter().all(|id| id.len() == 36) && ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+    for path in ["/peerjs/peerjs/peers", "/peerjs/liberdus/peers", "/liberdus-peer/peerjs/peers"] {
+        let response = get(path).await;
+        assert_eq!(response.status(), 401, "{path}");
+        assert!(response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).is_none(), "who is there is not for every page");
+        assert_eq!(response.text().await.unwrap(), "Unauthorized");
+    }
+    assert_eq!(get("/liberdus-peer/liberdus/peers").await.json::<Value>().await.unwrap(), json!([]));
+    assert_eq!(get("/peerjs/nodes").await.status(), 404);
+    let node = json!({"externalIp": "192.0.2.1", "externalPort": 6000, "publicKey": "k1", "peerId": "liberdus"});
+    assert_eq!(get("/liberdus-peer/nodes").await.json::<Value>().await.unwrap(), json!([{"nodeInfo": node}]));
+}
+
+/// Line 12, with a short time.
+#[tokio::test]
+async fn a_client_without_heartbeats_is_closed_and_one_with_them_stays() {
+    let gateway = Gateway::start("[peerjs]\nalive_timeout = \"2s\"\n");
+    let url = |id: &str| format!("{}/peerjs/peerjs?key=peerjs&id={id}&token=t", gateway.base.replace("http", "ws"));
+    let (mut quiet, _) = connect_async(url("quiet")).await.expect("connected");
+    let (mut lively, _) = connect_async(url("lively")).await.expect("connected");
+    for client in [&mut quiet, &mut lively] {
+        assert_eq!(client.next().await.unwrap().unwrap(), Message::text(r#"{"type":"OPEN"}"#));
+    }
+    let beats = async {
+        loop {
+            lively.send(Message::text(r#"{"type":"HEARTBEAT"}"#)).await.expect("still open");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let end = tokio::select! {
+        () = beats => unreachable!("heartbeats go on"),
+        end = timeout(PATIENCE, quiet.next()) => end.expect("closed in time"),
+    };
+    assert!(matches!(end, Some(Ok(Message::Close(None)))), "{end:?}");
+    lively.send(Message::text(r#"{"type":"OFFER","dst":"lively","payload":1}"#)).await.expect("still open");
+    let heard = timeout(PATIENCE, lively.next()).await.expect("in time").unwrap().unwrap();
+    assert_eq!(heard, Message::text(r#"{"type":"OFFER","src":"lively","dst":"lively","payload":1}"#));
 }

@@ -35,7 +35,15 @@ fn group_forms(url: &str) {
     assert_eq!(members[1]["signalling"].as_array().unwrap().last(), Some(&json!("CLOSED")), "{seen:#}");
 }
 
-// checklist 23 and 24
+// checklist 23; all come at once
+#[test]
+fn five_netflux_clients_exchange_a_byte_and_a_mebibyte() {
+    let gateway = Gateway::start(OPEN);
+    let seen = node("netflux_five.mjs", &[&format!("{}/sigver", ws(&gateway))]);
+    assert_eq!((&seen["members"], &seen["exchanged"]), (&json!(5), &json!(40)), "{seen:#}");
+}
+
+// checklist 24
 #[test]
 fn a_netflux_group_forms_below_the_prefix() {
     let gateway = Gateway::start(OPEN);

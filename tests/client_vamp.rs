@@ -41,12 +41,12 @@ fn pages_record_their_microphones_to_each_other() {
     assert_eq!(seen["got"].as_array().map(Vec::len), Some(2), "{seen:#}");
 }
 
-/// In a room where everybody's connections end at Portico.
+/// Where everybody's connections end at Portico: data channels only, and a clean end when one leaves.
 #[test]
-fn recordings_pass_through_portico_in_an_sfu_room() {
+fn in_an_sfu_room_each_other_is_a_connection_with_portico() {
     let gateway = Gateway::start("[[room]]\nname = \"studio\"\ntopology = \"sfu\"\n");
-    let seen = node("vamp_mesh.mjs", &[&gateway.base, "2", "studio"]);
-    assert_eq!(seen["clips"].as_array().map(Vec::len), Some(6), "{seen:#}");
+    let seen = node("vamp_portico.mjs", &[&gateway.base, "studio"]);
+    assert_eq!(seen["ids"].as_array().map(Vec::len), Some(3), "{seen:#}");
 }
 
 // ---- what only raw requests show ----

@@ -13,7 +13,8 @@ if (!script.includes(url)) throw new Error(`${file} has no address where it is e
 
 await withBrowser(async open => {
   const enter = async () => {
-    const page = await open('about:blank');
+    // Chromium lets no page from nowhere reach loopback
+    const page = await open(new URL('/healthz', url.replace(/^ws/, 'http')).href);
     // what the script expects of its page; `rootUl` it never declares
     await page.setContent('<ul id="rootUl"></ul><input disabled><button id="send" disabled>send</button>');
     await page.addScriptTag({ content: script });

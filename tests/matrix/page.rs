@@ -218,6 +218,7 @@ fn framing(framing: portico::room::Framing) -> &'static str {
         Framing::Json => "one for both, JSON",
         Framing::BinaryPack => "one for both, BinaryPack",
         Framing::None => "none: a call",
+        Framing::Own => "its own protocol",
     }
 }
 

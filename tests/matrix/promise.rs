@@ -15,36 +15,67 @@ pub const SENDERS: [&str; 11] =
 
 #[rustfmt::skip]
 const SFU: &str = "
-source          va va - va  -  va -  a  - -
-tribe           =  va - va  t  vat t  at t -
-page            va =  - -   -  va -  a  - -
-whip            va va = va  -  va -  a  - -
-whep            -  -  - =   -  -  -  -  - -
-algorea         t  -  - -   =  t  t  t  t -
-peerjs          vat va - -  t  =  t  at t -
-simple-peerjs   t  -  - -   t  t  =  t  t -
-vamp            at a  - -   t  at t  =  t -
-sigver          t  -  - -   t  t  t  t  = -
-webrtc-star     -  -  - -   -  -  -  -  - =
+source          va  va  -   va  -   va  -   a   -   -
+tribe           =   va  -   /va !t  va!t !t a!t !t  -
+page            va  =   -   -   -   va  -   a   -   -
+whip            va  va  =   va  -   va  -   a   -   -
+whep            -   -   -   =   -   -   -   -   -   -
+algorea         !t  -   -   r   =   !t  !t  !t  !t  r
+peerjs          va!t va -   r   !t  =   !t  a!t !t  r
+simple-peerjs   !t  -   -   r   !t  !t  =   !t  !t  r
+vamp            a!t a   -   -   !t  a!t !t  =   !t  -
+sigver          t   -   -   -   !t  !t  !t  !t  =   -
+webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
 #[rustfmt::skip]
 const MESH: &str = "
-source          va va - va  -  va -  a  - -
-tribe           =  va - va  t  t  t  t  t -
-page            va =  - -   -  -  -  -  - -
-whip            va va = va  -  -  -  -  - -
-whep            -  -  - =   -  -  -  -  - -
-algorea         t  -  - -   =  r  r  r  t -
-peerjs          vat va - -  r  =  -  t  t -
-simple-peerjs   t  -  - -   r  -  =  t  t -
-vamp            at a  - -   r  at t  =  t -
-sigver          t  -  - -   t  t  t  t  = -
-webrtc-star     -  -  - -   -  -  -  -  - =
+source          va  va  -   va  -   -   -   -   -   -
+tribe           =   va  -   /va !t  /va!t !t /a!t !t -
+page            va  =   -   -   -   -   -   -   -   -
+whip            va  va  =   va  -   -   -   -   -   -
+whep            -   -   -   =   -   -   -   -   -   -
+algorea         !t  r   r   r   =   r   r   r   r!t r
+peerjs          va!t var r  r   r   =   -   t   r!t r
+simple-peerjs   !t  r   r   r   r   -   =   t   r!t r
+vamp            a!t a   -   -   -   at  t   =   !t  -
+sigver          t   -   -   -   !t  !t  !t  !t  =   -
+webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
-/// Why a cell holds less than one might expect: topology, row, column (`*` for any), and the reason.
-pub const NOTES: &[(&str, &str, &str, &str)] = &[];
+/// Why text waits.
+const DESK: &str = "Text from signalling to a data channel, and from a channel that ends at Portico to anybody, waits for the desk, which carries \
+    it, to be connected to the hub.";
+/// Why a WHEP player does not get everybody.
+const WHEP: &str = "A WHEP address names a stream, not whose it is; without a name it is the first `main`, else the first source, of those \
+    that are there when the player comes. A player that wants one publisher asks for its stream by a name of its own, as WHIP gives it.";
+/// Who is not to be called.
+const UNSEEN: &str = "A WHEP player and a webrtc-star peer are shown to nobody; who calls their ids hears that there is nobody.";
+/// What a mesh client reaches only through the room.
+const ROOM: &str = "Who cannot be reached directly is not called by its own id but met through the room: what the client sends reaches it by that \
+    connection. A refusal is what a call by the own id meets.";
+/// What comes by a call of the room.
+const FIRST: &str = "By its connection with the room a client gets one stream: the first `main`, else the first source, else the first publisher, of \
+    the others. Which that is depends on who came first.";
+/// Two libraries of one dialect.
+const LIBRARIES: &str = "PeerJS and simple-peerjs write their offers differently and connect directly with their own kind only; a broker of either \
+    is no help. Not tried here: simple-peerjs ends its program over an offer of PeerJS.";
+
+/// Why a cell holds less than one might expect: topology, rows, columns, and the reason. `*` is any.
+pub const NOTES: &[(&str, &str, &str, &str)] = &[
+    ("sfu", "tribe page peerjs vamp", "whep", WHEP),
+    ("sfu", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
+    ("sfu", "tribe algorea peerjs simple-peerjs vamp", "tribe algorea peerjs simple-peerjs vamp sigver", DESK),
+    ("sfu", "sigver", "algorea peerjs simple-peerjs vamp", DESK),
+    ("mesh", "tribe page peerjs vamp", "whep", WHEP),
+    ("mesh", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
+    ("mesh", "algorea peerjs simple-peerjs", "page whip sigver", ROOM),
+    ("mesh", "source page whip tribe", "peerjs vamp", FIRST),
+    ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
+    ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", DESK),
+    ("mesh", "algorea peerjs simple-peerjs vamp", "tribe sigver", DESK),
+    ("mesh", "sigver", "algorea peerjs simple-peerjs vamp", DESK),
+];
 
 /// Kinds of what gets from one to another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

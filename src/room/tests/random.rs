@@ -110,6 +110,8 @@ struct Walk {
     asked: BTreeMap<RequestId, SessionId>,
     /// Sessions that may be told something, and whose place they have.
     alive: BTreeMap<SessionId, Option<MemberId>>,
+    /// Requests to depart: who is told that one is done has no place any more.
+    departs: BTreeSet<RequestId>,
     beliefs: BTreeMap<MemberId, Belief>,
     /// Every member id ever seen, the gone included.
     members: Vec<MemberId>,
@@ -154,6 +156,7 @@ impl Walk {
             requests: 0,
             asked: BTreeMap::new(),
             alive: BTreeMap::new(),
+            departs: BTreeSet::new(),
             beliefs: BTreeMap::new(),
             members: Vec::new(),
             peers: Vec::new(),
@@ -237,7 +240,10 @@ impl Walk {
                 self.ask(&who, Command::Join(Box::new(joining)));
             }
             Step::Leave(who) => self.ask(&who, Command::Leave),
-            Step::Depart(who) => self.ask(&who, Command::Depart),
+            Step::Depart(who) => {
+                self.departs.insert(RequestId(self.requests + 1));
+                self.ask(&who, Command::Depart);
+            }
             Step::Lost(who) => self.ask(&who, Command::Lost),
             Step::Resume { who, key } => {
                 let key = self.member(&key);
@@ -385,7 +391,7 @@ impl Walk {
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
             Effect::FeedPeer { peer, plays } => {
@@ -440,6 +446,9 @@ impl Walk {
                 return;
             }
             Notice::Refused { req, .. } | Notice::Done { req } => {
+                if matches!(notice, Notice::Done { .. }) && self.departs.contains(&req) {
+                    self.alive.insert(session, None);
+                }
                 assert_eq!(self.asked.remove(&req), Some(session), "who asked is answered, once");
                 return;
             }

@@ -1,5 +1,6 @@
 //! The websocket (RFC 6455) as a carrier, over axum.
 
+#[cfg(feature = "socketio")]
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
+#[cfg(feature = "socketio")]
 use futures_util::SinkExt;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite;
@@ -108,7 +110,11 @@ impl Socket {
     pub(super) fn new(socket: WebSocket) -> Self {
         Self { socket: Box::new(socket), state: State::Open }
     }
+}
 
+/// For a carrier that writes when the socket is ready for it.
+#[cfg(feature = "socketio")]
+impl Socket {
     /// Waits until a frame can be [`put`](Self::put). Cancel-safe.
     pub(super) async fn ready(&mut self) -> Result<(), CarrierError> {
         poll_fn(|context| self.socket.poll_ready_unpin(context)).await.map_err(failed)

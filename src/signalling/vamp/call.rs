@@ -21,7 +21,7 @@ use super::super::gateway::{
 use super::super::gateway::{Shown, meet_directly};
 use super::wire;
 use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Welcome};
-use crate::vocab::{MediaKind, MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
+use crate::vocab::{MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
 
 const ALL_USERS: &str = "all users";
 const ALL_USERS_OF_DOCUMENT: &str = "allUsers";
@@ -196,7 +196,8 @@ impl Call {
         let label: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let offering = Offering {
             play: true,
-            expects: vec![MediaKind::Audio],
+            // a client's sound comes with its own offers: its stack refuses an offer whose sections to receive it cannot take whole
+            expects: Vec::new(),
             framing: Framing::Plain,
             channels: vec![NewChannel::labelled(label)],
         };

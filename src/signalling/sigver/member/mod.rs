@@ -18,6 +18,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -140,8 +141,8 @@ impl Gateway {
 
     /// A client has become a member of the group. Saying it again changes nothing.
     pub fn member(&mut self, now: Instant, session: SessionId) {
-        if !self.links.contains_key(&session) {
-            self.links.insert(session, Link { stage: Stage::Idle { until: now }, connected: false, failures: 0 });
+        if let Entry::Vacant(entry) = self.links.entry(session) {
+            entry.insert(Link { stage: Stage::Idle { until: now }, connected: false, failures: 0 });
             self.ask(now, session);
         }
     }
