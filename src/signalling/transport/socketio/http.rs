@@ -20,9 +20,9 @@ use super::link::Link;
 use super::packet::Version;
 use super::table::{Fault, Handle, INBOX, Input, Polled, Registered, Table, posted, random_id};
 use crate::hub::Hub;
+use crate::signalling::session::{self, Running};
 use crate::signalling::transport::FrameStream;
 use crate::signalling::transport::websocket::{Socket, lean, sized};
-use crate::signalling::session::{self, Running};
 use crate::signalling::{Dialect, Entry, RealmId};
 
 /// What sessions of an endpoint are wired to.
@@ -255,9 +255,7 @@ impl Endpoint {
             endpoint.run(link, ids.socket_id, opening)
         };
         let run: Box<dyn FnOnce(WebSocket) -> Running + Send> = Box::new(run);
-        sized(upgrade, MAX_PAYLOAD)
-            .on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed"))
-            .on_upgrade(run)
+        sized(upgrade, MAX_PAYLOAD).on_failed_upgrade(|error| debug!(error = %error, "websocket upgrade failed")).on_upgrade(run)
     }
 
     fn register(&self, version: Version, remote: IpAddr, inbox: Option<mpsc::Sender<Input>>) -> Option<(Registered, Ids)> {
