@@ -49,7 +49,10 @@ fn wanted(promise: &Promise) -> Value {
         let from = |kind: char| -> Vec<&str> {
             SENDERS.iter().copied().filter(|from| promise.cell(from, to).always.has(kind)).collect()
         };
-        json!({ "pictures": from('v'), "sounds": from('a'), "texts": from('t') })
+        // what it sends and is refused: the client itself hears that
+        let refused = |at: &&str| SENDERS.contains(&to) && promise.cell(to, at).always.has('r');
+        let refusals: Vec<&str> = MEMBERS.iter().copied().filter(refused).collect();
+        json!({ "pictures": from('v'), "sounds": from('a'), "texts": from('t'), "refusals": refusals })
     };
     MEMBERS.iter().map(|to| ((*to).to_owned(), one(to))).collect::<serde_json::Map<_, _>>().into()
 }

@@ -30,15 +30,15 @@ webrtc-star     -   -   -   -   -   -   -   -   -   =
 
 #[rustfmt::skip]
 const MESH: &str = "
-source          va  va  -   va  -   -   -   -   -   -
+source          va  va  -   va  -   -   -   /a  -   -
 tribe           =   va  -   /va !t  /va!t !t /a!t !t -
 page            va  =   -   -   -   -   -   -   -   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
 algorea         !t  r   r   r   =   r   r   r   r!t r
-peerjs          va!t var r  r   r   =   -   t   r!t r
-simple-peerjs   !t  r   r   r   r   -   =   t   r!t r
-vamp            a!t a   -   -   -   at  t   =   !t  -
+peerjs          va!t var r  r   r   =   -   /t  r!t r
+simple-peerjs   !t  r   r   r   r   -   =   /t  r!t r
+vamp            a!t a   -   -   -   a/t /t  =   !t  -
 sigver          t   -   -   -   !t  !t  !t  !t  =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
@@ -61,6 +61,10 @@ const FIRST: &str = "By its connection with the room a client gets one stream: t
 const LIBRARIES: &str = "PeerJS and simple-peerjs write their offers differently and connect directly with their own kind only; a broker of either \
     is no help. Not tried here: simple-peerjs ends its program over an offer of PeerJS.";
 
+/// A connection that does not come up.
+const OFFERED: &str = "Only if the Vamp client came later and offers. What a PeerJS or simple-peerjs client offers to a Vamp client is answered, \
+    but the connection does not come up yet.";
+
 /// Why a cell holds less than one might expect: topology, rows, columns, and the reason. `*` is any.
 pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("sfu", "tribe page peerjs vamp", "whep", WHEP),
@@ -72,6 +76,8 @@ pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("mesh", "algorea peerjs simple-peerjs", "page whip sigver", ROOM),
     ("mesh", "source page whip tribe", "peerjs vamp", FIRST),
     ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
+    ("mesh", "peerjs simple-peerjs", "vamp", OFFERED),
+    ("mesh", "vamp", "peerjs simple-peerjs", OFFERED),
     ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", DESK),
     ("mesh", "algorea peerjs simple-peerjs vamp", "tribe sigver", DESK),
     ("mesh", "sigver", "algorea peerjs simple-peerjs vamp", DESK),
