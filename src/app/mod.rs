@@ -4,6 +4,7 @@
 //! HTTP sessions and websockets say goodbye, then peers, then pipelines; all within 2 s.
 
 mod access;
+mod channels;
 mod inventory;
 mod mounts;
 mod peerjs_metrics;
@@ -211,6 +212,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let star_figures = StarFigures::shared();
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
+    let tasks = TaskTracker::new();
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -220,11 +222,11 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         media_events,
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
+        channels: channels::parts(config, &tasks),
         realms,
     });
 
     let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
     let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures)));
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
     let ice_servers = &config.media.ice_servers;
@@ -368,11 +370,27 @@ async fn reload(job: &Job, hub: &Hub) {
     if hub.configure(new.rooms.clone(), rooms).await.is_err() {
         return;
     }
-    let applied = Config { rooms: new.rooms.clone(), room: new.room.clone(), log: new.log.clone(), ..old.clone() };
+    if hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
+        return;
+    }
+    // where clips are kept, and whether, is decided at the start
+    let clips = crate::channel::ClipsConfig {
+        directory: old.clips.directory.clone(),
+        store_in_mesh: old.clips.store_in_mesh,
+        ..new.clips.clone()
+    };
+    let applied = Config {
+        rooms: new.rooms.clone(),
+        room: new.room.clone(),
+        log: new.log.clone(),
+        clips,
+        rpc: new.rpc.clone(),
+        ..old.clone()
+    };
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms and log filter applied; other changes need a restart");
+        warn!("rooms, log filter, clips and rpc applied; other changes need a restart");
     }
 }
 

@@ -7,7 +7,7 @@ mod owner;
 #[cfg(test)]
 mod tests;
 
-pub use owner::{Hub, HubParts};
+pub use owner::{ChannelParts, Hub, HubParts, StorePort};
 
 use tokio::sync::{broadcast, mpsc};
 
@@ -106,11 +106,26 @@ pub(crate) enum ToHub {
 #[allow(missing_docs)] // each is answered by its reply channel
 pub(crate) enum Question {
     Rooms(tokio::sync::oneshot::Sender<Vec<RoomView>>),
-    Evict { room: RoomId, member: MemberId, reply: tokio::sync::oneshot::Sender<bool> },
+    Evict {
+        room: RoomId,
+        member: MemberId,
+        reply: tokio::sync::oneshot::Sender<bool>,
+    },
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
     Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
-    Configure { config: crate::room::RoomsConfig, rooms: Vec<crate::room::RoomConfig>, reply: tokio::sync::oneshot::Sender<()> },
+    Configure {
+        config: crate::room::RoomsConfig,
+        rooms: Vec<crate::room::RoomConfig>,
+        reply: tokio::sync::oneshot::Sender<()>,
+    },
     RealmNames(RealmId, tokio::sync::oneshot::Sender<Vec<String>>),
+    Channels {
+        clips: crate::channel::ClipsConfig,
+        rpc: crate::channel::RpcConfig,
+        caller: Option<crate::channel::call::Caller>,
+        reply: tokio::sync::oneshot::Sender<()>,
+    },
+    ChannelFigures(tokio::sync::oneshot::Sender<crate::channel::Figures>),
     Stop(tokio::sync::oneshot::Sender<()>),
 }
 

@@ -6,12 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::channel::{ClipsConfig, RpcConfig};
+use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent, PlannedTrack, SourceError};
-use crate::peer::{PeerCommand, PeerEvent};
+use crate::peer::{PeerCommand, PeerEvent, PeerSpec};
 use crate::room::{
-    DialectName, EndReason, Facts, Joining, Refusal, RoomConfig, Rooms, RoomsConfig, SourceUpdate, StreamChoice, Topology,
+    DialectName, EndReason, Facts, Framing, Joining, Meeting, Refusal, RoomConfig, Rooms, RoomsConfig, SourceUpdate,
+    StreamChoice, Topology,
 };
-use crate::vocab::{Codec, Grant, MediaKind, Sdp, SourceName, StreamName};
+use crate::vocab::{
+    Candidate, ChannelId, Codec, DataMessage, Grant, MediaKind, Right, Rights, Sdp, SourceName, StreamName, TrackFormat, TrackId,
+};
 
 /// Browsers' offers, cut down to what matters here.
 const PLAY_OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
@@ -54,6 +59,7 @@ fn world() -> World {
         media_events: media_news,
         publish_codecs: vec![Codec::VP8],
         sources: vec![SourceUpdate::Present { source: camera(), rooms: vec![room("main")], kinds: vec![MediaKind::Video] }],
+        channels: ChannelParts { clips: ClipsConfig::default(), rpc: RpcConfig::default(), store: None, caller: None },
         realms: Vec::new(),
     });
     World { hub, orders, demands, peer_events, _media_events: media_events, asked: Arc::default() }
@@ -74,13 +80,17 @@ impl World {
 
     /// A member of a room.
     async fn join(&self, name: &str, dialect: DialectName) -> HubSession {
+        self.join_with(name, dialect, Grant::all("test")).await
+    }
+
+    async fn join_with(&self, name: &str, dialect: DialectName, grant: Grant) -> HubSession {
         let mut session = self.hub.open_session().await.unwrap();
         let joining = Joining {
             room: room(name),
             user_id: "anna".into(),
             dialect,
             remote: None,
-            grant: Grant::all("test"),
+            grant,
             visible: dialect != DialectName::Whep,
             facts: Facts::default(),
             opens: Topology::Sfu,
@@ -222,4 +232,205 @@ async fn stopping_ends_every_place_and_peer() {
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer: closed } if closed == peer));
     assert!(matches!(next(&mut session).await, Notice::Ended { reason: EndReason::Stopping }));
     assert!(world.hub.open_session().await.is_err(), "a hub that stopped takes no sessions");
+}
+
+// ---- connections that stand for somebody ----
+
+/// A browser's offer of one video section, sent both ways.
+fn both_ways() -> String {
+    PLAY_OFFER.replace("a=recvonly", "a=sendrecv")
+}
+
+fn meeting(with: Option<MemberId>) -> Meeting {
+    Meeting {
+        peer: PeerId::next(),
+        with,
+        offer: Some(Sdp::offer(both_ways())),
+        publish: Some(StreamName::new("main").unwrap()),
+        play: true,
+        expects: Vec::new(),
+        outlasts: false,
+        framing: Framing::Plain,
+        channels: Vec::new(),
+        broker: None,
+    }
+}
+
+fn layer(track: u64) -> Arc<Layer> {
+    struct Deaf;
+    impl crate::forward::KeyframeRequest for Deaf {
+        fn request(&self) {}
+    }
+    let id = crate::vocab::LayerId { track: TrackId(track), index: 0 };
+    Arc::new(Layer::new(id, TrackFormat::plain(Codec::VP8), crate::forward::Refresh::OnRequest, Box::new(Deaf)))
+}
+
+impl World {
+    async fn meet(&mut self, session: &HubSession, meeting: Meeting) -> Box<PeerSpec> {
+        self.ask(session, Command::Meet(Box::new(meeting))).await;
+        let PeerCommand::Open(spec) = next(&mut self.orders).await else { panic!("no peer opened") };
+        spec
+    }
+
+    /// Publishes `main` with one video track, which is up then.
+    async fn publish(&mut self, session: &HubSession, track: u64) -> PeerId {
+        let peer = PeerId::next();
+        let stream = StreamName::new("main").unwrap();
+        self.ask(session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+        assert!(matches!(next(&mut self.orders).await, PeerCommand::Open(_)));
+        let tracks = vec![crate::peer::ReceivedTrack { track: TrackId(track), layer: layer(track) }];
+        for event in [PeerEvent::Tracks { peer, tracks }, PeerEvent::Up { peer }] {
+            self.peer_events.send(event).unwrap();
+        }
+        peer
+    }
+
+    fn channel_opens(&self, peer: PeerId) -> ChannelId {
+        let channel = ChannelId::next();
+        let open = PeerEvent::ChannelOpen {
+            peer,
+            channel,
+            label: "x".into(),
+            protocol: String::new(),
+            ordered: true,
+            ours: false,
+            max_message: 65_536,
+            buffered: Default::default(),
+        };
+        self.peer_events.send(open).unwrap();
+        channel
+    }
+
+    fn channel_says(&self, peer: PeerId, channel: ChannelId, message: DataMessage) {
+        let credit = crate::peer::Credit::detached();
+        self.peer_events.send(PeerEvent::ChannelMessage { peer, channel, message, credit }).unwrap();
+    }
+}
+
+/// The next notice that is one of these.
+async fn notice<T>(session: &mut HubSession, pick: impl Fn(Notice) -> Option<T>) -> T {
+    loop {
+        if let Some(found) = pick(next(session).await) {
+            return found;
+        }
+    }
+}
+
+async fn member_of(hub: &Hub, room_name: &str, dialect: DialectName) -> MemberId {
+    let rooms = hub.rooms().await.unwrap();
+    let members = rooms.into_iter().filter(|it| it.room == room(room_name)).flat_map(|it| it.members);
+    members.map(|it| it.view).find(|view| view.dialect == dialect).expect("it is in the room").member
+}
+
+#[tokio::test]
+async fn a_meeting_is_one_connection_that_receives_sends_and_has_channels() {
+    let mut world = world();
+    let page = world.join("yard", DialectName::Page).await;
+    world.publish(&page, 77).await;
+    let vamp = world.join("yard", DialectName::Vamp).await;
+    let visitor = member_of(&world.hub, "yard", DialectName::Page).await;
+    let spec = world.meet(&vamp, meeting(Some(visitor))).await;
+    assert_eq!(spec.send.len(), 1);
+    assert_eq!(spec.send[0].layer.id().track, TrackId(77));
+    assert!(spec.receive.is_some() && spec.data.is_some());
+    // the second connection only sends
+    let spec = world.meet(&vamp, meeting(Some(visitor))).await;
+    assert!(spec.receive.is_none() && spec.send.len() == 1);
+}
+
+#[tokio::test]
+async fn what_comes_up_later_takes_the_place_held_for_it() {
+    let mut world = world();
+    let page = world.join("yard", DialectName::Page).await;
+    let vamp = world.join("yard", DialectName::Vamp).await;
+    let visitor = member_of(&world.hub, "yard", DialectName::Page).await;
+    let spec = world.meet(&vamp, meeting(Some(visitor))).await;
+    assert!(spec.send.len() == 1 && spec.send[0].layer.is_idle());
+    let source = world.publish(&page, 78).await;
+    let PeerCommand::Feed { peer, send } = next(&mut world.orders).await else { panic!("not fed") };
+    assert_eq!((peer, send.len(), send[0].layer.id().track), (spec.peer, 1, TrackId(78)));
+    world.ask(&page, Command::Stop { peer: source }).await;
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer } if peer == source));
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Feed { peer, send } if peer == spec.peer && send.is_empty()));
+}
+
+#[tokio::test]
+async fn a_meeting_lives_without_the_source_it_would_play() {
+    let mut world = world();
+    let vamp = world.join("main", DialectName::Vamp).await;
+    let camera = member_of(&world.hub, "main", DialectName::Source).await;
+    let asked = meeting(Some(camera));
+    let peer = asked.peer;
+    world.ask(&vamp, Command::Meet(Box::new(asked))).await;
+    let MediaCommand::Demand { viewer, reply, .. } = next(&mut world.demands).await else { panic!("no demand") };
+    assert_eq!(viewer, peer);
+    // meanwhile a candidate comes: it waits for the connection
+    let candidate = Candidate { candidate: "candidate:1".into(), sdp_mid: None, sdp_mline_index: None, username_fragment: None };
+    world.ask(&vamp, Command::Candidate { peer, candidate }).await;
+    world.hub.counts().await.unwrap();
+    assert!(reply.send(Err(SourceError::Busy { what: "/dev/video0".into() })).is_ok());
+    let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("no peer opened") };
+    assert!(spec.receive.is_some() && spec.send.iter().all(|track| track.layer.is_idle()));
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::AddCandidate { .. }));
+    assert!(matches!(next(&mut world.demands).await, MediaCommand::Release { viewer, .. } if viewer == peer));
+}
+
+#[tokio::test]
+async fn words_cross_between_a_channel_and_signalling() {
+    let mut world = world();
+    let mut page = world.join("yard", DialectName::Page).await;
+    let vamp = world.join("yard", DialectName::Vamp).await;
+    let (visitor, musician) =
+        (member_of(&world.hub, "yard", DialectName::Page).await, member_of(&world.hub, "yard", DialectName::Vamp).await);
+    let spec = world.meet(&vamp, meeting(Some(visitor))).await;
+    let channel = world.channel_opens(spec.peer);
+    world.channel_says(spec.peer, channel, DataMessage::text("hello page"));
+    let said = |told| if let Notice::Said { from, text } = told { Some((from.member, text)) } else { None };
+    assert_eq!(notice(&mut page, said).await, (musician, "hello page".into()));
+    world.ask(&page, Command::Say { to: None, text: "hello all".into() }).await;
+    let PeerCommand::SendMessage { peer, channel: by, message } = next(&mut world.orders).await else { panic!("not sent") };
+    assert_eq!((peer, by, message), (spec.peer, channel, DataMessage::text("hello all")));
+}
+
+#[tokio::test]
+async fn words_of_who_may_not_speak_are_not_taken() {
+    let mut world = world();
+    let mut page = world.join("yard", DialectName::Page).await;
+    let viewer = world
+        .join_with("yard", DialectName::Vamp, Grant { rights: Rights::NONE.with(Right::Subscribe), ..Grant::all("test") })
+        .await;
+    let spec = world.meet(&viewer, meeting(None)).await;
+    assert!(spec.receive.is_none());
+    let channel = world.channel_opens(spec.peer);
+    world.channel_says(spec.peer, channel, DataMessage::text("psst"));
+    let figures = loop {
+        let figures = world.hub.channel_figures().await.unwrap();
+        if figures.forbidden > 0 {
+            break figures;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((figures.forbidden, figures.relayed), (1, 0));
+    world.ask(&viewer, Command::Leave).await;
+    // the next the page hears of is the leaving
+    let left = notice(&mut page, |told| match told {
+        Notice::MemberLeft { .. } => Some(true),
+        Notice::Said { .. } => Some(false),
+        _ => None,
+    });
+    assert!(left.await);
+}
+
+#[tokio::test]
+async fn a_far_end_that_says_it_closes_is_hung_up() {
+    let mut world = world();
+    let mut caller = world.join("yard", DialectName::Peerjs).await;
+    let asked = Meeting { framing: Framing::Json, ..meeting(None) };
+    let spec = world.meet(&caller, asked).await;
+    world.peer_events.send(PeerEvent::Description { peer: spec.peer, sdp: Sdp::answer("a") }).unwrap();
+    let channel = world.channel_opens(spec.peer);
+    world.channel_says(spec.peer, channel, DataMessage::binary(&br#"{"__peerData":{"type":"close"}}"#[..]));
+    assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer } if peer == spec.peer));
+    let down = |told| if let Notice::PeerDown { peer, reason } = told { Some((peer, reason)) } else { None };
+    assert_eq!(notice(&mut caller, down).await, (spec.peer, EndReason::Left));
 }

@@ -103,6 +103,14 @@ pub struct Credit {
     cost: usize,
 }
 
+#[cfg(test)]
+impl Credit {
+    /// One that nobody waits for.
+    pub(crate) fn detached() -> Self {
+        Budget::new(Mailbox::detached(), PeerId::next()).take(0)
+    }
+}
+
 impl Drop for Credit {
     fn drop(&mut self) {
         let before = self.budget.used.fetch_sub(self.cost, Ordering::SeqCst);

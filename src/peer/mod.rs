@@ -248,6 +248,8 @@ pub enum PeerEvent {
         ordered: bool,
         /// Portico opened it.
         ours: bool,
+        /// Largest message the far end takes, in bytes.
+        max_message: usize,
         /// How much waits to leave by it.
         buffered: Buffered,
     },

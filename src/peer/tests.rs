@@ -16,6 +16,7 @@ use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
 mod channels;
+mod feed;
 mod figures;
 mod restart;
 mod slow;

@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 
 use super::config::Topology;
 use super::effect::EndReason;
-use super::signal::{Framing, Signal};
+use super::signal::Signal;
 use crate::vocab::{
-    Bitrate, Candidate, DataMessage, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName, StreamName,
-    TrackFormat, TrackId,
+    Bitrate, Candidate, DataMessage, Framing, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName,
+    StreamName, TrackFormat, TrackId,
 };
 
 /// A request of one session. Every refusal comes back as [`Notice::Refused`](super::Notice::Refused) with its request's number.
@@ -79,8 +79,8 @@ pub enum Command {
         /// What.
         body: Body,
     },
-    /// Say something in words to one other member or to all. Who hears by signalling gets `Notice::Said`, who hears by data
-    /// channels gets it there. Needs `Right::Publish`. Answered by `Notice::Done`.
+    /// Say something in words to one other member or to all. Who has a data channel for it gets it there, who hears by
+    /// signalling gets `Notice::Said`. Needs `Right::Publish`. Answered by `Notice::Done`.
     Say {
         /// The addressee; `None` for all others in the room.
         to: Option<MemberId>,
@@ -121,7 +121,7 @@ pub struct Meeting {
     /// The far end's offer, or `None` for Portico to offer.
     pub offer: Option<Sdp>,
     /// The far end's tracks become this stream of its member. Nothing is received where it is `None`, where the name is
-    /// taken, where the member has as many streams as it may, or without `Right::Publish`.
+    /// taken, where the member has as many streams as it may, without `Right::Publish`, or where Portico offers.
     pub publish: Option<StreamName>,
     /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Default`]. What comes up later is
     /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.
@@ -134,8 +134,19 @@ pub struct Meeting {
     pub outlasts: bool,
     /// How messages on its data channels look.
     pub framing: Framing,
-    /// Channels that Portico opens.
+    /// Channels that Portico opens. With [`Framing::OwnChannels`] the one that it writes to.
     pub channels: Vec<NewChannel>,
+    /// Who both ends are to their broker; given where requests over the channels are to be answered (PeerJS).
+    pub broker: Option<BrokerIds>,
+}
+
+/// The two ends of a connection, as their broker calls them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerIds {
+    /// Portico's end.
+    pub own: String,
+    /// The client's end, which is the only `sender` it may name.
+    pub far: String,
 }
 
 /// What a client says about its own end, for the broker and the logs.
@@ -414,13 +425,6 @@ pub enum PeerUpdate {
         peer: PeerId,
         /// Audio or video.
         kind: MediaKind,
-    },
-    /// Words that came over a data channel of a peer, to those who hear by signalling.
-    Heard {
-        /// The peer.
-        peer: PeerId,
-        /// The words.
-        text: String,
     },
     /// The peer is gone or never came up. Told exactly once per opened peer, unless the room closed it first. Before the first
     /// `Described` it refuses the request that opened the peer.

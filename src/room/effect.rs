@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::command::{DialectName, Facts, Remark, StreamChoice};
+use super::command::{BrokerIds, DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
-use super::signal::Framing;
 use crate::vocab::{
-    Candidate, DataMessage, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName, TrackId,
+    Candidate, DataMessage, Framing, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName,
+    TrackId,
 };
 
 /// An order of [`Rooms`](super::Rooms) to the hub, in the order it must be carried out.
@@ -39,7 +39,8 @@ pub enum Effect {
         /// Whose stream, and where its media comes from.
         plays: Option<Playing>,
     },
-    /// A member said something in words by signalling: for those who hear by data channels. The others have been told.
+    /// A member said something in words by signalling. Who hears it by signalling is told with
+    /// [`Rooms::told`](super::Rooms::told).
     Say {
         /// In which room.
         room: RoomId,
@@ -142,6 +143,8 @@ pub struct Meet {
     pub framing: Framing,
     /// Channels that Portico opens.
     pub channels: Vec<NewChannel>,
+    /// Who both ends are to their broker, where requests are answered.
+    pub broker: Option<BrokerIds>,
 }
 
 /// A stream being sent to a peer.

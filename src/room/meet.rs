@@ -7,6 +7,8 @@ use super::member::{Link, Meet, Member, Origin, Stream};
 use super::notice::{Notice, Refusal};
 use super::peers::Ending;
 use super::rooms::Rooms;
+use std::time::Instant;
+
 use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId};
 
 impl Meet {
@@ -50,6 +52,7 @@ impl Rooms {
             hears,
             framing: meeting.framing,
             channels: meeting.channels,
+            broker: meeting.broker,
         }));
         let (published, played) = (meet.publishes.clone(), meet.plays.clone());
         self.open_peer(session, member, req, meeting.peer, meeting.offer, purpose, Link::Meet(meet))?;
@@ -161,31 +164,20 @@ impl Rooms {
         if !sender.visible || to.is_some_and(|to| !hears(to)) {
             return Err(Refusal::UnknownMember);
         }
-        self.tell_words(from, to, &text);
         self.effects.push_back(Effect::Say { room, from, to, text });
         self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
         Ok(())
     }
 
-    /// Words that came over a data channel: for whom the connection stands for, or for all.
-    pub(super) fn heard(&mut self, id: PeerId, text: String) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let Link::Meet(meet) = &peer.link else { return };
-        let (from, with) = (peer.member, meet.with);
-        if self.member(from).may(Right::Publish) && text.len() <= MAX_SAID {
-            self.tell_words(from, with, &text);
-        }
-    }
-
-    /// Tells words to those who hear by signalling.
-    fn tell_words(&mut self, from: MemberId, to: Option<MemberId>, text: &str) {
-        let view = self.member(from).view();
-        let said = Notice::Said { from: view, text: text.to_owned() };
-        match to {
-            // who left is not there to hear it
-            Some(to) if self.members.get(&to).is_some_and(Member::hears_of_others) => self.tell(to, said),
-            Some(_) => {}
-            None => self.tell_others(from, said),
+    /// Tells a member words that another of its room said, by signalling or over a data channel. Whether the sender may say and
+    /// the receiver may hear something is looked at again; what is too long is left out.
+    pub fn told(&mut self, now: Instant, from: MemberId, to: MemberId, text: String) {
+        self.handle_timeout(now);
+        let (Some(sender), Some(hearer)) = (self.members.get(&from), self.members.get(&to)) else { return };
+        let allowed = sender.may(Right::Publish) && hearer.hears_of_others();
+        if allowed && sender.room == hearer.room && text.len() <= MAX_SAID {
+            let from = sender.view();
+            self.tell(to, Notice::Said { from, text });
         }
     }
 }

@@ -133,6 +133,11 @@ impl DialectName {
         matches!(self, Self::Tribe)
     }
 
+    /// Whether its clients hear words by signalling, where no data channel brings them.
+    pub fn hears_words(self) -> bool {
+        matches!(self, Self::Tribe | Self::Page | Self::Sigver)
+    }
+
     /// Whether its clients connect to each other with plain session descriptions, which Portico can put into one another's form.
     pub fn meets_directly(self) -> bool {
         matches!(self, Self::Tribe | Self::Algorea | Self::Peerjs | Self::Vamp)

@@ -33,12 +33,14 @@ mod tests;
 pub mod view;
 
 pub use command::{
-    Body, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MAX_SAID, Meeting, MemberState, PeerUpdate, Remark,
-    SignallingState, SourceUpdate, StreamChoice, TrackView,
+    Body, BrokerIds, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MAX_SAID, Meeting, MemberState, PeerUpdate,
+    Remark, SignallingState, SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, Meet, OpenPeer, Playing, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;
-pub use signal::{Framing, Signal, Step};
-pub use view::{Counts, RoomMember, RoomView};
+pub use signal::{Signal, Step};
+
+pub use crate::vocab::Framing;
+pub use view::{Counts, RoomMember, RoomView, SeatView};

@@ -94,7 +94,7 @@ pub enum Notice {
         /// What.
         body: Body,
     },
-    /// Another member said something in words. Dialects whose clients hear by data channels pass over it.
+    /// Another member said something in words, and this one has no data channel to hear it by.
     Said {
         /// Who.
         from: MemberView,

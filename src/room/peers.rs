@@ -31,7 +31,6 @@ impl Rooms {
                     self.tell(member, Notice::PeerFlowing { peer, kind });
                 }
             }
-            PeerUpdate::Heard { peer, text } => self.heard(peer, text),
             PeerUpdate::Down { peer, reason } => self.end_peer(peer, reason, Ending { close: false, tell: true }),
         }
     }

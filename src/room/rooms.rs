@@ -9,7 +9,7 @@ use super::effect::{Effect, EndReason, Report};
 use super::member::{Member, Peer, Seat};
 use super::notice::{MemberView, Notice, Refusal};
 use super::sources::Source;
-use super::view::{Counts, RoomMember, RoomView};
+use super::view::{Counts, RoomMember, RoomView, SeatView};
 use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId, SourceName};
 
 /// All rooms of this gateway and everybody in them.
@@ -228,6 +228,18 @@ impl Rooms {
             Seat::Session(session) | Seat::Lost { last: session, .. } => Some((member.room.clone(), member.id, session)),
             Seat::Nobody => None,
         }
+    }
+
+    /// What a member may do.
+    pub fn seat_of(&self, member: MemberId) -> Option<SeatView> {
+        let member = self.members.get(&member)?;
+        Some(SeatView {
+            room: member.room.clone(),
+            topology: self.topology(&member.room),
+            dialect: member.dialect,
+            speaks: member.visible && member.may(Right::Publish),
+            hears: member.hears_of_others(),
+        })
     }
 
     /// How many there are of everything.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::vocab::{Candidate, Sdp, SdpKind};
+use crate::vocab::{Candidate, Framing, Sdp, SdpKind};
 
 /// One step of a direct connection.
 #[derive(Clone, Debug)]
@@ -36,25 +36,6 @@ pub enum Step {
     Candidate,
     /// Something that only the sender's own dialect understands.
     Other,
-}
-
-/// How the data channels of one connection are used: who opens them, and what a message looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Framing {
-    /// Whatever the two ends agree on: no habit that Portico knows of (tribe).
-    Free,
-    /// Each side opens a channel `chat`, writes only to its own and reads the other's; text (algorea).
-    OwnChannels,
-    /// The offerer opens one channel for both directions; texts and bytes as they are (vamp, simple-peerjs, PeerJS `raw`).
-    Plain,
-    /// As `Plain`, each message one JSON value (PeerJS `json`): bytes since 1.5, text before.
-    Json,
-    /// As `Plain`, each message BinaryPack, in chunks (PeerJS `binary`).
-    BinaryPack,
-    /// No data channel that carries messages of people (PeerJS media connections).
-    None,
-    /// The dialect's own: one channel, whose messages pass between the far end and the member's session as they are (sigver).
-    Own,
 }
 
 impl Signal {

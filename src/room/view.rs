@@ -34,6 +34,21 @@ pub struct RoomMember {
     pub peers: Vec<PeerId>,
 }
 
+/// What a member may do, for those who carry its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatView {
+    /// Its room.
+    pub room: RoomId,
+    /// Who talks to whom there.
+    pub topology: Topology,
+    /// What it speaks.
+    pub dialect: DialectName,
+    /// Whether it may say something.
+    pub speaks: bool,
+    /// Whether it may hear what others say.
+    pub hears: bool,
+}
+
 /// How many there are of everything now, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

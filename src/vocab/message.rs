@@ -119,6 +119,26 @@ impl NewChannel {
     }
 }
 
+/// How the data channels of one connection are used: who opens them, and what a message looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// Whatever the two ends agree on: no habit that Portico knows of (tribe).
+    #[default]
+    Free,
+    /// Each side opens a channel `chat`, writes only to its own and reads the other's; text (algorea).
+    OwnChannels,
+    /// The offerer opens one channel for both directions; texts and bytes as they are (vamp, simple-peerjs, PeerJS `raw`).
+    Plain,
+    /// As `Plain`, each message one JSON value (PeerJS `json`): bytes since 1.5, text before.
+    Json,
+    /// As `Plain`, each message BinaryPack, in chunks (PeerJS `binary`).
+    BinaryPack,
+    /// No data channel that carries messages of people (PeerJS media connections).
+    None,
+    /// The dialect's own: one channel, whose messages pass between the far end and the member's session as they are (sigver).
+    Own,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -241,7 +241,7 @@ impl Desk {
     /// Most channels of a connection.
     pub const MAX_CHANNELS: usize = 64;
     /// Longest text that is told by signalling or said by it, in bytes.
-    pub const MAX_TEXT: usize = 64 << 10;
+    pub const MAX_TEXT: usize = 16 << 10;
     /// Largest message until the shard refuses one with another limit: what it sends at most (`DataSpec::MAX_MESSAGE`).
     const DEFAULT_MESSAGE: usize = 262_144;
 

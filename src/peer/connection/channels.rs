@@ -329,7 +329,8 @@ impl Channels {
         }
         let Some(channel) = self.by_handle(handle) else { return };
         let (id, ours, buffered) = (channel.id, channel.ours, channel.flow.buffered.clone());
-        self.tell(news, PeerEvent::ChannelOpen { peer, channel: id, label, protocol, ordered, ours, buffered });
+        let max_message = self.max_send;
+        self.tell(news, PeerEvent::ChannelOpen { peer, channel: id, label, protocol, ordered, ours, max_message, buffered });
     }
 
     /// Whether messages may be read from the engine.

@@ -21,6 +21,7 @@ fn meeting(with: Option<MemberId>) -> Meeting {
         outlasts: false,
         framing: Framing::Plain,
         channels: Vec::new(),
+        broker: None,
     }
 }
 
@@ -180,9 +181,6 @@ fn a_connection_that_publishes_may_outlast_whom_it_stands_for() {
     world.ask(one, Command::Leave);
     assert_eq!(world.fed(), [(peer, None)]);
     assert!(world.rooms.rooms()[0].members.iter().any(|m| m.view.member == second && m.view.streams.len() == 1));
-    // words on it are for nobody, not for everybody
-    world.update(PeerUpdate::Heard { peer, text: "psst".into() });
-    assert!(world.effects.is_empty());
     world.ask(three, Command::Leave);
     assert!(world.told(two).iter().any(|told| matches!(told, Notice::PeerDown { peer: down, .. } if *down == other)));
 }
@@ -218,49 +216,49 @@ fn nobody_meets_itself_a_stranger_or_who_is_not_seen() {
 }
 
 #[test]
-fn words_reach_one_or_all_and_need_the_right() {
+fn words_are_handed_on_with_the_right_to_say_them() {
     let mut world = World::new();
     let (one, first) = world.join(joining("a", "one"));
-    let (two, second) = world.join(joining("a", "two"));
-    let (three, _) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..joining("a", "three") });
+    let (_, second) = world.join(joining("a", "two"));
+    let (three, third) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..joining("a", "three") });
     let say = |to, text: &str| Command::Say { to, text: text.into() };
-    let said = |world: &mut World, session| {
-        let words = world.told(session).into_iter().filter_map(|told| match told {
-            Notice::Said { from, text } => Some((from.member, text)),
-            _ => None,
-        });
-        words.collect::<Vec<_>>()
-    };
+    world.effects.clear();
     world.ask(one, say(None, "all"));
-    let effects = outline(&world.effects);
-    assert_eq!(effects, ["Said", "Said", "say", "Done"]);
-    assert_eq!(said(&mut world, two), [(first, "all".into())]);
+    assert!(matches!(&world.effects[0], Effect::Say { from, to: None, text, .. } if *from == first && text == "all"));
+    assert_eq!(outline(&world.effects), ["say", "Done"]);
+    world.effects.clear();
     world.ask(one, say(Some(second), "you"));
-    assert_eq!(outline(&world.effects), ["Said", "say", "Done"]);
-    assert!(said(&mut world, three).is_empty());
+    assert!(matches!(&world.effects[0], Effect::Say { to: Some(to), .. } if *to == second));
     assert!(matches!(world.refused(three, say(None, "x")), Refusal::Forbidden { right: Right::Publish, .. }));
     assert_eq!(world.refused(one, say(Some(first), "me")), Refusal::UnknownMember);
     let long = "x".repeat(MAX_SAID + 1);
     assert_eq!(world.refused(one, say(None, &long)), Refusal::TooLong { len: MAX_SAID + 1, max: MAX_SAID });
+
+    world.rooms.told(world.now, first, third, "hello".into());
+    world.drain();
+    assert!(matches!(world.told(three).as_slice(), [Notice::Said { from, text }] if from.member == first && text == "hello"));
+    for (from, to, text) in [(third, first, "x"), (first, MemberId([0; 16]), "x"), (first, third, long.as_str())] {
+        world.rooms.told(world.now, from, to, text.into());
+        world.drain();
+    }
+    assert!(world.effects.is_empty(), "not without the right, to nobody, or too long");
+    let (four, stranger) = world.join(joining("b", "four"));
+    world.rooms.told(world.now, first, stranger, "x".into());
+    world.drain();
+    assert!(world.told(four).is_empty(), "not into another room");
 }
 
 #[test]
-fn words_over_a_channel_are_for_whom_it_stands_for() {
-    let mut world = World::new();
-    let (one, first) = world.join(joining("a", "one"));
-    let (two, _) = world.join(joining("a", "two"));
-    let (three, third) = world.join(vamp("a", "three"));
-    let with_one = world.meet(three, meeting(Some(first)));
-    let with_all = world.meet(three, meeting(None));
-    world.effects.clear();
-    world.update(PeerUpdate::Heard { peer: with_one, text: "one".into() });
-    assert!(matches!(world.told(one).as_slice(), [Notice::Said { from, .. }] if from.member == third));
-    world.update(PeerUpdate::Heard { peer: with_all, text: "all".into() });
-    assert!(matches!(world.told(two).as_slice(), [Notice::Said { text, .. }] if text == "all"));
-    let publish = world.publish(two, "main");
-    world.effects.clear();
-    world.update(PeerUpdate::Heard { peer: publish, text: "x".into() });
-    assert!(world.effects.is_empty(), "only connections that meet carry words");
+fn seats_say_who_may_speak_and_hear() {
+    let mut world = mesh();
+    let (_, all) = world.join(vamp("mesh", "one"));
+    let (_, deaf) = world.join(Joining { grant: rights(&[Right::Publish]), ..vamp("mesh", "two") });
+    let (_, mute) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..vamp("mesh", "three") });
+    let seat = |member| world.rooms.seat_of(member).map(|seat| (seat.topology, seat.speaks, seat.hears));
+    assert_eq!(seat(all), Some((Topology::Mesh, true, true)));
+    assert_eq!(seat(deaf), Some((Topology::Mesh, true, false)));
+    assert_eq!(seat(mute), Some((Topology::Mesh, false, true)));
+    assert_eq!(seat(MemberId([0; 16])), None);
 }
 
 #[test]

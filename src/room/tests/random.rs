@@ -23,7 +23,7 @@ enum Step {
     Play { who: Index, of: u8, owner: Index },
     Meet { who: Index, with: Option<Index>, how: u8 },
     Say { who: Index, to: Option<Index> },
-    Heard(Index),
+    Told { from: Index, to: Index },
     Describe { who: Index, peer: Index },
     Stop { who: Index, peer: Index },
     StopOwn(Index),
@@ -66,7 +66,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (at(), 0..6u8, at()).prop_map(|(who, of, owner)| Step::Play { who, of, owner }),
         10 => (at(), prop::option::weighted(0.8, at()), 0..16u8).prop_map(|(who, with, how)| Step::Meet { who, with, how }),
         2 => (at(), prop::option::of(at())).prop_map(|(who, to)| Step::Say { who, to }),
-        2 => at().prop_map(Step::Heard),
+        2 => (at(), at()).prop_map(|(from, to)| Step::Told { from, to }),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Describe { who, peer }),
         1 => (at(), at()).prop_map(|(who, peer)| Step::Stop { who, peer }),
         2 => at().prop_map(Step::StopOwn),
@@ -230,7 +230,8 @@ impl Walk {
                     4 => DialectName::Whep,
                     5 => DialectName::Page,
                     6 => DialectName::Vamp,
-                    7 => DialectName::Peerjs,
+                    // not PeerJS, whose clients are not told of each other in a mesh
+                    7 => DialectName::Algorea,
                     _ => DialectName::Tribe,
                 };
                 let visible = dialect != DialectName::Whep;
@@ -274,6 +275,7 @@ impl Walk {
                     outlasts: how & 8 == 0,
                     framing: Framing::Plain,
                     channels: Vec::new(),
+                    broker: None,
                 };
                 self.ask(&who, Command::Meet(Box::new(meeting)));
             }
@@ -281,8 +283,11 @@ impl Walk {
                 let to = to.map(|to| self.member(&to));
                 self.ask(&who, Command::Say { to, text: "hello".into() });
             }
-            Step::Heard(peer) => {
-                self.rooms.handle_peer(now, PeerUpdate::Heard { peer: self.peer(&peer), text: "hello".into() });
+            Step::Told { from, to } => {
+                let (from, to) = (self.member(&from), self.member(&to));
+                if from != to {
+                    self.rooms.told(now, from, to, "hello".into());
+                }
             }
             Step::Describe { who, peer } => {
                 let peer = self.peer(&peer);
@@ -391,7 +396,7 @@ impl Walk {
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
             Effect::FeedPeer { peer, plays } => {
@@ -416,6 +421,8 @@ impl Walk {
             }
             Report::MemberLeft { member, .. } => {
                 self.beliefs.remove(&member);
+                // who departed may join again
+                self.alive.values_mut().filter(|place| **place == Some(member)).for_each(|place| *place = None);
             }
             Report::StreamUp { member, stream, .. } => assert!(self.streams_up.insert((member, stream))),
             Report::StreamDown { member, stream, .. } => assert!(self.streams_up.remove(&(member, stream))),

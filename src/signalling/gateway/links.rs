@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::ids::room_member;
-use crate::room::{Command, EndReason, Framing, Meeting, Notice, Refusal};
+use crate::room::{BrokerIds, Command, EndReason, Framing, Meeting, Notice, Refusal};
 use crate::signalling::sdp;
 use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
@@ -64,11 +64,12 @@ pub struct Rules {
 pub struct Call {
     /// Send the media of whom it stands for.
     pub play: bool,
-    /// Kinds that the offer has a section for even while there is nothing to send; these are also what may be received.
+    /// Kinds that the offer has a section for even while there is nothing to send. Portico's offers only send: what the client
+    /// has to send comes by a connection that it offers itself.
     pub expects: Vec<MediaKind>,
     /// How messages on its data channels look.
     pub framing: Framing,
-    /// Channels that Portico opens.
+    /// Channels that Portico opens; none with [`Framing::OwnChannels`], where it is `chat` in any case.
     pub channels: Vec<NewChannel>,
 }
 
@@ -117,6 +118,9 @@ pub enum LinkEvent {
 #[error("too many connections: {MAX_LINKS} are allowed")]
 pub struct TooMany;
 
+/// Label of the channel that Portico opens where each side writes to its own (algorea.md §4.4).
+const OWN_CHANNEL: &str = "chat";
+
 /// The connections of one session that end at Portico.
 ///
 /// After every call that takes `&mut self`, drain [`poll_command`](Self::poll_command) to `None`. To be made when the session has
@@ -130,7 +134,7 @@ pub struct Links {
     rules: Rules,
     links: HashMap<LinkKey, Link>,
     keys: HashMap<PeerId, LinkKey>,
-    /// The connection that publishes, or may come to.
+    /// The connection that publishes.
     publishing: Option<PeerId>,
     /// Oldest first.
     early: VecDeque<(LinkKey, Vec<Candidate>)>,
@@ -179,6 +183,22 @@ impl Links {
     /// The client's offer to somebody who is reached through Portico. `play`: it is to be sent the media of whom it calls. Leads to
     /// [`LinkEvent::Answer`] or [`LinkEvent::Refused`].
     pub fn offered(&mut self, key: LinkKey, offer: Sdp, play: bool, framing: Framing) -> Result<(), TooMany> {
+        self.asked(key, offer, play, framing, None)
+    }
+
+    /// The same with media, where requests over the connection's channels are answered as well, in the name of `ids.own`.
+    pub fn offered_with_requests(&mut self, key: LinkKey, offer: Sdp, framing: Framing, ids: BrokerIds) -> Result<(), TooMany> {
+        self.asked(key, offer, true, framing, Some(ids))
+    }
+
+    fn asked(
+        &mut self,
+        key: LinkKey,
+        offer: Sdp,
+        play: bool,
+        framing: Framing,
+        broker: Option<BrokerIds>,
+    ) -> Result<(), TooMany> {
         match (self.links.get_mut(&key), self.rules.again) {
             (Some(link), Again::Renegotiate) if link.described => {
                 let req = RequestId::next();
@@ -192,7 +212,7 @@ impl Links {
         }
         let brings = !sdp::sent_kinds(&offer.text).is_empty();
         let call = Call { play, expects: Vec::new(), framing, channels: Vec::new() };
-        self.open(key, Some(offer), brings, call)
+        self.open(key, Some(offer), brings, call, broker)
     }
 
     /// Portico offers in the name of `key.who`. Leads to [`LinkEvent::Offer`]. A connection that is there already stays.
@@ -200,18 +220,13 @@ impl Links {
         if self.has(&key) {
             return Ok(());
         }
-        let brings = !call.expects.is_empty();
-        self.open(key, None, brings, call)
+        self.open(key, None, false, call, None)
     }
 
     /// The client's answer to Portico's offer. False when there is no such connection.
     pub fn answered(&mut self, key: &LinkKey, answer: Sdp) -> bool {
         let Some(link) = self.links.get(key) else { return false };
         let peer = link.peer;
-        if self.publishing == Some(peer) && sdp::sent_kinds(&answer.text).is_empty() {
-            // the room frees the name as well
-            self.publishing = None;
-        }
         self.order(Command::Describe { peer, sdp: answer });
         true
     }
@@ -284,7 +299,14 @@ impl Links {
         }
     }
 
-    fn open(&mut self, key: LinkKey, offer: Option<Sdp>, brings: bool, call: Call) -> Result<(), TooMany> {
+    fn open(
+        &mut self,
+        key: LinkKey,
+        offer: Option<Sdp>,
+        brings: bool,
+        call: Call,
+        broker: Option<BrokerIds>,
+    ) -> Result<(), TooMany> {
         if self.links.len() >= MAX_LINKS {
             return Err(TooMany);
         }
@@ -292,6 +314,10 @@ impl Links {
         let publish = (brings && self.publishing.is_none()).then(main_stream);
         if publish.is_some() {
             self.publishing = Some(peer);
+        }
+        let mut channels = call.channels;
+        if call.framing == Framing::OwnChannels && channels.is_empty() {
+            channels.push(NewChannel::labelled(OWN_CHANNEL));
         }
         let meeting = Meeting {
             peer,
@@ -302,7 +328,8 @@ impl Links {
             expects: call.expects,
             outlasts: self.rules.outlasts,
             framing: call.framing,
-            channels: call.channels,
+            channels,
+            broker,
         };
         let req = RequestId::next();
         self.commands.push_back((req, Command::Meet(Box::new(meeting))));

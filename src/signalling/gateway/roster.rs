@@ -31,18 +31,30 @@ impl Shown {
     }
 }
 
+/// When Portico is one more member of a `mesh` room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Portico {
+    /// While the room holds somebody who cannot be reached directly.
+    IfNeeded,
+    Always,
+}
+
 /// Whom a client is shown of the others in its room, in order of joining.
 ///
 /// - `sfu`: everybody but webrtc-star's, who have nothing for others; each connection ends at Portico.
 /// - `mesh`: the clients that plain descriptions reach, each directly, and last the room itself if it holds something that only
 ///   Portico can give.
 pub fn shown(topology: Topology, room: &RoomId, others: &[MemberView]) -> Vec<Shown> {
+    shown_with(topology, Portico::IfNeeded, room, others)
+}
+
+fn shown_with(topology: Topology, portico: Portico, room: &RoomId, others: &[MemberView]) -> Vec<Shown> {
     let one = |view: &MemberView| {
         let reach = reach(topology, view.dialect)?;
         Some(Shown { member: view.member, reach, view: Some(view.clone()) })
     };
     let mut shown: Vec<Shown> = others.iter().filter_map(one).collect();
-    shown.extend(holds_more(topology, others).then(|| the_room(room)));
+    shown.extend(holds_more(topology, portico, others).then(|| the_room(room)));
     shown
 }
 
@@ -55,9 +67,9 @@ fn reach(topology: Topology, dialect: DialectName) -> Option<Reach> {
     }
 }
 
-/// Whether a room has somebody whom only Portico can stand for.
-fn holds_more(topology: Topology, others: &[MemberView]) -> bool {
-    topology == Topology::Mesh && others.iter().any(|view| needs_portico(view.dialect))
+/// Whether Portico is one more member.
+fn holds_more(topology: Topology, portico: Portico, others: &[MemberView]) -> bool {
+    topology == Topology::Mesh && (portico == Portico::Always || others.iter().any(|view| needs_portico(view.dialect)))
 }
 
 fn needs_portico(dialect: DialectName) -> bool {
@@ -74,6 +86,7 @@ pub struct Roster {
     own: DialectName,
     room: RoomId,
     topology: Topology,
+    portico: Portico,
     others: Vec<MemberView>,
 }
 
@@ -89,7 +102,13 @@ pub enum Change {
 impl Roster {
     /// As a member of dialect `own` is welcomed.
     pub fn new(own: DialectName, welcome: &Welcome) -> Self {
-        Self { own, room: welcome.room.clone(), topology: welcome.topology, others: welcome.others.clone() }
+        let portico = Portico::IfNeeded;
+        Self { own, room: welcome.room.clone(), topology: welcome.topology, portico, others: welcome.others.clone() }
+    }
+
+    /// With Portico as one more member in any case, for what it keeps (Vamp's clips) or answers.
+    pub fn with_portico(self) -> Self {
+        Self { portico: Portico::Always, ..self }
     }
 
     /// The room.
@@ -104,14 +123,15 @@ impl Roster {
 
     /// Everybody shown now.
     pub fn shown(&self) -> Vec<Shown> {
-        shown(self.topology, &self.room, &self.others)
+        shown_with(self.topology, self.portico, &self.room, &self.others)
     }
 
     /// How somebody is reached: a member, or the room itself by its own id. `None`: the client is not shown it.
     pub fn reach(&self, who: MemberId) -> Option<Reach> {
         match self.view(who) {
             Some(view) => reach(self.topology, view.dialect),
-            None => (holds_more(self.topology, &self.others) && who == room_member(&self.room)).then_some(Reach::Portico),
+            None => (holds_more(self.topology, self.portico, &self.others) && who == room_member(&self.room))
+                .then_some(Reach::Portico),
         }
     }
 
@@ -164,7 +184,7 @@ impl Roster {
     }
 
     fn joined(&mut self, member: &MemberView) -> Option<Change> {
-        let held_more = holds_more(self.topology, &self.others);
+        let held_more = holds_more(self.topology, self.portico, &self.others);
         self.others.retain(|view| view.member != member.member);
         self.others.push(member.clone());
         match reach(self.topology, member.dialect) {
@@ -172,18 +192,22 @@ impl Roster {
                 let shown = Shown { member: member.member, reach, view: Some(member.clone()) };
                 Some(Change::Came(Box::new(shown)))
             }
-            None if !held_more && holds_more(self.topology, &self.others) => Some(Change::Came(Box::new(the_room(&self.room)))),
+            None if !held_more && holds_more(self.topology, self.portico, &self.others) => {
+                Some(Change::Came(Box::new(the_room(&self.room))))
+            }
             None => None,
         }
     }
 
     fn left(&mut self, member: MemberId) -> Option<Change> {
-        let held_more = holds_more(self.topology, &self.others);
+        let held_more = holds_more(self.topology, self.portico, &self.others);
         let at = self.others.iter().position(|view| view.member == member)?;
         let gone = self.others.remove(at);
         match reach(self.topology, gone.dialect) {
             Some(_) => Some(Change::Gone(member)),
-            None if held_more && !holds_more(self.topology, &self.others) => Some(Change::Gone(room_member(&self.room))),
+            None if held_more && !holds_more(self.topology, self.portico, &self.others) => {
+                Some(Change::Gone(room_member(&self.room)))
+            }
             None => None,
         }
     }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::room::{Command, DialectName, EndReason, Facts, Framing, Meeting, MemberView, Notice, Refusal, Topology, Welcome};
+use crate::room::{
+    BrokerIds, Command, DialectName, EndReason, Facts, Framing, Meeting, MemberView, Notice, Refusal, Topology, Welcome,
+};
 use crate::vocab::{Candidate, MemberId, NewChannel, RequestId, RoomId, Sdp};
 
 const MEDIA_OFFER: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\n";
@@ -68,6 +70,23 @@ fn portico_comes_with_the_first_who_needs_it_and_goes_with_the_last() {
     assert_eq!(roster.handle_notice(&left(1)), Some(Change::Gone(MemberId([1; 16]))));
     assert_eq!(roster.handle_notice(&joined(view(4, DialectName::Star))), None);
     assert!(roster.shown().is_empty());
+}
+
+#[test]
+fn portico_may_be_there_for_what_it_keeps() {
+    let welcome = Welcome {
+        req: RequestId(1),
+        member: MemberId([0; 16]),
+        room: room(),
+        topology: Topology::Mesh,
+        size: 1,
+        others: Vec::new(),
+    };
+    let mut roster = Roster::new(DialectName::Vamp, &welcome).with_portico();
+    assert_eq!(roster.shown().len(), 1);
+    assert_eq!(roster.handle_notice(&joined(view(2, DialectName::Source))), None);
+    assert_eq!(roster.handle_notice(&left(2)), None);
+    assert_eq!(roster.shown()[0].member, room_member(&room()));
 }
 
 #[test]
@@ -164,6 +183,16 @@ fn an_offer_becomes_a_meeting_and_its_description_an_answer() {
 }
 
 #[test]
+fn requests_are_answered_where_both_ends_have_names() {
+    let mut links = links(Again::Replace);
+    let ids = BrokerIds { own: "n1".into(), far: "c1".into() };
+    links.offered_with_requests(key(1), Sdp::offer(DATA_OFFER), Framing::Plain, ids.clone()).unwrap();
+    let meeting = meeting(&mut links).1;
+    assert_eq!((meeting.broker, meeting.play), (Some(ids), true));
+    assert_eq!(offer(&mut links, key(2), DATA_OFFER).1.broker, None);
+}
+
+#[test]
 fn the_room_is_met_as_nobody_else() {
     let mut links = links(Again::Replace);
     let (_, meeting) = offer(&mut links, LinkKey::one(room_member(&room())), DATA_OFFER);
@@ -182,7 +211,7 @@ fn the_first_connection_with_media_publishes_until_it_ends() {
 }
 
 #[test]
-fn an_answer_without_media_leaves_the_uplink_to_another() {
+fn portico_offers_once_and_only_sends() {
     let mut links = links(Again::Replace);
     let call = || Call {
         play: true,
@@ -192,16 +221,15 @@ fn an_answer_without_media_leaves_the_uplink_to_another() {
     };
     links.call(key(1), call()).unwrap();
     let first = meeting(&mut links).1;
-    assert!(first.publish.is_some() && first.offer.is_none() && first.channels.len() == 1);
+    assert!(first.publish.is_none() && first.offer.is_none() && first.channels.len() == 1 && first.expects.len() == 1);
     links.call(key(1), call()).unwrap();
     assert!(links.poll_command().is_none(), "a connection that is there stays");
     let event = links.handle_notice(&Notice::Description { peer: first.peer, sdp: Sdp::offer("o") });
     assert_eq!(event, Some(LinkEvent::Offer { key: key(1), sdp: Sdp::offer("o") }));
-    assert!(links.answered(&key(1), Sdp::answer(DATA_OFFER)));
+    assert!(links.answered(&key(1), Sdp::answer(MEDIA_OFFER)));
     assert!(matches!(links.poll_command(), Some((_, Command::Describe { peer, .. })) if peer == first.peer));
     assert!(!links.answered(&key(2), Sdp::answer(DATA_OFFER)));
-    links.call(key(2), call()).unwrap();
-    assert!(meeting(&mut links).1.publish.is_some());
+    assert!(offer(&mut links, key(2), MEDIA_OFFER).1.publish.is_some());
 }
 
 #[test]
@@ -209,7 +237,7 @@ fn a_second_offer_replaces_or_renegotiates() {
     let mut links = links(Again::Replace);
     let named = LinkKey::named(key(1).who, "dc_1").unwrap();
     let first = offer(&mut links, named.clone(), MEDIA_OFFER).1;
-    links.offered(named, Sdp::offer(MEDIA_OFFER), true, Framing::Json).unwrap();
+    links.offered(named, Sdp::offer(MEDIA_OFFER), true, Framing::Plain).unwrap();
     assert!(matches!(links.poll_command(), Some((_, Command::Stop { peer })) if peer == first.peer));
     let second = meeting(&mut links).1;
     assert!(second.peer != first.peer && second.publish.is_some());

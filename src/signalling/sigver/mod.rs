@@ -252,6 +252,7 @@ impl Sigver {
                     outlasts: false,
                     framing: Framing::Own,
                     channels: Vec::new(),
+                    broker: None,
                 };
                 return self.push(Output::Command(req, Command::Meet(Box::new(meeting))));
             }

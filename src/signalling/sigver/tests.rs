@@ -147,6 +147,13 @@ impl World {
                     },
                     Effect::EndSession(session, _) => self.groups.handle_gone(now, session),
                     Effect::Report(_) => {}
+                    // as the desk does where nobody has another channel
+                    Effect::Say { room, from, to, text } => {
+                        let views = self.rooms.rooms().into_iter().filter(|view| view.room == room).flat_map(|view| view.members);
+                        let hearers =
+                            views.map(|member| member.view.member).filter(|id| *id != from && to.is_none_or(|to| to == *id));
+                        hearers.for_each(|hearer| self.rooms.told(now, from, hearer, text.clone()));
+                    }
                     order => self.orders.push(order),
                 }
             }
