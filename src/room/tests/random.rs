@@ -394,7 +394,7 @@ impl Walk {
                 self.peers.push(open.peer);
                 self.beliefs.entry(open.member).or_default().own_peers.insert(open.peer);
             }
-            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } => {
+            Effect::DescribePeer { peer, .. } | Effect::AddCandidate { peer, .. } | Effect::Transmit { peer, .. } => {
                 assert!(self.open.contains_key(&peer), "only living peers are told something");
             }
             Effect::FeedPeer { peer, plays } => {
