@@ -123,7 +123,7 @@ pub struct Meeting {
     /// The far end's tracks become this stream of its member. Nothing is received where it is `None`, where the name is
     /// taken, where the member has as many streams as it may, without `Right::Publish`, or where Portico offers.
     pub publish: Option<StreamName>,
-    /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Default`]. What comes up later is
+    /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Room`]. What comes up later is
     /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.
     pub play: bool,
     /// Kinds that Portico's own offer has a section for even while there is nothing to send. What can be sent now is offered in
@@ -246,6 +246,8 @@ impl DialectName {
 pub enum StreamChoice {
     /// DESIGN section 4: the one named `main`, else the first source's, else the first publisher's.
     Default,
+    /// What the room itself has to give: the first source's, else as `Default`. For connections that stand for the room.
+    Room,
     /// The first stream of that name, whoever's.
     Named(StreamName),
     /// A member's stream; without a name its first.

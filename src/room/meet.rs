@@ -16,7 +16,7 @@ impl Meet {
     pub(super) fn choice(&self) -> StreamChoice {
         match self.with {
             Some(with) => StreamChoice::Of(with, None),
-            None => StreamChoice::Default,
+            None => StreamChoice::Room,
         }
     }
 }

@@ -166,6 +166,10 @@ impl Rooms {
                 }
                 first_of_source.or(first)
             }
+            StreamChoice::Room => {
+                let source = streams().find(|(owner, stream)| owner.id != asker.id && matches!(stream.origin, Origin::Source(_)));
+                source.or_else(|| self.choose(asker, &StreamChoice::Default))
+            }
             StreamChoice::Named(name) => foreign.find(|(_, stream)| stream.name == *name),
             StreamChoice::Of(owner, name) => {
                 streams().find(|(m, stream)| m.id == *owner && name.as_ref().is_none_or(|name| stream.name == *name))

@@ -197,6 +197,10 @@ impl Owner {
             Some(Feed::Source(source)) => {
                 let source = source.clone();
                 let wants = wants_of(summary.as_ref());
+                if wants.video.is_empty() && wants.audio.is_empty() && matches!(opening.asked.purpose, Purpose::Meet(_)) {
+                    // a connection for words alone asks nothing of a camera
+                    return self.open_at_shard(opening, Vec::new());
+                }
                 self.demand(opening.asked.peer, source, wants, Demand::Open(Box::new(opening)));
             }
         }

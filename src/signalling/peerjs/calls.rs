@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::payload::{self, Payload, Style};
 use super::wire::{self, Kind};
-use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Topology, Welcome};
+use crate::room::{Body, BrokerIds, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Topology, Welcome};
 use crate::signalling::Output;
 use crate::signalling::gateway::{
     Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, meet_directly, room_member,
@@ -51,6 +51,8 @@ pub(super) struct Calls {
     ends: HashMap<LinkKey, End>,
     /// Connections with clients of other dialects, oldest first.
     direct: VecDeque<Direct>,
+    /// Connections that may not be, whose candidates still come; oldest first, at most [`MAX_DIRECT`].
+    refused: VecDeque<(MemberId, Box<str>)>,
     /// OFFERs told to clients of other dialects.
     asked: HashMap<RequestId, Box<str>>,
     /// Whose media the client gets by its call of the room.
@@ -96,6 +98,7 @@ impl Calls {
             library,
             ends: HashMap::new(),
             direct: VecDeque::new(),
+            refused: VecDeque::new(),
             asked: HashMap::new(),
             room_gives: None,
             placed: HashSet::new(),
@@ -151,6 +154,7 @@ impl Calls {
             Notice::MemberLeft { member, .. } => {
                 self.placed.remove(member);
                 self.direct.retain(|direct| direct.with != *member);
+                self.refused.retain(|(with, _)| with != member);
             }
             Notice::StreamDown { member, .. } if !self.has_streams(*member) => {
                 self.placed.remove(member);
@@ -176,7 +180,7 @@ impl Calls {
     /// Everything that is remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.ends.len() + self.direct.len() + self.asked.len()
+        self.ends.len() + self.direct.len() + self.asked.len() + self.refused.len()
     }
 
     /// How many others it keeps in mind.
@@ -195,7 +199,15 @@ impl Calls {
             self.links.stop(&key); // PeerJS replaces, simple-peerjs negotiates again
         }
         let play = ["m=audio", "m=video"].iter().any(|kind| text.lines().any(|line| line.starts_with(kind)));
-        if self.links.offered(key.clone(), Sdp::offer(text), play, framing).is_err() {
+        let offer = Sdp::offer(text);
+        let offered = if *dst == *self.room {
+            // who calls the room may ask the services behind it
+            let ids = BrokerIds { own: dst.into(), far: self.me.as_ref().into() };
+            self.links.offered_with_requests(key.clone(), offer, framing, ids)
+        } else {
+            self.links.offered(key.clone(), offer, play, framing)
+        };
+        if offered.is_err() {
             self.forget_ended();
             return self.send(outputs, Kind::Expire, dst, None);
         }
@@ -283,7 +295,13 @@ impl Calls {
                 let framing = part.framing.unwrap_or(Framing::None);
                 let met = dialect.map(|dialect| meet_directly((DialectName::Peerjs, framing), dialect));
                 // what makes PeerJS say `peer-unavailable`, and simple-peerjs refuse its `connect`
-                let Some(Ok(framing)) = met else { return self.send(outputs, Kind::Expire, dst, None) };
+                let Some(Ok(framing)) = met else {
+                    if self.refused.len() >= MAX_DIRECT {
+                        self.refused.pop_front();
+                    }
+                    self.refused.push_back((who, part.connection.as_str().into()));
+                    return self.send(outputs, Kind::Expire, dst, None);
+                };
                 let signalled: Arc<str> = part.connection.as_str().into();
                 self.remember(Direct {
                     with: who,
@@ -299,8 +317,10 @@ impl Calls {
                 let known = self.direct.iter().find(|direct| direct.with == who && *direct.ours == *part.connection);
                 match known {
                     Some(direct) => (step, Arc::clone(&direct.signalled), direct.framing),
-                    // a candidate may come before its offer
-                    None if step == Step::Candidate => (step, part.connection.as_str().into(), Framing::None),
+                    // a candidate may come before its offer, but those of a refused one go with it
+                    None if step == Step::Candidate && !self.is_refused(who, &part.connection) => {
+                        (step, part.connection.as_str().into(), Framing::None)
+                    }
                     None => return,
                 }
             }
@@ -344,6 +364,10 @@ impl Calls {
         self.send(outputs, kind, &name, Some(&payload));
     }
 
+    fn is_refused(&self, who: MemberId, connection: &str) -> bool {
+        self.refused.iter().any(|(with, refused)| *with == who && **refused == *connection)
+    }
+
     fn remember(&mut self, new: Direct) {
         self.direct.retain(|direct| !(direct.with == new.with && direct.ours == new.ours));
         if self.direct.len() >= MAX_DIRECT {
@@ -375,12 +399,12 @@ impl Calls {
     }
 }
 
-/// Whose stream a room gives by itself, as the room chooses it (`StreamChoice::Default`).
+/// Whose stream a room gives by itself, as the room chooses it (`StreamChoice::Room`).
 fn default_of(streaming: &[&MemberView]) -> Option<MemberId> {
     let is_main = |name: &StreamName| name.as_str() == "main";
-    let main = streaming.iter().find(|view| view.streams.iter().any(|stream| is_main(&stream.name)));
-    let source = || streaming.iter().find(|view| view.dialect == DialectName::Source);
-    main.or_else(source).or_else(|| streaming.first()).map(|view| view.member)
+    let source = streaming.iter().find(|view| view.dialect == DialectName::Source);
+    let main = || streaming.iter().find(|view| view.streams.iter().any(|stream| is_main(&stream.name)));
+    source.or_else(main).or_else(|| streaming.first()).map(|view| view.member)
 }
 
 /// A connection id that nobody has, in the form of the client's own.

@@ -299,7 +299,8 @@ impl Call {
 
     /// Plays the member's stream, if there is one and none of its is played yet.
     fn watch(&mut self, desk: &mut Desk, member: MemberId) {
-        if self.downlinks.contains_key(&member) {
+        // a client has one connection per id: who connects to it directly is not offered by Portico as well
+        if self.downlinks.contains_key(&member) || (self.topology == Topology::Mesh && self.relayed.contains_key(&member)) {
             return;
         }
         let Some(view) = self.others.get(&member) else { return };
