@@ -11,8 +11,7 @@ use super::{Desk, DropReason, Member, Output, Stands};
 use crate::vocab::{DataMessage, MemberId, PeerId, Utf8Bytes};
 
 impl Desk {
-    /// A member speaks by signalling: to one member, or to all others of its room. Goes out by connections only: who hears by
-    /// signalling has been told by the room.
+    /// A member speaks by signalling: to one member, or to all others of its room.
     pub fn say(&mut self, now: Instant, from: MemberId, to: Option<MemberId>, text: impl Into<Utf8Bytes>) {
         let text = text.into();
         if !self.members.get(&from).is_some_and(|member| member.seat.may_send) {
@@ -24,7 +23,7 @@ impl Desk {
             return;
         }
         let stands = to.map_or(Stands::Room, Stands::Member);
-        self.deliver(now, from, stands, &Content::Text(text), false);
+        self.deliver(now, from, stands, &Content::Text(text));
     }
 
     /// A message came by a connection.
@@ -69,7 +68,7 @@ impl Desk {
             return;
         }
         if let Some(stands) = self.lines.get(&peer).map(|line| line.is.stands) {
-            self.deliver(now, owner, stands, &content, true);
+            self.deliver(now, owner, stands, &content);
         }
     }
 
@@ -105,8 +104,8 @@ impl Desk {
         }
     }
 
-    /// Hands content on to those for whom Portico stands, and `tells` those who hear by signalling.
-    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content, tells: bool) {
+    /// Hands content on to those for whom Portico stands: by a connection where there is one, else by signalling.
+    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content) {
         let Some(sender) = self.members.get(&from) else { return };
         let receivers: Vec<MemberId> = match stands {
             Stands::Gateway => {
@@ -134,8 +133,7 @@ impl Desk {
                     let taken = self.send(now, from, peer, content);
                     self.figures.relayed += u64::from(taken);
                 }
-                (None, true) if tells => self.tell(from, to, content),
-                (None, true) => {}
+                (None, true) => self.tell(from, to, content),
                 (None, false) => self.dropped(from, to, DropReason::NoRoute),
             }
         }

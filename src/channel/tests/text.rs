@@ -54,10 +54,10 @@ fn members_without_channels_hear_and_speak_by_signalling() {
     world.desk.say(world.now, B, Some(A), "only you");
     world.desk.say(world.now, B, Some(B), "myself");
     world.join(MemberId([9; 16]), Seat { hears_text: true, ..seat() });
-    world.desk.say(world.now, B, Some(MemberId([9; 16])), "told by the room");
+    world.desk.say(world.now, B, Some(MemberId([9; 16])), "by signalling");
     world.settle();
     assert_eq!(world.heard_texts(a), ["hi", "only you"]);
-    assert_eq!(world.told(), []);
+    assert_eq!(world.told(), [(MemberId([9; 16]), B, "by signalling".to_owned())]);
     world.desk.say(world.now, B, Some(A), "x".repeat(Desk::MAX_TEXT + 1));
     world.settle();
     assert!(world.heard(a).is_empty());
