@@ -16,36 +16,39 @@ pub const SENDERS: [&str; 11] =
 #[rustfmt::skip]
 const SFU: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va !t  va!t !t a!t !t  -
-page            va  =   -   -   -   va  -   a   -   -
-whip            va  va  =   va  -   va  -   a   -   -
+tribe           =   va  -   /va !t  va!t !t /a!t !t -
+page            va  =   -   -   -   va  -   /a  -   -
+whip            va  va  =   va  -   va  -   /a  -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         !t  -   -   r   =   !t  !t  !t  !t  r
-peerjs          va!t va -   r   !t  =   !t  a!t !t  r
-simple-peerjs   !t  -   -   r   !t  !t  =   !t  !t  r
-vamp            a!t a   -   -   !t  a!t !t  =   !t  -
-sigver          t   -   -   -   !t  !t  !t  !t  =   -
+algorea         t   -   -   r   =   t   t   t   t   r
+peerjs          vat va  -   r   t   =   t   t/a t   r
+simple-peerjs   t   -   -   r   t   t   =   t   t   r
+vamp            at  a   -   -   t   at  t   =   t   -
+sigver          t   -   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
 #[rustfmt::skip]
 const MESH: &str = "
-source          va  va  -   va  -   -   -   /a  -   -
-tribe           =   va  -   /va !t  /va!t !t /a!t !t -
+source          va  va  -   va  -   va  -   a   -   -
+tribe           =   va  -   /va !t  !t  !t  !t  !t  -
 page            va  =   -   -   -   -   -   -   -   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         !t  r   r   r   =   r   r   r   r!t r
-peerjs          va!t var r  r   r   =   -   /t  r!t r
-simple-peerjs   !t  r   r   r   r   -   =   /t  r!t r
-vamp            a!t a   -   -   -   a/t /t  =   !t  -
-sigver          t   -   -   -   !t  !t  !t  !t  =   -
+algorea         !t  r   r   r   =   r   r   r   tr  r
+peerjs          va!t var r  r   r   =   -   /t  tr  r
+simple-peerjs   !t  r   r   r   r   -   =   /t  tr  r
+vamp            a!t a   -   -   -   /at /t  =   t   -
+sigver          t   -   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
-/// Why text waits.
-const DESK: &str = "Text from signalling to a data channel, and from a channel that ends at Portico to anybody, waits for the desk, which carries \
-    it, to be connected to the hub.";
+/// What a tribe client says.
+const TRIBE: &str = "The text of a tribe client reaches members of other dialects only as `sendMessage` with `{\"text\":…}`, which this test's client \
+    does not write; in a mesh room text of others, but of sigver's, does not reach it yet.";
+/// Sound that comes late.
+const SOUND: &str =
+    "A Vamp client's connection is negotiated once. Sound of who came earlier reaches it; of who comes later not always yet.";
 /// Why a WHEP player does not get everybody.
 const WHEP: &str = "A WHEP address names a stream, not whose it is; without a name it is the first `main`, else the first source, of those \
     that are there when the player comes. A player that wants one publisher asks for its stream by a name of its own, as WHIP gives it.";
@@ -55,8 +58,8 @@ const UNSEEN: &str = "A WHEP player and a webrtc-star peer are shown to nobody; 
 const ROOM: &str = "Who cannot be reached directly is not called by its own id but met through the room: what the client sends reaches it by that \
     connection. A refusal is what a call by the own id meets.";
 /// What comes by a call of the room.
-const FIRST: &str = "By its connection with the room a client gets one stream: the first `main`, else the first source, else the first publisher, of \
-    the others. Which that is depends on who came first.";
+const FIRST: &str = "By its connection with the room a client gets one stream: the first source, else the first `main`, else the first publisher, \
+    of the others.";
 /// Two libraries of one dialect.
 const LIBRARIES: &str = "PeerJS and simple-peerjs write their offers differently and connect directly with their own kind only; a broker of either \
     is no help. Not tried here: simple-peerjs ends its program over an offer of PeerJS.";
@@ -69,8 +72,8 @@ const OFFERED: &str = "Only if the Vamp client came later and offers. What a Pee
 pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("sfu", "tribe page peerjs vamp", "whep", WHEP),
     ("sfu", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
-    ("sfu", "tribe algorea peerjs simple-peerjs vamp", "tribe algorea peerjs simple-peerjs vamp sigver", DESK),
-    ("sfu", "sigver", "algorea peerjs simple-peerjs vamp", DESK),
+    ("sfu", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
+    ("sfu", "tribe page whip peerjs", "vamp", SOUND),
     ("mesh", "tribe page peerjs vamp", "whep", WHEP),
     ("mesh", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
     ("mesh", "algorea peerjs simple-peerjs", "page whip sigver", ROOM),
@@ -78,9 +81,8 @@ pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
     ("mesh", "peerjs simple-peerjs", "vamp", OFFERED),
     ("mesh", "vamp", "peerjs simple-peerjs", OFFERED),
-    ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", DESK),
-    ("mesh", "algorea peerjs simple-peerjs vamp", "tribe sigver", DESK),
-    ("mesh", "sigver", "algorea peerjs simple-peerjs vamp", DESK),
+    ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
+    ("mesh", "algorea peerjs simple-peerjs vamp", "tribe", TRIBE),
 ];
 
 /// Kinds of what gets from one to another.

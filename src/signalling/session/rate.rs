@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 /// Messages per second a connection may send for long. A call's set-up takes some tens of messages in all.
-pub(super) const PER_SECOND: f64 = 100.0;
+pub(super) const PER_SECOND: f64 = 200.0;
 /// Messages it may send at once: a joiner that trickles candidates of many connections.
-pub(super) const BURST: f64 = 400.0;
+pub(super) const BURST: f64 = 1000.0;
 
 /// A token bucket. Pure.
 #[derive(Debug)]
@@ -43,10 +43,10 @@ mod tests {
     fn a_burst_passes_then_the_rate_holds() {
         let mut now = Instant::now();
         let mut bucket = Bucket::new(now);
-        assert_eq!((0..1000).filter(|_| bucket.take(now)).count(), 400);
+        assert_eq!((0..2000).filter(|_| bucket.take(now)).count(), 1000);
         now += Duration::from_secs(1);
-        assert_eq!((0..1000).filter(|_| bucket.take(now)).count(), 100);
+        assert_eq!((0..2000).filter(|_| bucket.take(now)).count(), 200);
         now += Duration::from_secs(3600);
-        assert_eq!((0..1000).filter(|_| bucket.take(now)).count(), 400);
+        assert_eq!((0..2000).filter(|_| bucket.take(now)).count(), 1000);
     }
 }
