@@ -75,6 +75,18 @@ fn grid(seen: &Value) -> Grid {
     grid
 }
 
+/// One room with everybody in it: what the script saw, as a grid, and what is not as promised.
+fn attempt(topology: &str, order: &str, promise: &Promise) -> (Value, Grid, Vec<String>) {
+    let mut gateway = Gateway::start(&config(topology));
+    let seen = node("matrix.mjs", &[&gateway.base, "matrix", order, &wanted(promise).to_string()]);
+    let grid = grid(&seen);
+    let faults = promise.faults(&grid);
+    if !faults.is_empty() {
+        eprintln!("{topology}, {order}: {seen:#}\n--- the gateway's log\n{}\n---", gateway.log());
+    }
+    (seen, grid, faults)
+}
+
 #[test]
 fn between_each_two_dialects_what_is_promised_is_what_happens() {
     let mut wrong = Vec::new();
@@ -83,13 +95,14 @@ fn between_each_two_dialects_what_is_promised_is_what_happens() {
         let promise = Promise::of(topology);
         let mut both = Grid::default();
         for order in ["forward", "reverse"] {
-            let mut gateway = Gateway::start(&config(topology));
-            let seen = node("matrix.mjs", &[&gateway.base, "matrix", order, &wanted(&promise).to_string()]);
-            let grid = grid(&seen);
-            let faults = promise.faults(&grid);
+            // ten real clients at once on a machine that may be busy: what fails must fail twice, and is told each time
+            let (mut seen, mut grid, mut faults) = attempt(topology, order, &promise);
+            if !faults.is_empty() {
+                eprintln!("{topology}, {order}: once more, because of {faults:?}");
+                (seen, grid, faults) = attempt(topology, order, &promise);
+            }
             if !faults.is_empty() {
                 wrong.push(format!("{topology}, {order}:\n{}\nseen:\n{grid}\n", faults.join("\n")));
-                eprintln!("{topology}, {order}: {seen:#}\n--- the gateway's log\n{}\n---", gateway.log());
             }
             // its member is alone with its kind
             assert_eq!(seen["about"]["webrtc-star"]["discovered"], json!([]), "{seen:#}");
