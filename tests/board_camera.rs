@@ -298,7 +298,8 @@ fn unit_file_runs_the_gateway_with_camera_and_journal() {
     let started = run("systemctl", &["start", "portico"]);
     assert!(started.status.success(), "{}\n{}", said(&started), said(&run("journalctl", &["-u", "portico", "--no-pager"])));
     let base = "http://127.0.0.1:8780";
-    assert_eq!(get(base, "/readyz").status, 200, "ready at once");
+    // systemd is told once the gateway listens; its first look at the camera may still be under way
+    until("the camera was looked at", || get(base, "/readyz").status == 200);
     assert_eq!(text(&run("systemctl", &["is-active", "portico"]).stdout), "active\n");
     let pid = text(&run("systemctl", &["show", "-P", "MainPID", "portico"]).stdout);
     let user = text(&run("stat", &["-c", "%U", &format!("/proc/{}", pid.trim())]).stdout);
