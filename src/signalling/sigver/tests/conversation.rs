@@ -55,7 +55,7 @@ impl Line {
 fn the_conversation_of_the_page_replays_byte_for_byte() {
     let mut world = World::new();
     let mut number = 1_234_567_889;
-    world.groups = Groups::new(Box::new(move || {
+    world.realm = Groups::new(Box::new(move || {
         number += 1;
         number
     }));
@@ -69,7 +69,7 @@ fn the_conversation_of_the_page_replays_byte_for_byte() {
         } else if let Some(client) = at(&names, &line.from) {
             world.send_bytes(client, &line.frame());
         } else if let Some(client) = at(&names, &line.to) {
-            let heard = if world.sessions[client].heard.is_empty() { None } else { Some(world.sessions[client].heard.remove(0)) };
+            let heard = world.next(client);
             let Some(Heard::Frame(kind)) = heard else { panic!("line {}: {text}: {heard:?}", number + 1) };
             assert_eq!(wire::encode(kind), line.frame(), "line {}: {text}", number + 1);
         } else if let Some(client) = at(&names, &line.close) {

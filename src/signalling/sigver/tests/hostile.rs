@@ -18,7 +18,7 @@ fn what_is_no_message_closes_only_its_sender() {
         assert_eq!(world.heard(client), [], "what comes after the close does not count");
     }
     let client = world.open("doc1");
-    world.frame(client, Frame::Text("hello my friend"));
+    world.send_frame(client, Frame::Text("hello my friend"));
     assert_eq!(world.heard(client), [Heard::Closed(4743, "Wrong data type")]);
     let client = world.open("doc1");
     world.send(client, connect(2, &vec![7; wire::MAX_MEMBERS + 1]));
@@ -78,7 +78,7 @@ proptest! {
             }
             world.heard(good);
         }
-        if world.sessions[good].open {
+        if world.clients[good].closed.is_none() {
             world.send(good, connect(1000, &[]));
             let heard = world.heard(good);
             prop_assert!(heard.contains(&TRUE) || heard.contains(&FALSE), "{:?}", heard);

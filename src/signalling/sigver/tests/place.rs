@@ -78,9 +78,10 @@ fn a_client_that_may_not_join_is_closed() {
 fn the_room_is_told_of_a_state_once() {
     let mut world = World::new();
     let client = world.member("doc1", 1, &[]);
-    let session = world.sessions[client].id;
-    world.sessions[client].dialect.handle_realm(world.now, RealmWord::Sigver(Word::Connected(true)));
-    let dialect = &mut world.sessions[client].dialect;
+    let session = world.clients[client].session;
+    let now = world.now;
+    world.clients[client].dialect.handle_realm(now, RealmWord::Sigver(Word::Connected(true)));
+    let dialect = &mut world.clients[client].dialect;
     assert!(matches!(dialect.poll_output(), Some(Output::SendBinary(_))));
     assert!(dialect.poll_output().is_none(), "nothing new for the room of {session}");
 }

@@ -3,35 +3,21 @@
 use super::super::*;
 use super::world::*;
 use crate::room::{Effect, EndReason};
-use crate::signalling::Realm;
 use crate::signalling::sigver::member::wire::{Envelope, envelope, read, service};
 use crate::vocab::SessionId;
 
 impl World {
     /// A member of another dialect.
     fn page(&mut self, room: &str) -> SessionId {
-        let session = SessionId::next();
-        self.rooms.open_session(self.now, session);
-        let joining = Joining {
-            room: crate::vocab::RoomId::new(room).unwrap(),
-            user_id: "anna".into(),
-            dialect: DialectName::Page,
-            remote: None,
-            grant: Grant::all("test"),
-            visible: true,
-            facts: Facts::default(),
-            opens: Topology::Mesh,
-            dialect_limit: None,
-            replaces_lost: false,
-        };
-        self.rooms.handle(self.now, session, RequestId::next(), Command::Join(Box::new(joining)));
+        let session = self.stranger(DialectName::Page, room, "anna");
         self.settle();
         session
     }
 
     fn channel(&mut self, client: usize, peer: PeerId, bytes: Bytes) {
         let news = ChannelNews::Message(DataMessage::Binary(bytes));
-        self.sessions[client].dialect.handle_channel(self.now, peer, news);
+        let now = self.now;
+        self.clients[client].dialect.handle_channel(now, peer, news);
         self.settle();
     }
 
@@ -75,11 +61,12 @@ fn text_crosses_between_a_group_and_others_in_its_room() {
     say(&mut world, service::BUILDER, &Builder { kind: Some(BuilderKind::Response(true)) });
     let offer = DataChannel { kind: Some(DataChannelKind::Offer("the client's offer".into())) };
     world.send(client, content(*number, &envelope(0, *number, service::DATA_CHANNEL, &offer)));
-    let Some(Effect::OpenPeer(open)) = world.orders.pop() else { panic!("no connection is opened") };
+    let Some(Effect::OpenPeer(open)) = world.orders.pop_back() else { panic!("no connection is opened") };
     assert_eq!(open.offer, Some(Sdp::offer("the client's offer")));
     world.heard(client);
     let answer = Sdp::answer("Portico's answer");
-    world.rooms.handle_peer(world.now, crate::room::PeerUpdate::Described { peer: open.peer, sdp: answer });
+    let now = world.now;
+    world.rooms.handle_peer(now, crate::room::PeerUpdate::Described { peer: open.peer, sdp: answer });
     world.settle();
     let answers = world.service(client);
     assert_eq!(answers.len(), 2, "the answer, and the end of candidates");
@@ -91,7 +78,7 @@ fn text_crosses_between_a_group_and_others_in_its_room() {
     let pong: Init = read(&world.transmitted()[0]).unwrap();
     let Some(InitKind::Pong(portico)) = pong.kind else { panic!("no pong") };
 
-    world.rooms.handle(world.now, page, RequestId::next(), Command::Say { to: None, text: "hello group".into() });
+    world.ask(page, Command::Say { to: None, text: "hello group".into() });
     world.settle();
     let message: Envelope = read(&world.transmitted()[0]).unwrap();
     assert_eq!((message.sender_id, message.service_id), (portico, service::USER));
@@ -102,12 +89,12 @@ fn text_crosses_between_a_group_and_others_in_its_room() {
     for message in member::pieces::cut("hello room", 1) {
         world.channel(client, open.peer, envelope(3_000_000_001, 0, service::USER, &message));
     }
-    let [(to, Notice::Said { from, text })] = &world.told[..] else { panic!("{:?}", world.told) };
+    let [(to, Notice::Said { from, text })] = world.told.make_contiguous() else { panic!("{:?}", world.told) };
     assert_eq!((*to, from.user_id.as_str(), text.as_str()), (page, "3000000001", "hello room"));
 
     // the other leaves: so does Portico
     world.orders.clear();
-    world.rooms.handle(world.now, page, RequestId::next(), Command::Leave);
+    world.ask(page, Command::Leave);
     world.settle();
     assert!(world.orders.iter().any(|it| matches!(it, Effect::ClosePeer { peer, .. } if *peer == open.peer)));
 }
@@ -124,14 +111,12 @@ fn a_connection_that_goes_down_is_tried_again() {
     world.send(client, content(number, &envelope(0, number, service::BUILDER, &yes)));
     let offer = DataChannel { kind: Some(DataChannelKind::Offer("offer".into())) };
     world.send(client, content(number, &envelope(0, number, service::DATA_CHANNEL, &offer)));
-    let Some(Effect::OpenPeer(open)) = world.orders.pop() else { panic!("no connection is opened") };
-    world.rooms.handle_peer(world.now, crate::room::PeerUpdate::Down { peer: open.peer, reason: EndReason::NeverConnected });
+    let Some(Effect::OpenPeer(open)) = world.orders.pop_back() else { panic!("no connection is opened") };
+    let now = world.now;
+    world.rooms.handle_peer(now, crate::room::PeerUpdate::Down { peer: open.peer, reason: EndReason::NeverConnected });
     world.settle();
     world.heard(client);
-    // the test's world does not wake the groups by itself
-    world.now += Duration::from_secs(3);
-    world.groups.handle_timeout(world.now);
-    world.settle();
+    world.pass(Duration::from_secs(3));
     let again = world.service(client);
     assert!(again[0].0 != number && again[0].1 == service::BUILDER, "{again:?}");
 }

@@ -1,9 +1,10 @@
-//! Sessions, groups and rooms, wired as driver and hub do it.
+//! A group's sessions, as the shared wiring has them, by their messages.
+
+use std::ops::{Deref, DerefMut};
 
 use super::super::*;
-use crate::room::{Effect, RoomView, Rooms, RoomsConfig};
-use crate::signalling::{Realm, RealmOutput};
-use crate::vocab::SessionId;
+use crate::room::{Effect, RoomView, RoomsConfig};
+use crate::signalling::testing::{Sent, Wiring};
 
 /// What a client of the world heard.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,23 +13,25 @@ pub enum Heard {
     Closed(u16, &'static str),
 }
 
-/// Sessions, groups and rooms, wired as driver and hub do it, in simulated time.
+/// Sessions, groups and rooms.
 pub struct World {
-    pub now: Instant,
-    pub rooms: Rooms,
-    pub groups: Groups,
-    pub sessions: Vec<Client>,
-    /// What the media plane was asked for.
-    pub orders: Vec<Effect>,
-    /// What sessions of other dialects were told.
-    pub told: Vec<(SessionId, Notice)>,
+    wiring: Wiring<Sigver, Groups>,
+    /// Close frames that clients have looked at.
+    seen: Vec<usize>,
 }
 
-pub struct Client {
-    pub id: SessionId,
-    pub dialect: Sigver,
-    pub heard: Vec<Heard>,
-    pub open: bool,
+impl Deref for World {
+    type Target = Wiring<Sigver, Groups>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.wiring
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.wiring
+    }
 }
 
 pub fn deps(path: &str) -> Deps {
@@ -55,8 +58,7 @@ impl World {
     }
 
     pub fn with(config: RoomsConfig) -> Self {
-        let rooms = Rooms::new(config, Vec::new());
-        Self { now: Instant::now(), rooms, groups: Groups::default(), sessions: Vec::new(), orders: Vec::new(), told: Vec::new() }
+        Self { wiring: Wiring::new(config, Groups::default()), seen: Vec::new() }
     }
 
     pub fn open(&mut self, path: &str) -> usize {
@@ -64,11 +66,10 @@ impl World {
     }
 
     pub fn open_with(&mut self, deps: Deps) -> usize {
-        let id = SessionId::next();
-        self.rooms.open_session(self.now, id);
-        self.sessions.push(Client { id, dialect: Sigver::new(self.now, deps), heard: Vec::new(), open: true });
+        let dialect = Sigver::new(self.now, deps);
+        let client = self.wiring.open(dialect);
         self.settle();
-        self.sessions.len() - 1
+        client
     }
 
     /// A client that is a member, alone or by seeing the others.
@@ -84,110 +85,57 @@ impl World {
     }
 
     pub fn send_bytes(&mut self, client: usize, frame: &[u8]) {
-        self.frame(client, Frame::Binary(frame));
+        self.send_frame(client, Frame::Binary(frame));
     }
 
-    pub fn frame(&mut self, client: usize, frame: Frame<'_>) {
-        let client = &mut self.sessions[client];
-        if client.open {
-            client.dialect.handle_frame(self.now, frame).unwrap();
-        }
+    pub fn send_frame(&mut self, client: usize, frame: Frame<'_>) {
+        self.wiring.frame(client, frame);
         self.settle();
     }
 
+    /// What a client heard since the last look; its close frame once, as the last of all.
     pub fn heard(&mut self, client: usize) -> Vec<Heard> {
-        std::mem::take(&mut self.sessions[client].heard)
+        let mut heard: Vec<Heard> = std::iter::from_fn(|| self.next(client)).collect();
+        if let Some((code, reason)) = self.clients[client].closed
+            && code != 0
+            && !self.seen.contains(&client)
+        {
+            self.seen.push(client);
+            heard.push(Heard::Closed(code, reason));
+        }
+        heard
+    }
+
+    /// The next frame to a client.
+    pub fn next(&mut self, client: usize) -> Option<Heard> {
+        match self.clients[client].inbox.pop_front()? {
+            Sent::Bytes(frame) => Some(Heard::Frame(wire::decode(&frame).unwrap())),
+            Sent::Text(text) => panic!("a text frame: {text}"),
+        }
     }
 
     /// The connection goes.
     pub fn hang_up(&mut self, client: usize) {
-        let client = &mut self.sessions[client];
-        if std::mem::replace(&mut client.open, false) {
-            let id = client.id;
-            self.rooms.handle(self.now, id, RequestId::next(), Command::Leave);
-            self.groups.handle_gone(self.now, id);
-        }
+        self.end(client, Command::Leave);
         self.settle();
     }
 
     pub fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(next) = self.sessions.iter().filter(|c| c.open).filter_map(|c| c.dialect.next_timeout()).min()
-            && next <= end
-        {
-            self.now = self.now.max(next);
-            for client in self.sessions.iter_mut().filter(|client| client.open) {
-                if client.dialect.next_timeout().is_some_and(|at| at <= self.now) {
-                    client.dialect.handle_timeout(self.now);
-                }
-            }
-            self.settle();
-        }
-        self.now = end;
+        self.wiring.pass(time);
+        self.settle();
     }
 
-    /// Carries everything out until nobody has anything to say.
+    /// Carries everything out until nobody has anything to say. Words go to all others of the room, as the desk brings them where nobody has
+    /// another channel.
     pub fn settle(&mut self) {
-        loop {
-            let mut idle = true;
-            for at in 0..self.sessions.len() {
-                while let Some(output) = self.sessions[at].dialect.poll_output() {
-                    idle = false;
-                    self.carry_out(at, output);
-                }
-            }
-            while let Some(effect) = self.rooms.poll_effect() {
-                idle = false;
-                let now = self.now;
-                match effect {
-                    Effect::Notify(to, notice) => match self.client(to) {
-                        Some(client) => client.dialect.handle_notice(now, &notice),
-                        None => self.told.push((to, notice)),
-                    },
-                    Effect::EndSession(session, _) => self.groups.handle_gone(now, session),
-                    Effect::Report(_) => {}
-                    // as the desk does where nobody has another channel
-                    Effect::Say { room, from, to, text } => {
-                        let views = self.rooms.rooms().into_iter().filter(|view| view.room == room).flat_map(|view| view.members);
-                        let hearers =
-                            views.map(|member| member.view.member).filter(|id| *id != from && to.is_none_or(|to| to == *id));
-                        hearers.for_each(|hearer| self.rooms.told(now, from, hearer, text.clone()));
-                    }
-                    order => self.orders.push(order),
-                }
-            }
-            while let Some(RealmOutput { to, word }) = self.groups.poll_output() {
-                idle = false;
-                let now = self.now;
-                if let Some(client) = self.client(to) {
-                    client.dialect.handle_realm(now, word);
-                }
-            }
-            if idle {
-                return;
-            }
-        }
-    }
-
-    fn client(&mut self, session: SessionId) -> Option<&mut Client> {
-        self.sessions.iter_mut().find(|client| client.id == session && client.open)
-    }
-
-    fn carry_out(&mut self, at: usize, output: Output) {
-        let (now, client) = (self.now, &mut self.sessions[at]);
-        if !client.open {
-            return;
-        }
-        match output {
-            Output::SendBinary(frame) => client.heard.push(Heard::Frame(wire::decode(&frame).unwrap())),
-            Output::Realm(message) => self.groups.handle(now, client.id, message),
-            Output::Command(req, command) => self.rooms.handle(now, client.id, req, command),
-            Output::Close { code, reason } => {
-                assert!(reason.len() < 123);
-                client.heard.push(Heard::Closed(code, reason));
-                self.hang_up(at);
-            }
-            Output::Send(text) => panic!("a text frame: {text}"),
+        self.wiring.pump();
+        while let Some(at) = self.orders.iter().position(|order| matches!(order, Effect::Say { .. })) {
+            let Some(Effect::Say { room, from, to, text }) = self.orders.remove(at) else { unreachable!("it was just found") };
+            let now = self.now;
+            let views = self.rooms.rooms().into_iter().filter(|view| view.room == room).flat_map(|view| view.members);
+            let others = views.map(|member| member.view.member).filter(|id| *id != from && to.is_none_or(|to| to == *id));
+            others.for_each(|hearer| self.rooms.told(now, from, hearer, text.clone()));
+            self.wiring.pump();
         }
     }
 
