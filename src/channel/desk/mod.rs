@@ -61,6 +61,9 @@ pub struct Connection {
     pub stands: Stands,
     /// How its channels are used.
     pub framing: Framing,
+    /// Which of several of the same two members: what comes by one leaves by the other member's of the same name, where there
+    /// is one.
+    pub pair: Option<Arc<str>>,
     /// Whether what comes by it is handed on, as far as the member may send.
     pub may_send: bool,
     /// Whether anything is handed on by it, as far as the member may read.

@@ -64,7 +64,7 @@ fn seat() -> Seat {
 }
 
 fn connection(owner: MemberId, stands: Stands, framing: Framing) -> Connection {
-    Connection { owner, stands, framing, may_send: true, may_read: true, rpc: None }
+    Connection { owner, stands, framing, pair: None, may_send: true, may_read: true, rpc: None }
 }
 
 fn text(text: &str) -> DataMessage {

@@ -298,3 +298,30 @@ fn connections_need_a_member_and_are_opened_once() {
     world.event(PeerId::next(), ChannelEvent::Drained { channel: ChannelId::next() });
     assert_eq!(world.desk.next_timeout(), None);
 }
+
+/// peerjs.md §9 line 22: two connections between the same two are independent.
+#[test]
+fn what_comes_by_one_of_several_connections_leaves_by_its_other_end() {
+    let mut world = World::new();
+    world.join(A, seat());
+    world.join(B, seat());
+    let open = |world: &mut World, owner, other, pair: &str| {
+        world.open_as(Connection { pair: Some(pair.into()), ..connection(owner, Stands::Member(other), Framing::Plain) })
+    };
+    let a = [open(&mut world, A, B, "1"), open(&mut world, A, B, "2"), open(&mut world, A, B, "3")];
+    let b = [open(&mut world, B, A, "2"), open(&mut world, B, A, "1")];
+    for (n, from) in a.into_iter().enumerate() {
+        world.send(from, text(&n.to_string()));
+    }
+    assert_eq!(world.heard_texts(b[0]), ["1", "2"], "one without an other end leaves by any");
+    assert_eq!(world.heard_texts(b[1]), ["0"]);
+    for (n, from) in b.into_iter().enumerate() {
+        world.send(from, text(&n.to_string()));
+    }
+    assert_eq!(a.map(|peer| world.heard_texts(peer)), [vec!["1".to_owned()], vec!["0".to_owned()], vec![]]);
+    // an end that is full holds up nothing of the other
+    world.far.get_mut(&b[1]).unwrap().stalled = true;
+    (0..4).for_each(|_| world.send(a[0], binary(vec![b'x'; 60_000])));
+    world.send(a[1], text("past"));
+    assert_eq!(world.heard_texts(b[0]), ["past"]);
+}

@@ -41,6 +41,7 @@ pub(super) fn connection(owner: MemberId, meet: &Meet) -> Connection {
         framing: meet.framing,
         may_send: meet.speaks,
         may_read: meet.hears,
+        pair: meet.pair.clone(),
         rpc: meet.broker.clone().map(|ids| RpcSeat { own_id: ids.own, far_id: ids.far }),
     }
 }
