@@ -4,9 +4,13 @@
 mod service;
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use serde_json::{Value, json};
 use service::{Service, hangs_up, nowhere};
-use support::{ANY_ORIGIN, Gateway, node, read};
+use support::{ANY_ORIGIN, Gateway, node, read, tests_dir};
 
 /// The default broker's room, where every connection ends at Portico. Without it the room is a mesh.
 const SFU: &str = "[[room]]\nname = \"peerjs\"\ntopology = \"sfu\"\n";
@@ -291,6 +295,52 @@ fn requests_stay_below_the_path_they_are_allowed() {
         assert_eq!((&posted["method"], &posted["body"]), (&json!("POST"), &json!(r#"{"deep":[1,{"x":null}]}"#)));
     }
     assert_eq!(service.asked().len(), 2 * ROOMS.len());
+}
+
+/// The example of `docs/guide/rpc.md`, as it stands there but for the ports.
+#[test]
+fn the_guides_example_does_what_it_says() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/rpc.md")).expect("the page");
+    let block = |kind: &str| {
+        let (_, rest) = page.split_once(&format!("```{kind}\n")).expect("such a block");
+        rest.split_once("```").expect("an end").0.to_owned()
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let account = dir.path().join("service/account");
+    std::fs::create_dir_all(&account).expect("a folder");
+    std::fs::write(account.join("id"), r#"{"id": "abc123", "balance": 5}"#).expect("it is written");
+    let (_python, port) = python_server(&dir.path().join("service"));
+    let gateway = Gateway::start(&block("toml").replace("9001", &port));
+    let own = gateway.base.rsplit(':').next().expect("a port");
+    std::fs::write(dir.path().join("ask.mjs"), block("js").replace("8780", own)).expect("it is written");
+    std::os::unix::fs::symlink(tests_dir().join("clients/node_modules"), dir.path().join("node_modules")).expect("a link");
+    let output = Command::new("node").arg(dir.path().join("ask.mjs")).output().expect("node runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = block("text");
+    // the message is not written out there
+    let (start, end) = shown.split_once('…').expect("something is left out");
+    assert!(said.starts_with(start) && said.ends_with(end), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `python3 -m http.server` on a free port; ends when dropped.
+fn python_server(folder: &Path) -> (Ended, String) {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("Python runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("a line");
+    let port = line.split(" port ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
+    (Ended(child), port.to_owned())
+}
+
+/// A program that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A client that asks more than it may is told for each request, and another one is answered meanwhile.

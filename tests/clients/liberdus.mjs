@@ -34,7 +34,7 @@ await withNode(async () => {
   ask({ url: 'inject', method: 'POST', body: { amount: 1 } });
   // not answered: what is asked after it is
   ask({ url: 'account/id', method: 'GET', body: { id: 'def456' } });
-  await until('the second account', () => heard.length === 2);
+  await until('the second account', () => heard.filter(({ type }) => type === 'account').length === 2);
   connections.close();
   return { list, id, heard };
 });

@@ -155,6 +155,23 @@ fn text_and_values_cross_all_framings() {
     assert!(world.desk.figures().malformed >= 1);
 }
 
+/// peerjs.md §9 line 17.
+#[test]
+fn json_is_written_in_the_kind_that_its_far_end_reads() {
+    for (framing, first) in [(Framing::Json, binary("\"hi\"")), (Framing::JsonText, text("\"hi\""))] {
+        let (mut world, [plain, json, _]) = three([Framing::Plain, framing, Framing::Plain]);
+        world.send(plain, text("hi"));
+        assert_eq!(world.heard(json), [first], "before it said anything");
+        for said in [binary("1"), text("2")] {
+            let is_text = matches!(said, DataMessage::Text(_));
+            world.send(json, said);
+            world.send(plain, text("hi"));
+            assert!(world.heard(json).iter().all(|heard| matches!(heard, DataMessage::Text(_)) == is_text));
+        }
+        assert_eq!(world.heard_texts(plain), ["1", "2"]);
+    }
+}
+
 #[test]
 fn bytes_to_receivers_of_text_are_dropped_and_counted() {
     let (mut world, [plain, own, packed]) = three([Framing::Plain, Framing::OwnChannels, Framing::BinaryPack]);

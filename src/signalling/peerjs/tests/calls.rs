@@ -269,6 +269,31 @@ fn in_an_sfu_room_each_library_is_offered_its_own_form() {
     assert_eq!((&call["payload"]["serialization"], &call["payload"]["id"]), (&json!("raw"), &json!("dc_2")));
 }
 
+/// Before 1.5 a client reads no JSON in bytes, and calls `raw` `none`.
+#[test]
+fn an_older_peerjs_is_written_to_as_it_reads() {
+    for (version, framing) in [
+        ("1.5.5", Framing::Json),
+        ("1.5.0-beta", Framing::Json),
+        ("2.0.0", Framing::Json),
+        ("1.4.7", Framing::JsonText),
+        ("0.3.14", Framing::JsonText),
+        ("whatever", Framing::Json),
+    ] {
+        let mut world = World::sfu();
+        let (a, b) = (known(&mut world, "a"), world.connect_with("b", Some(version)));
+        assert_eq!(world.hear(b)["type"], "OPEN");
+        world.say(b, data(KEY, "dc_1", "json"));
+        assert_eq!(world.hear(b), answer(KEY, "b", "data", "dc_1"));
+        assert_eq!(world.ends.last().unwrap().meet.framing, framing, "{version}");
+        world.say(a, data("b", "dc_2", "json"));
+        assert_eq!(world.hear(b)["payload"]["serialization"], "json");
+        assert_eq!(world.ends.last().unwrap().meet.framing, framing, "{version}");
+        world.say(b, data(KEY, "dc_3", "none"));
+        assert_eq!(world.ends.last().unwrap().meet.framing, Framing::Plain);
+    }
+}
+
 #[test]
 fn one_client_takes_few_of_anothers_connections() {
     let mut world = World::sfu();

@@ -147,9 +147,19 @@ impl World {
     }
 
     pub fn connect_as(&mut self, id: &str, token: &str, key: &str, grant: Grant) -> usize {
+        self.introduce(Introduction { id: id.into(), token: token.into(), key: key.into(), version: None }, grant)
+    }
+
+    /// A new connection that says which PeerJS it is.
+    pub fn connect_with(&mut self, id: &str, version: Option<&str>) -> usize {
+        let who = Introduction { id: id.into(), token: "t".into(), key: KEY.into(), version: version.map(Into::into) };
+        self.introduce(who, Grant::all(""))
+    }
+
+    fn introduce(&mut self, who: Introduction, grant: Grant) -> usize {
         let deps = Deps {
-            room: (key == KEY).then(|| RoomId::new(KEY).unwrap()),
-            who: Introduction { id: id.into(), token: token.into(), key: key.into(), version: None },
+            room: (who.key == KEY).then(|| RoomId::new(KEY).unwrap()),
+            who,
             grant,
             remote: None,
             alive_timeout: Duration::from_secs(90),
