@@ -211,6 +211,12 @@ impl Calls {
         self.ends.len() + self.direct.len() + self.asked.len() + self.refused.len()
     }
 
+    /// Connections at Portico that are remembered.
+    #[cfg(test)]
+    pub(super) fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
     /// How many others it keeps in mind.
     #[cfg(test)]
     pub(super) fn knows(&self) -> usize {

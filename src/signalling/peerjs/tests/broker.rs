@@ -299,16 +299,9 @@ fn a_closed_socket_frees_the_id_and_leaves_the_room_at_once() {
 fn what_is_said_before_open_is_read_after_it() {
     let mut world = World::new();
     let b = world.open("b");
-    let deps = Deps {
-        room: RoomId::new(KEY).ok(),
-        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into(), version: None },
-        grant: Grant::all(""),
-        remote: None,
-        alive_timeout: Duration::from_secs(90),
-    };
     let session = crate::vocab::SessionId::next();
     world.rooms.open_session(world.now, session);
-    let mut dialect = Peerjs::new(world.now, deps);
+    let mut dialect = Peerjs::new(world.now, deps("a", "t", KEY, Grant::all("")));
     dialect.handle_frame(world.now, Frame::Text(&offer("b").to_string())).unwrap();
     world.clients.push(Client { session, dialect, inbox: Default::default(), closed: None });
     world.pump();

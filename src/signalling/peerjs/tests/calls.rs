@@ -281,7 +281,7 @@ fn an_older_peerjs_is_written_to_as_it_reads() {
         ("whatever", Framing::Json),
     ] {
         let mut world = World::sfu();
-        let (a, b) = (known(&mut world, "a"), world.connect_with("b", Some(version)));
+        let (a, b) = (known(&mut world, "a"), world.connect_with("b", version));
         assert_eq!(world.hear(b)["type"], "OPEN");
         world.say(b, data(KEY, "dc_1", "json"));
         assert_eq!(world.hear(b), answer(KEY, "b", "data", "dc_1"));
