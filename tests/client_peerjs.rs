@@ -71,6 +71,17 @@ fn peerjs_of_before_1_5_exchanges_with_its_successor() {
     assert_forms(&exchange("1.5.5,1.4.7", SFU, "binary,json,raw"), 6, |reliable| json!([reliable, reliable]));
 }
 
+/// Two libraries that cannot meet by themselves, because their offers differ.
+#[test]
+fn in_an_sfu_room_either_library_calls_the_other() {
+    let seen = run("peerjs_libraries.mjs", &broker(SFU), &[]);
+    assert_eq!(seen["called"], json!(["Grüße 😀", r#"{"list":[1,"two"]}"#, 60000]), "{seen:#}");
+    assert_eq!(seen["of_packed"], json!(["Grüße 😀", 60000]), "{seen:#}");
+    assert_eq!(seen["raw"], json!({"serialization": "raw", "reliable": true, "ordered": true}), "{seen:#}");
+    assert_eq!((&seen["of_raw"], &seen["calls"]), (&json!(["Grüße 😀", 60000]), &json!(["back"])), "{seen:#}");
+    assert_eq!(seen["open"], 0, "{seen:#}");
+}
+
 /// What the guide says of messages that are too large.
 #[test]
 fn messages_that_are_too_large_are_kept_or_told() {

@@ -136,7 +136,7 @@ pub fn read(value: &Value, len: usize, seat: &RpcSeat) -> Asked {
     } else if request.url.is_empty() {
         fault(400, "`url` is a text of 1 to 1024 bytes")
     } else if request.method.is_empty() {
-        fault(400, "`method` is missing")
+        fault(400, "`method` is a text of 1 to 16 bytes")
     } else if value.get("id").is_some() && request.id.is_none() {
         fault(400, "`id` is a number, a short text, true, false or null")
     } else if value.get("sender").is_some_and(|sender| sender.as_text() != Some(&seat.far_id)) {
