@@ -7,6 +7,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use service::{Service, hangs_up, nowhere};
@@ -295,6 +296,23 @@ fn requests_stay_below_the_path_they_are_allowed() {
         assert_eq!((&posted["method"], &posted["body"]), (&json!("POST"), &json!(r#"{"deep":[1,{"x":null}]}"#)));
     }
     assert_eq!(service.asked().len(), 2 * ROOMS.len());
+}
+
+#[test]
+fn a_client_that_goes_takes_its_requests_with_it() {
+    let service = Service::start("");
+    let paths = [("never", "timeout = \"2m\""), ("drip", "timeout = \"1s\"")];
+    let gateway = Gateway::start(&services(&service.base(), &paths));
+    let mut asked = ask("GET", "never");
+    (asked["times"], asked["answers"]) = (json!(4), json!(0));
+    // the others have arrived by the time the last one is given up
+    run(&gateway, "simple", &[asked, ask("GET", "drip")]);
+    let limit = Instant::now() + Duration::from_secs(60);
+    while service.waiting() > 0 {
+        assert!(Instant::now() < limit, "{} wait", service.waiting());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(service.asked().len(), 5);
 }
 
 /// The example of `docs/guide/rpc.md`, as it stands there but for the ports.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,12 +22,15 @@ pub type Asked = (String, String, String);
 pub struct Service {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    waiting: Arc<AtomicUsize>,
     _stop: oneshot::Sender<()>,
 }
 
 #[derive(Clone)]
 struct Inside {
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Requests that wait for ever.
+    waiting: Arc<AtomicUsize>,
     /// Where `/v1/away` leads.
     elsewhere: String,
 }
@@ -35,7 +39,8 @@ impl Service {
     /// On a free port of loopback. `elsewhere` is where its redirect leads.
     pub fn start(elsewhere: &str) -> Self {
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
-        let inside = Inside { asked: Arc::clone(&asked), elsewhere: elsewhere.into() };
+        let waiting = Arc::<AtomicUsize>::default();
+        let inside = Inside { asked: Arc::clone(&asked), waiting: Arc::clone(&waiting), elsewhere: elsewhere.into() };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
@@ -51,12 +56,17 @@ impl Service {
                 }
             });
         });
-        Self { address, asked, _stop: stop }
+        Self { address, asked, waiting, _stop: stop }
     }
 
     /// `http://127.0.0.1:PORT`.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many requests wait now for an answer that never comes.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// What it was asked so far.
@@ -81,6 +91,22 @@ pub fn hangs_up() -> String {
     format!("http://{address}")
 }
 
+/// Counts a request as long as its client waits.
+struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn answer(State(inside): State<Inside>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body = String::from_utf8_lossy(&body).into_owned();
     inside.asked.lock().expect("no panic while it is held").push((method.to_string(), uri.to_string(), body.clone()));
@@ -93,7 +119,10 @@ async fn answer(State(inside): State<Inside>, method: Method, uri: Uri, headers:
         "/v1/inject" => (StatusCode::ACCEPTED, "").into_response(),
         "/v1/large" => "x".repeat(2000).into_response(),
         "/v1/endless" => Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1000)))).into_response(),
-        "/v1/never" => std::future::pending().await,
+        "/v1/never" => {
+            let _waits = Waits::new(inside.waiting);
+            std::future::pending().await
+        }
         "/v1/drip" => {
             let drops = stream::unfold((), |()| async {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -139,9 +139,24 @@ impl Desk {
         }
     }
 
+    /// A connection is gone: its calls are not to use up what others may have.
+    pub(super) fn cancel_calls(&mut self, peer: PeerId) {
+        let outputs = &mut self.outputs;
+        self.calls.retain(|id, call| {
+            let stays = call.peer != peer;
+            if !stays {
+                outputs.push_back(Output::Cancel(*id));
+            }
+            stays
+        });
+    }
+
     pub(super) fn time_out_calls(&mut self, now: Instant) {
         let late: Vec<CallId> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(id, _)| *id).collect();
-        late.into_iter().for_each(|call| self.handle_reply(now, call, Err(CallError::Timeout)));
+        for call in late {
+            self.outputs.push_back(Output::Cancel(call));
+            self.handle_reply(now, call, Err(CallError::Timeout));
+        }
     }
 }
 

@@ -242,10 +242,18 @@ fn requests_are_bounded_in_number_and_rate() {
 fn a_closed_connection_takes_its_requests_with_it() {
     let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
     world.send(peer, text(ACCOUNT));
+    world.send(peer, text(ACCOUNT));
+    world.reply(1, Ok("1"));
     world.close(peer);
+    assert_eq!(world.cancelled, [world.calls[0].id], "the service is not waited for");
     world.reply(0, Ok("1"));
     world.pass(Duration::from_secs(10));
-    assert!(world.calls.len() == 1 && world.desk.next_timeout().is_none());
+    assert!(world.calls.len() == 2 && world.desk.next_timeout().is_none());
+    // the same when the member leaves
+    let (mut world, peer) = self::world(Stands::Room, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    world.leave(A);
+    assert_eq!(world.cancelled, [world.calls[0].id]);
 }
 
 #[test]
