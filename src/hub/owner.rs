@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
@@ -109,6 +109,7 @@ impl Hub {
             store: parts.channels.store,
             caller: parts.channels.caller,
             calls: JoinSet::new(),
+            under_way: HashMap::new(),
             dropped: Dropped::default(),
         };
         let task = tokio::spawn(owner.run(inbox, parts.peer_events, parts.media_events, parts.sources));
@@ -211,6 +212,8 @@ struct Owner {
     caller: Option<Caller>,
     /// Requests to services under way. Bounded by the desk: 256. Ended with the hub.
     calls: JoinSet<(CallId, Result<Reply, CallError>)>,
+    /// Their tasks.
+    under_way: HashMap<CallId, AbortHandle>,
     dropped: Dropped,
 }
 

@@ -218,6 +218,15 @@ pub fn json_of(mut command: Command, what: &str) -> Value {
     value
 }
 
+/// Pages of any origin may connect, as those of PeerJS applications do.
+pub const ANY_ORIGIN: &str = "[http]\nallowed_origins = [\"*\"]\n";
+
+/// What an address answers, where nothing else is asynchronous.
+pub fn read(address: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { http().get(address).send().await.expect("an answer").text().await.expect("text") })
+}
+
 /// A client for plain HTTP.
 pub fn http() -> reqwest::Client {
     // reqwest wants one even for plain HTTP; a second call finds it there
