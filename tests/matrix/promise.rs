@@ -16,7 +16,7 @@ pub const SENDERS: [&str; 11] =
 #[rustfmt::skip]
 const SFU: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va !t  va!t !t /a!t !t -
+tribe           =   va  -   /va t   vat t   t/a t   -
 page            va  =   -   -   -   va  -   /a  -   -
 whip            va  va  =   va  -   va  -   /a  -   -
 whep            -   -   -   =   -   -   -   -   -   -
@@ -31,21 +31,18 @@ webrtc-star     -   -   -   -   -   -   -   -   -   =
 #[rustfmt::skip]
 const MESH: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va !t  !t  !t  !t  !t  -
+tribe           =   va  -   /va t   t   t   t   t   -
 page            va  =   -   -   -   -   -   -   -   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         !t  r   r   r   =   r   r   r   tr  r
-peerjs          va!t var r  r   r   =   -   /t  tr  r
-simple-peerjs   !t  r   r   r   r   -   =   /t  tr  r
-vamp            a!t a   -   -   -   /at /t  =   t   -
+algorea         t   r   r   r   =   r   r   r   tr  r
+peerjs          vat var r  r   r   =   -   /t  tr  r
+simple-peerjs   t   r   r   r   r   -   =   /t  tr  r
+vamp            at  a   -   -   -   /at /t  =   t   -
 sigver          t   -   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
-/// What a tribe client says.
-const TRIBE: &str = "The text of a tribe client reaches members of other dialects only as `sendMessage` with `{\"text\":…}`, which this test's client \
-    does not write; in a mesh room text of others, but of sigver's, does not reach it yet.";
 /// Sound that comes late.
 const SOUND: &str =
     "A Vamp client's connection is negotiated once. Sound of who came earlier reaches it; of who comes later not always yet.";
@@ -72,7 +69,6 @@ const OFFERED: &str = "Only if the Vamp client came later and offers. What a Pee
 pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("sfu", "tribe page peerjs vamp", "whep", WHEP),
     ("sfu", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
-    ("sfu", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
     ("sfu", "tribe page whip peerjs", "vamp", SOUND),
     ("mesh", "tribe page peerjs vamp", "whep", WHEP),
     ("mesh", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
@@ -81,8 +77,6 @@ pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
     ("mesh", "peerjs simple-peerjs", "vamp", OFFERED),
     ("mesh", "vamp", "peerjs simple-peerjs", OFFERED),
-    ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
-    ("mesh", "algorea peerjs simple-peerjs vamp", "tribe", TRIBE),
 ];
 
 /// Kinds of what gets from one to another.
