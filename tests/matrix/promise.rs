@@ -16,30 +16,30 @@ pub const SENDERS: [&str; 11] =
 #[rustfmt::skip]
 const SFU: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va t   vat t   t/a t   -
-page            va  =   -   -   -   va  -   /a  -   -
+tribe           =   vat -   /va t   vat t   t/a t   -
+page            vat =   -   -   t   vat t   t/a t   -
 whip            va  va  =   va  -   va  -   /a  -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         t   -   -   r   =   t   t   t   t   r
-peerjs          vat va  -   r   t   =   t   t/a t   r
-simple-peerjs   t   -   -   r   t   t   =   t   t   r
-vamp            at  a   -   -   t   at  t   =   t   -
-sigver          t   -   -   -   t   t   t   t   =   -
+algorea         t   t   -   r   =   t   t   t   t   r
+peerjs          vat vat -   r   t   =   t   t/a t   r
+simple-peerjs   t   t   -   r   t   t   =   t   t   r
+vamp            at  at  -   -   t   at  t   =   t   -
+sigver          t   t   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
 #[rustfmt::skip]
 const MESH: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va t   t   t   t   t   -
-page            va  =   -   -   -   -   -   -   -   -
+tribe           =   vat -   /va t   t   t   t   t   -
+page            vat =   -   -   t   t   t   t   t   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         t   r   r   r   =   r   r   r   tr  r
-peerjs          vat var r  r   r   =   -   /t  tr  r
-simple-peerjs   t   r   r   r   r   -   =   /t  tr  r
-vamp            at  a   -   -   -   /at /t  =   t   -
-sigver          t   -   -   -   t   t   t   t   =   -
+algorea         t   tr  r   r   =   r   r   r   tr  r
+peerjs          vat vatr r  r   r   =   -   /t  tr  r
+simple-peerjs   t   tr  r   r   r   -   =   /t  tr  r
+vamp            at  at  -   -   -   /at /t  =   t   -
+sigver          t   t   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
