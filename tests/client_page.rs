@@ -42,6 +42,24 @@ fn two_visitors_meet_mute_change_devices_and_part() {
 }
 
 #[test]
+fn two_visitors_and_a_peerjs_client_chat() {
+    let gateway =
+        Gateway::start(&format!("{TEST_SOURCE}\n[http]\nallowed_origins = [\"*\"]\n[[peerjs.mount]]\nkey = \"main\"\n"));
+    let seen = node("page_chat.mjs", &[&gateway.base, "main"]);
+    assert_eq!(seen["focus"], "chat-text", "{seen:#}");
+    assert_eq!(seen["notice"], "Anna: hello all", "{seen:#}");
+    assert_eq!((&seen["label"], &seen["unread"]), (&"Chat, 1 new message".into(), &false.into()), "{seen:#}");
+    assert_eq!((&seen["images"], &seen["title"]), (&0.into(), &"main – Portico".into()), "text is no HTML: {seen:#}");
+    let at_carl: Vec<&str> = seen["atCarl"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
+    assert_eq!(at_carl.iter().filter(|text| !text.starts_with("line")).count(), 3, "each once: {seen:#}");
+    assert!(at_carl.contains(&"hello all") && at_carl.contains(&"bye"), "{seen:#}");
+    assert_eq!((&seen["kept"], &seen["first"]), (&200.into(), &serde_json::json!(["carl", "line 30"])), "{seen:#}");
+    assert_eq!((&seen["last"], &seen["atEnd"]), (&serde_json::json!(["carl", "line 229"]), &true.into()), "{seen:#}");
+    assert_eq!(seen["ben"], serde_json::json!(["Anna", "bye"]), "{seen:#}");
+    assert_eq!((&seen["fieldEmpty"], &seen["closed"]), (&"".into(), &true.into()), "{seen:#}");
+}
+
+#[test]
 fn a_visitor_without_a_camera_is_told_why_and_goes_on_watching() {
     let gateway = Gateway::start(TEST_SOURCE);
     let seen = node("page_denied.mjs", &[&gateway.base]);
@@ -73,6 +91,8 @@ fn phones_scroll_nothing_sideways_and_reach_every_button() {
         assert_eq!(look["cut"], Value::Array(vec![]), "{look:#}");
         assert_eq!(look["small"], Value::Array(vec![]), "{look:#}");
         assert!(look["controlsBelow"].as_f64() <= Some(0.5), "{look:#}");
+        let chats = look["where"].as_str().is_some_and(|name| name.starts_with("chat"));
+        assert!(!chats || look["log"].as_f64() >= Some(70.0), "{look:#}");
     }
 }
 

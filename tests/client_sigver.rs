@@ -95,7 +95,10 @@ fn text_crosses_between_a_netflux_group_and_a_tribe_client() {
         let times = heard.iter().filter(|it| **it == json!({"from": from.to_string(), "text": text})).count();
         assert_eq!(times, 1, "{text} once, as the one who said it: {seen:#}");
     }
-    assert_eq!(heard.len(), 3, "{seen:#}");
+    assert_eq!(heard.len(), 3, "what is too long is heard by nobody: {seen:#}");
+    let part = |text: usize| json!({"from": id(0).to_string(), "text": text, "letters": "a"});
+    assert_eq!(seen["parts"], json!([part(16_384), part(16_384), part(7_232)]), "{seen:#}");
+    assert!(seen["complaint"].as_str().is_some_and(|words| words.contains("200000 bytes")), "{seen:#}");
     let mut left = [id(1), id(2)];
     left.sort_unstable();
     assert_eq!(seen["left"], json!(left), "{seen:#}");

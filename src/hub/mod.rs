@@ -3,10 +3,12 @@
 //! One task owns [`Rooms`](crate::room::Rooms). Sessions send [`Command`]s and get [`Notice`]s; effects become
 //! [`PeerCommand`](crate::peer::PeerCommand)s and [`MediaCommand`](crate::media::MediaCommand)s; their events come back.
 
+mod backlog;
 mod owner;
 #[cfg(test)]
 mod tests;
 
+pub use backlog::Share;
 pub use owner::{ChannelParts, Hub, HubParts, StorePort};
 
 use tokio::sync::{broadcast, mpsc};
@@ -23,7 +25,7 @@ pub struct HubSession {
     /// The session.
     pub id: SessionId,
     pub(crate) to_hub: mpsc::Sender<ToHub>,
-    /// What the session is told. Bounded: a session that does not read for 1024 words is ended.
+    /// What the session is told. Bounded: a session that does not read for 1024 words, or 1 MiB of long ones, is ended.
     pub told: mpsc::Receiver<Told>,
 }
 
@@ -32,6 +34,8 @@ pub struct HubSession {
 pub enum Told {
     /// By the room.
     Notice(Box<Notice>),
+    /// By the room, at length. The share is to be dropped when it was dealt with.
+    Long(Box<(Notice, Share)>),
     /// By the realm of its mount.
     Realm(RealmWord),
     /// By the far end of a data channel that the session reads itself.
@@ -65,6 +69,7 @@ impl HubSession {
         loop {
             match self.told.recv().await? {
                 Told::Notice(notice) => return Some(*notice),
+                Told::Long(long) => return Some(long.0),
                 Told::Realm(_) | Told::Channel(_) => {}
             }
         }

@@ -19,13 +19,14 @@ use tracing::{debug, info, warn};
 use channels::{Dropped, store_event};
 use peers::{Demanded, OpenState};
 
+use super::backlog::{self, Backlog};
 use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
 use crate::channel::call::Caller;
 use crate::channel::{CallError, CallId, ClipsConfig, Desk, Reply, RpcConfig, StoreCommand, StoreEvent};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
-use crate::room::{Command, Counts, Effect, Report, Rooms, SourceUpdate};
+use crate::room::{Command, Counts, Effect, Notice, Report, Rooms, SourceUpdate};
 use crate::signalling::{Realm, RealmId, RealmOutput};
 use crate::vocab::{Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackId};
 
@@ -33,7 +34,8 @@ use crate::vocab::{Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackI
 const INBOX: usize = 1024;
 /// Requests taken in one turn, before everything else that waits gets its turn.
 const BATCH: usize = 32;
-/// Notices waiting for one session. A session that is this far behind does not read any more and is ended.
+/// Words waiting for one session; long ones are bounded in bytes as well ([`backlog::MAX_BYTES`]). A session that is this far behind
+/// does not read any more and is ended.
 const OUTBOX: usize = 1024;
 /// Reports kept for a slow watcher; older ones are lost to it, and it is told.
 const REPORTS: usize = 1024;
@@ -220,6 +222,7 @@ struct Owner {
 /// The way to a session.
 struct Line {
     outbox: mpsc::Sender<Told>,
+    backlog: Backlog,
     /// Its mount's realm; checked when the session was opened.
     realm: Option<usize>,
 }
@@ -304,7 +307,7 @@ impl Owner {
         match asked {
             ToHub::Open(session, outbox, realm) => {
                 let realm = realm.map(|realm| realm.0).filter(|index| *index < self.realms.len());
-                self.sessions.insert(session, Line { outbox, realm });
+                self.sessions.insert(session, Line { outbox, backlog: Backlog::default(), realm });
                 self.rooms.open_session(now, session);
             }
             ToHub::Realm(session, message) => {
@@ -414,7 +417,7 @@ impl Owner {
     fn carry_out_rooms(&mut self) {
         while let Some(effect) = self.rooms.poll_effect() {
             match effect {
-                Effect::Notify(session, notice) => self.pass(session, Told::Notice(Box::new(notice))),
+                Effect::Notify(session, notice) => self.notify(session, notice),
                 Effect::EndSession(session, reason) => {
                     debug!(%session, %reason, "session ended");
                     self.hang_up(session);
@@ -444,18 +447,33 @@ impl Owner {
         }
     }
 
+    fn notify(&mut self, session: SessionId, notice: Notice) {
+        let bytes = notice.bytes();
+        if bytes < backlog::LONG {
+            return self.pass(session, Told::Notice(Box::new(notice)));
+        }
+        let Some(line) = self.sessions.get(&session) else { return };
+        match line.backlog.take(bytes) {
+            Some(share) => self.pass(session, Told::Long(Box::new((notice, share)))),
+            None => self.give_up(session),
+        }
+    }
+
     fn pass(&mut self, session: SessionId, word: Told) {
         let Some(line) = self.sessions.get(&session) else { return };
         match line.outbox.try_send(word) {
             Ok(()) => {}
             // its driver is gone; `Dropped` is on its way
             Err(mpsc::error::TrySendError::Closed(_)) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                warn!(%session, queue = OUTBOX, "session does not read; ended");
-                self.hang_up(session);
-                self.rooms.handle(Instant::now(), session, RequestId(0), Command::Leave);
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => self.give_up(session),
         }
+    }
+
+    /// Ends a session for which too much waits.
+    fn give_up(&mut self, session: SessionId) {
+        warn!(%session, words = OUTBOX, bytes = backlog::MAX_BYTES, "session does not read; ended");
+        self.hang_up(session);
+        self.rooms.handle(Instant::now(), session, RequestId(0), Command::Leave);
     }
 }
 

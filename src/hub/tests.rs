@@ -221,6 +221,42 @@ async fn a_session_that_never_reads_is_ended_and_hurts_nobody() {
 }
 
 #[tokio::test]
+async fn long_words_wait_up_to_a_mebibyte_for_a_session_that_does_not_read() {
+    let world = world();
+    let mut speaker = world.join("yard", DialectName::Page).await;
+    let mut reader = world.join("yard", DialectName::Page).await;
+    let mut deaf = world.join("yard", DialectName::Page).await;
+    let text = "x".repeat(16 * 1024);
+    let mut said = 0;
+    let left = async |reader: &mut HubSession| {
+        let heard = notice(reader, |told| match told {
+            Notice::Said { .. } => Some(false),
+            Notice::MemberLeft { .. } => Some(true),
+            _ => None,
+        });
+        heard.await
+    };
+    loop {
+        let req = world.ask(&speaker, Command::Say { to: None, text: text.clone() }).await;
+        said += 1;
+        notice(&mut speaker, |told| matches!(told, Notice::Done { req: done } if done == req).then_some(())).await;
+        // who reads hears each, and of the one that does not
+        if left(&mut reader).await {
+            break;
+        }
+        assert!(said < 100, "the deaf session keeps its place");
+    }
+    let fit = (1 << 20) / text.len();
+    assert_eq!(said, fit + 2, "the one too many ended it, which the reader hears of before the next");
+    let mut waiting = 0;
+    while let Some(told) = deaf.notice().await {
+        waiting += usize::from(matches!(told, Notice::Said { .. }));
+    }
+    assert_eq!(waiting, fit, "no more are kept");
+    assert!(!left(&mut reader).await, "the next came as well");
+}
+
+#[tokio::test]
 async fn stopping_ends_every_place_and_peer() {
     let mut world = world();
     let mut session = world.join("yard", DialectName::Page).await;

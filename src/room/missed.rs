@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::command::Body;
 use super::notice::Notice;
 
 /// Most notices kept for a lost member (tribe §4.2 asks for 256).
@@ -30,7 +29,7 @@ impl Missed {
         {
             self.remove(at);
         }
-        self.bytes += weight(&notice);
+        self.bytes += notice.bytes();
         self.notices.push_back(notice);
         while self.notices.len() > MOST_NOTICES || self.bytes > MOST_BYTES {
             let at = self.notices.iter().position(droppable).unwrap_or(0);
@@ -40,7 +39,7 @@ impl Missed {
 
     fn remove(&mut self, at: usize) {
         if let Some(gone) = self.notices.remove(at) {
-            self.bytes -= weight(&gone);
+            self.bytes -= gone.bytes();
         }
     }
 
@@ -53,7 +52,7 @@ impl Missed {
     /// Whether the bounds hold and the count of bytes is right.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
-        let bytes: usize = self.notices.iter().map(weight).sum();
+        let bytes: usize = self.notices.iter().map(Notice::bytes).sum();
         self.bytes == bytes && bytes <= MOST_BYTES && self.notices.len() <= MOST_NOTICES
     }
 }
@@ -71,21 +70,10 @@ fn droppable(notice: &Notice) -> bool {
     matches!(notice, Notice::Told { .. } | Notice::Said { .. } | Notice::MemberChanged { .. } | Notice::PeerFlowing { .. })
 }
 
-/// The bytes of text that came from outside.
-fn weight(notice: &Notice) -> usize {
-    match notice {
-        Notice::Told { body: Body::Json(json), .. } => json.get().len(),
-        Notice::Told { body: Body::Signal(signal), .. } => signal.weight(),
-        Notice::Said { text, .. } => text.len(),
-        Notice::Description { sdp, .. } => sdp.text.len(),
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::{DialectName, EndReason, Facts, MemberView};
+    use crate::room::{Body, DialectName, EndReason, Facts, MemberView};
     use crate::vocab::{MemberId, PeerId, Sdp};
 
     fn someone(name: &str) -> MemberView {

@@ -108,6 +108,19 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// The bytes of text in it that came from outside.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Told { body: Body::Json(json), .. } => json.get().len(),
+            Self::Told { body: Body::Signal(signal), .. } => signal.weight(),
+            Self::Said { text, .. } => text.len(),
+            Self::Description { sdp, .. } => sdp.text.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// The answer to a join.
 #[derive(Clone, Debug)]
 pub struct Welcome {

@@ -25,6 +25,12 @@ pub(crate) fn sent_kinds(description: &str) -> Vec<MediaKind> {
     kinds_of(description, "a=sendonly", "a=recvonly")
 }
 
+/// Whether a description has a section for data channels that is not refused (port 0).
+pub(crate) fn has_channels(description: &str) -> bool {
+    let port = |line: &str| line.strip_prefix("m=application ")?.split_ascii_whitespace().next().map(|port| port != "0");
+    description.lines().any(|line| port(line) == Some(true))
+}
+
 fn kinds_of(text: &str, that: &str, other: &str) -> Vec<MediaKind> {
     let mut kinds = Vec::new();
     let mut session_does = true;
@@ -92,6 +98,14 @@ mod tests {
         assert_eq!(received_kinds(text), [MediaKind::Audio, MediaKind::Video]);
         assert_eq!(sent_kinds("v=0\nm=video 9 x 96\n"), [MediaKind::Video], "without a direction both ways");
         assert!(sent_kinds("v=0\nm=application 9 x y\n").is_empty());
+    }
+
+    #[test]
+    fn data_channels_have_a_section_with_a_port() {
+        assert!(has_channels("v=0\r\nm=audio 9 x 111\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
+        for text in ["v=0\nm=application 0 UDP/DTLS/SCTP webrtc-datachannel", "v=0\nm=audio 9 x 111", "m=application", ""] {
+            assert!(!has_channels(text), "{text:?}");
+        }
     }
 
     #[test]

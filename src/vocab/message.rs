@@ -26,6 +26,23 @@ impl Utf8Bytes {
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
     }
+
+    /// The text in parts of at most so many bytes, as [`text_parts`]; nothing is copied.
+    pub fn parts(&self, max: usize) -> impl Iterator<Item = Self> + '_ {
+        text_parts(self.as_str(), max).map(|part| Self(self.0.slice_ref(part.as_bytes())))
+    }
+}
+
+/// A text in parts of at most `max` bytes, cut between characters; an empty text is one part. `max` is 4 at least, the length of the
+/// longest character.
+pub fn text_parts(text: &str, max: usize) -> impl Iterator<Item = &str> {
+    let max = max.max(4);
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (part, after) = rest?.split_at(rest?.floor_char_boundary(max));
+        rest = Some(after).filter(|after| !after.is_empty());
+        Some(part)
+    })
 }
 
 impl From<String> for Utf8Bytes {
@@ -144,6 +161,18 @@ pub enum Framing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let parts = |text, max| text_parts(text, max).collect::<Vec<_>>();
+        assert_eq!(parts("", 8), [""]);
+        assert_eq!(parts("12345678", 8), ["12345678"]);
+        assert_eq!(parts("123456789", 8), ["12345678", "9"]);
+        assert_eq!(parts("üüüüü", 5), ["üü", "üü", "ü"]);
+        assert_eq!(parts("😀😀", 1), ["😀", "😀"], "never less than a character");
+        let text = Utf8Bytes::from("grüße");
+        assert_eq!(text.parts(4).collect::<Vec<_>>(), [Utf8Bytes::from("grü"), Utf8Bytes::from("ße")]);
+    }
 
     #[test]
     fn text_is_utf8_whatever_came() {

@@ -15,5 +15,5 @@ pub use ids::{
     ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,
 };
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
-pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes};
+pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
 pub use sdp::{Candidate, Sdp, SdpKind};

@@ -1,10 +1,11 @@
 // node matrix.mjs BASE ROOM ORDER PROMISE: one member of each dialect joins the room, in order of the list below (`forward`) or the other way
 // round (`reverse`). Each says its name over and over, and sends a picture and a sound that are its own. What each member sees, hears, reads
-// and is refused is the result, by member: `{ pictures, sounds, texts, refusals }`, names of members.
+// and is refused is the result, by member: `{ pictures, sounds, texts, twice, refusals }`, names of members; `twice` are those of whom one and
+// the same text came more than once.
 // PROMISE is what is waited for, in the same form. When all of it has come, or nothing new within the limit, a while more is waited for
 // what was not promised. `--only=tribe,vamp` leaves the others out.
 import { withBrowser } from './browser.mjs';
-import { option, words } from './lib/args.mjs';
+import { option, words as given } from './lib/args.mjs';
 import { connect as algorea } from './lib/algorea.mjs';
 import { marked, seen } from './lib/marks.mjs';
 import { connect as netflux } from './lib/netflux.mjs';
@@ -15,7 +16,7 @@ import { connect as tribe } from './lib/tribe.mjs';
 import { connect as vamp } from './lib/vamp.mjs';
 import { enter, join } from './page.mjs';
 
-const [base, room, order, promise = '{}'] = words;
+const [base, room, order, promise = '{}'] = given;
 const wanted = JSON.parse(promise);
 const only = option('only');
 const ws = base.replace('http', 'ws');
@@ -62,7 +63,14 @@ const dialects = open => ({
   async page() {
     const page = await enter(marked(open, 'page'), base, room);
     await join(page, 'page');
-    return { meet: () => {}, media: () => seen(page), about: () => page.evaluate(() => portico.figures()) };
+    await page.click('#chat-open');
+    return {
+      meet: () => {},
+      say: async text => { await page.fill('#chat-text', text); await page.press('#chat-text', 'Enter'); },
+      texts: () => page.$$eval('.said:not(.own) .said-text', all => all.map(one => ({ text: one.textContent }))),
+      media: () => seen(page),
+      about: () => page.evaluate(() => portico.figures()),
+    };
   },
   async whip() {
     const page = await marked(open, 'whip')(`${base}/healthz`);
@@ -165,7 +173,7 @@ const dialects = open => ({
   },
 });
 
-const said = text => /said by ([a-z-]+)/.exec(typeof text === 'string' ? text : JSON.stringify(text))?.[1];
+const words = text => /said by ([a-z-]+) #[0-9]+/.exec(typeof text === 'string' ? text : JSON.stringify(text));
 const sorted = values => [...new Set(values)].filter(Boolean).sort();
 
 await withBrowser(async open => {
@@ -183,16 +191,18 @@ await withBrowser(async open => {
     const result = {};
     for (const [name, one] of Object.entries(here)) {
       const media = await one.media?.() ?? { pictures: [], sounds: [] };
-      const texts = sorted((await one.texts?.() ?? []).map(entry => said(entry.text)));
-      result[name] = { ...media, texts: texts.filter(from => from !== name), refusals: sorted(await one.refused?.(present) ?? []) };
+      const heard = (await one.texts?.() ?? []).map(entry => words(entry.text)).filter(found => found && found[1] !== name);
+      const all = heard.map(([whole]) => whole);
+      const twice = sorted(heard.filter(([whole], i) => all.indexOf(whole) !== i).map(([, from]) => from));
+      result[name] = { ...media, texts: sorted(heard.map(([, from]) => from)), twice, refusals: sorted(await one.refused?.(present) ?? []) };
     }
     return result;
   };
   const complete = now => Object.entries(wanted).every(([name, kinds]) =>
     Object.entries(kinds).every(([kind, from]) => from.every(other => now[name]?.[kind]?.includes(other))));
   let now;
-  for (const end = Date.now() + LIMIT; ;) {
-    for (const [name, one] of Object.entries(here)) await attempt(`${name} says something`, () => one.say?.(`said by ${name}`));
+  for (let round = 1, end = Date.now() + LIMIT; ; round += 1) {
+    for (const [name, one] of Object.entries(here)) await attempt(`${name} says something`, () => one.say?.(`said by ${name} #${round}`));
     await sleep(1000);
     now = await look();
     if (complete(now) || Date.now() > end) break;

@@ -53,10 +53,17 @@ await withBrowser(async open => {
   const thirdId = await third.id();
   await until('among themselves', async () => (await first.texts()).some(it => it.from === thirdId && it.text === 'from netflux 3'));
   await until('JOINED', async () => await third.group() === 'JOINED');
+  // what is longer than a text of the room comes in parts; what is longer than crosses, its sender is told of
+  const said = other.heard.length;
+  await first.sendText('a'.repeat(40_000));
+  await until('the parts', () => other.heard.slice(said).reduce((sum, it) => sum + it.text.length, 0) >= 40_000);
+  const parts = other.heard.splice(said).map(it => ({ ...it, text: it.text.length, letters: [...new Set(it.text)].join('') }));
+  await first.sendText('b'.repeat(200_000));
+  const complaint = await until('the complaint', async () => (await first.texts()).find(it => it.from === gateway && it.text?.startsWith('Portico:')));
   const heard = other.heard.map(it => ({ ...it, text: it.text === long ? 'long' : it.text }));
   // the other leaves, and so does the gateway
   other.close();
   await until('among themselves again', async () => (await first.peers()).length === 2 && (await third.peers()).length === 2);
   const left = (await first.peers()).sort();
-  return { ids: [...ids, thirdId], gateway, names, alone, heard, left, group: await first.group() };
+  return { ids: [...ids, thirdId], gateway, names, alone, heard, parts, complaint: complaint.text, left, group: await first.group() };
 });

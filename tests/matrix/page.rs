@@ -18,9 +18,10 @@ What gets from a member of one dialect to a member of another in the same room. 
 client of each dialect into one room, in both orders of joining, lets each send a picture and a sound of its own and say something, and
 looks at what the others show, play and read. How to point a client here is in the [guide](../guide/dialects.md).
 
-What a client sends and takes by itself: tribe and PeerJS picture, sound and text; the page, WHIP and WHEP picture and sound; Vamp
+What a client sends and takes by itself: tribe, PeerJS and the page picture, sound and text; WHIP and WHEP picture and sound; Vamp
 sound and text; algorea, simple-peerjs and netflux (sigver) text. webrtc-star is a meeting place for libp2p only, and stays within
-itself. Two members of the same dialect are the business of that dialect's own tests (`tests/client_*.rs`).
+itself. Two members of the same dialect are the business of that dialect's own tests (`tests/client_*.rs`). In a `mesh` room the test also
+sees that no text arrives twice; in an `sfu` room a PeerJS client says it to each member and to the room, and is heard as often.
 ";
 
 /// Writes the page, or compares it with the one checked in.

@@ -16,36 +16,33 @@ pub const SENDERS: [&str; 11] =
 #[rustfmt::skip]
 const SFU: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va !t  va!t !t /a!t !t -
-page            va  =   -   -   -   va  -   /a  -   -
+tribe           =   vat -   /va t   vat t   t/a t   -
+page            vat =   -   -   t   vat t   t/a t   -
 whip            va  va  =   va  -   va  -   /a  -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         t   -   -   r   =   t   t   t   t   r
-peerjs          vat va  -   r   t   =   t   t/a t   r
-simple-peerjs   t   -   -   r   t   t   =   t   t   r
-vamp            at  a   -   -   t   at  t   =   t   -
-sigver          t   -   -   -   t   t   t   t   =   -
+algorea         t   t   -   r   =   t   t   t   t   r
+peerjs          vat vat -   r   t   =   t   t/a t   r
+simple-peerjs   t   t   -   r   t   t   =   t   t   r
+vamp            at  at  -   -   t   at  t   =   t   -
+sigver          t   t   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
 #[rustfmt::skip]
 const MESH: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   va  -   /va !t  !t  !t  !t  !t  -
-page            va  =   -   -   -   -   -   -   -   -
+tribe           =   vat -   /va t   t   t   t   t   -
+page            vat =   -   -   t   t   t   t   t   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
-algorea         !t  r   r   r   =   r   r   r   tr  r
-peerjs          va!t var r  r   r   =   -   /t  tr  r
-simple-peerjs   !t  r   r   r   r   -   =   /t  tr  r
-vamp            a!t a   -   -   -   /at /t  =   t   -
-sigver          t   -   -   -   t   t   t   t   =   -
+algorea         t   tr  r   r   =   r   r   r   tr  r
+peerjs          vat vatr r  r   r   =   -   /t  tr  r
+simple-peerjs   t   tr  r   r   r   -   =   /t  tr  r
+vamp            at  at  -   -   -   /at /t  =   t   -
+sigver          t   t   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
-/// What a tribe client says.
-const TRIBE: &str = "The text of a tribe client reaches members of other dialects only as `sendMessage` with `{\"text\":…}`, which this test's client \
-    does not write; in a mesh room text of others, but of sigver's, does not reach it yet.";
 /// Sound that comes late.
 const SOUND: &str =
     "A Vamp client's connection is negotiated once. Sound of who came earlier reaches it; of who comes later not always yet.";
@@ -72,7 +69,6 @@ const OFFERED: &str = "Only if the Vamp client came later and offers. What a Pee
 pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("sfu", "tribe page peerjs vamp", "whep", WHEP),
     ("sfu", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
-    ("sfu", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
     ("sfu", "tribe page whip peerjs", "vamp", SOUND),
     ("mesh", "tribe page peerjs vamp", "whep", WHEP),
     ("mesh", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
@@ -81,8 +77,6 @@ pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
     ("mesh", "peerjs simple-peerjs", "vamp", OFFERED),
     ("mesh", "vamp", "peerjs simple-peerjs", OFFERED),
-    ("mesh", "tribe", "algorea peerjs simple-peerjs vamp sigver", TRIBE),
-    ("mesh", "algorea peerjs simple-peerjs vamp", "tribe", TRIBE),
 ];
 
 /// Kinds of what gets from one to another.

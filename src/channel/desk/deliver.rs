@@ -161,13 +161,15 @@ impl Desk {
         best(Stands::Member(from)).or_else(|| best(Stands::Room))
     }
 
+    /// Tells a member by signalling. A long text comes in parts; what is JSON would be of no use in parts.
     fn tell(&mut self, from: MemberId, to: MemberId, content: &Content) {
+        let max = if matches!(content, Content::Text(_)) { Self::MAX_LONG_TEXT } else { Self::MAX_TEXT };
         match content.to_text() {
-            Ok(text) if text.as_bytes().len() <= Self::MAX_TEXT => {
+            Ok(text) if text.as_bytes().len() <= max => {
                 self.relayed(text.as_bytes().len());
-                self.outputs.push_back(Output::Tell { to, from, text });
+                self.outputs.extend(text.parts(Self::MAX_TEXT).map(|text| Output::Tell { to, from, text }));
             }
-            Ok(text) => self.dropped(from, to, DropReason::TooLarge { len: text.as_bytes().len(), max: Self::MAX_TEXT }),
+            Ok(text) => self.dropped(from, to, DropReason::TooLarge { len: text.as_bytes().len(), max }),
             Err(NoPlace) => self.dropped(from, to, DropReason::NoPlace),
         }
     }

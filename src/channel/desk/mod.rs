@@ -245,8 +245,10 @@ impl Desk {
     pub const MAX_CALLS: usize = 256;
     /// Most channels of a connection.
     pub const MAX_CHANNELS: usize = 64;
-    /// Longest text that is told by signalling or said by it, in bytes.
+    /// Longest text that is said by signalling, or told by it at once, in bytes. A longer one of a data channel is told in parts.
     pub const MAX_TEXT: usize = 16 << 10;
+    /// Longest text that is told in parts, in bytes.
+    pub const MAX_LONG_TEXT: usize = 128 << 10;
     /// Largest message until the shard refuses one with another limit: what it sends at most (`DataSpec::MAX_MESSAGE`).
     const DEFAULT_MESSAGE: usize = 262_144;
 

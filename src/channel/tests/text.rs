@@ -65,6 +65,26 @@ fn members_without_channels_hear_and_speak_by_signalling() {
 }
 
 #[test]
+fn long_texts_are_told_by_signalling_in_parts() {
+    let mut world = World::new();
+    world.join(A, seat());
+    world.join(B, Seat { hears_text: true, ..seat() });
+    let a = world.open(A, Stands::Room, Framing::Plain);
+    let long = "ü".repeat(Desk::MAX_LONG_TEXT / 2);
+    world.send(a, text(&long));
+    let told = world.told();
+    assert_eq!((told.len(), told.iter().map(|(.., text)| text.as_str()).collect::<String>()), (8, long));
+    assert!(told.iter().all(|(to, from, text)| (*to, *from) == (B, A) && text.len() <= Desk::MAX_TEXT));
+    world.send(a, text(&"x".repeat(Desk::MAX_LONG_TEXT + 1)));
+    let json = world.open(A, Stands::Room, Framing::Json);
+    world.send(json, binary(format!("[\"{}\"]", "x".repeat(Desk::MAX_TEXT))));
+    assert!(world.told().is_empty());
+    let max = [Desk::MAX_LONG_TEXT, Desk::MAX_TEXT];
+    let len = [Desk::MAX_LONG_TEXT + 1, Desk::MAX_TEXT + 4];
+    assert_eq!(world.dropped, [0, 1].map(|i| DropReason::TooLarge { len: len[i], max: max[i] }), "JSON is of no use in parts");
+}
+
+#[test]
 fn rights_hold_in_both_directions() {
     let mut world = World::new();
     world.join(A, Seat { may_send: false, ..seat() });

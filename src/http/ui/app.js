@@ -15,6 +15,7 @@ function toast(text, { stay = false } = {}) {
   all.append(element);
   while (all.children.length > MAX_TOASTS) all.firstElementChild.remove();
   if (!stay) setTimeout(() => element.remove(), TOAST_MS);
+  return element;
 }
 
 /** A problem in place of the content: `{title, detail, token, retry}`, or null. */

@@ -70,6 +70,14 @@ export function unpublished({ code, message }) {
   return `The gateway did not take your stream. ${sentence(message)}`.trim();
 }
 
+/** Why something that was said did not reach the others. */
+export function unsaid({ code, message }) {
+  if (code === 'forbidden' || code === 'unauthorised') return 'Not sent: you may watch this room, but not write in it.';
+  if (code === 'too_long') return 'Not sent: it is too long.';
+  if (code === 'lost') return 'Perhaps not sent: the connection was lost.';
+  return `Not sent. ${sentence(message)}`.trim();
+}
+
 /** What a tile says while it has no picture. */
 export function tile(code) {
   switch (code) {

@@ -1,5 +1,6 @@
 // The screen of a room: what the session says becomes tiles, texts and buttons, and buttons become requests to the session.
 
+import { ChatBox } from './chatbox.js';
 import { DeviceDialog } from './devices.js';
 import { byId, make } from './dom.js';
 import { count, connection, device, deviceLost, half, problem, unpublished } from './messages.js';
@@ -29,12 +30,15 @@ export class RoomView {
   #card;
   #toast;
   #left;
+  #chat;
 
-  /** `card(what)` shows a problem in place of the stage, or removes it; `toast(text)`; `left()` goes back to the list. */
+  /** `card(what)` shows a problem in place of the stage, or removes it; `toast(text)` gives its element; `left()` goes back
+   *  to the list. */
   constructor({ card, toast, left }) {
     this.#card = card;
     this.#toast = toast;
     this.#left = left;
+    this.#chat = new ChatBox({ say: text => this.#say(text), toast });
     const on = (id, run) => byId(id).addEventListener('click', run);
     byId('join').addEventListener('submit', event => {
       event.preventDefault();
@@ -58,7 +62,11 @@ export class RoomView {
     this.close();
     const session = new Session({ room, name: choice('name'), token: token() });
     this.#session = session;
+    this.#chat.clear();
     session.addEventListener('change', () => this.#soon());
+    session.addEventListener('said', ({ detail }) => this.#chat.said(detail));
+    session.addEventListener('sent', ({ detail }) => this.#chat.settled(detail));
+    session.addEventListener('unsent', ({ detail }) => this.#chat.settled(detail));
     session.addEventListener('joined', ({ detail }) => this.#toast(`${detail.member.name || 'Someone'} came in`));
     session.addEventListener('left', ({ detail }) => detail.member && this.#toast(`${detail.member.name || 'Someone'} left`));
     session.addEventListener('unpublished', ({ detail }) => this.#toast(unpublished(detail), { stay: true }));
@@ -121,6 +129,18 @@ export class RoomView {
     session.publish(publisher);
     // who talks wants to hear; the click allows it
     if (choice('sound') !== 'off') this.#setSound(true);
+  }
+
+  /** Who writes without having joined does so under the name that stands in the field. */
+  #say(text) {
+    const session = this.#session;
+    if (!session) return null;
+    const name = byId('name').value.trim();
+    if (!session.publisher && name !== session.name) {
+      choice('name', name);
+      session.rename(name);
+    }
+    return session.say(text);
   }
 
   #muteAudio() {
@@ -210,7 +230,7 @@ export class RoomView {
   #key(event) {
     if (!this.#session || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.closest?.('input, select, textarea, dialog[open]')) return;
-    const button = { m: 'mic', v: 'camera', s: 'sound', f: 'show-figures' }[event.key.toLowerCase()];
+    const button = { m: 'mic', v: 'camera', s: 'sound', f: 'show-figures', c: 'chat-open' }[event.key.toLowerCase()];
     if (button && !byId(button).hidden) byId(button).click();
   }
 
@@ -268,6 +288,7 @@ export class RoomView {
     const heard = entries.some(({ row, own }) => !own && row.kinds.includes('audio'));
     byId('tap-sound').hidden = !heard || this.#audible || (choice('sound') === 'off');
     byId('controls').hidden = over;
+    this.#chat.follow(phase);
     byId('join').hidden = Boolean(publisher);
     byId('join-button').disabled = this.#busy || phase !== 'in';
     for (const id of ['mic', 'camera']) byId(id).hidden = !publisher;

@@ -43,6 +43,9 @@ export class Session extends EventTarget {
   own = null;
   #signalling;
   #labels = 0;
+  #words = 0;
+  /** Said while the room is being entered. */
+  #unsaid = [];
   #token;
 
   constructor({ room, name, token }) {
@@ -104,6 +107,17 @@ export class Session extends EventTarget {
     if (this.publisher) this.#send({ type: 'mute', audio: this.publisher.audioMuted, video: this.publisher.videoMuted || !this.publisher.track('video') });
   }
 
+  /** Says something to all others, as soon as the room is entered. Gives the message's id, by which `sent` or `unsent` tells what
+   *  became of it; null while the connection is lost. */
+  say(text) {
+    if (this.phase !== 'in' && this.phase !== 'connecting') return null;
+    this.#words += 1;
+    const message = { type: 'say', text, id: `s${this.#words}` };
+    if (this.phase === 'in') this.#send(message);
+    else this.#unsaid.push(message);
+    return message.id;
+  }
+
   leave() {
     this.#signalling.send({ type: 'leave' });
     this.#signalling.stop();
@@ -140,6 +154,7 @@ export class Session extends EventTarget {
         this.#signalling.settled();
         this.#set('in');
         if (this.publisher) this.#openOwn();
+        this.#unsaid.splice(0).forEach(said => this.#send(said));
         break;
       case 'answer':
         this.#slotOf(message.peer)?.peer.answered(message.sdp).catch(() => this.#retry(this.#slotOf(message.peer), 'bad_description'));
@@ -151,6 +166,10 @@ export class Session extends EventTarget {
         break;
       case 'ended':
         return this.#ended(message.reason);
+      case 'said':
+        return this.#event('said', message);
+      case 'sent':
+        return this.#event('sent', { id: message.id });
       case 'joined':
         this.#event('joined', { member: message.member });
         break;
@@ -168,7 +187,8 @@ export class Session extends EventTarget {
     this.#changed();
   }
 
-  #refused({ re, peer, code, message }) {
+  #refused({ re, peer, id, code, message }) {
+    if (re === 'say') return this.#event('unsent', { id, code, message });
     if (re === 'join') {
       if (code === 'stopping') return this.#ended(code);
       this.#signalling.stop();
@@ -327,6 +347,7 @@ export class Session extends EventTarget {
 
   #set(phase, problem = null) {
     this.phase = phase;
+    if (phase !== 'in' && phase !== 'connecting') this.#unsaid = [];
     this.problem = problem;
     this.#changed();
   }

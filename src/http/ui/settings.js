@@ -17,7 +17,7 @@ function kept(storage, key, value) {
 
 const memory = new Map();
 
-/** Reads a choice (`sound`, `figures`, `name`, `camera`, `microphone`, `speaker`), or writes it; an empty text forgets it. */
+/** Reads a choice (`sound`, `figures`, `chat`, `name`, `camera`, `microphone`, `speaker`), or writes it; an empty text forgets it. */
 export const choice = (key, value) => kept('localStorage', key, value);
 
 /** Reads or writes the room token. */

@@ -82,7 +82,8 @@ impl Owner {
             hears_text: seat.dialect.hears_words(),
             may_send: seat.speaks,
             may_read: seat.hears,
-            direct: mesh && seat.dialect.meets_directly(),
+            // who hears by signalling hears there what is said to the room, connected directly or not
+            direct: mesh && seat.dialect.meets_directly() && !seat.dialect.hears_words(),
         };
         self.desk.join(Instant::now(), member, seat);
     }

@@ -403,13 +403,11 @@ impl Dialect for Algorea {
             return;
         }
         if let Some(place) = &mut self.place {
-            let (event, change) = (place.links.handle_notice(notice), place.roster.handle_notice(notice));
+            let (event, changes) = (place.links.handle_notice(notice), place.roster.handle_notice(notice));
             if let Some(event) = event {
                 return self.link_event(event);
             }
-            if let Some(change) = change {
-                return self.changed(change);
-            }
+            changes.into_iter().for_each(|change| self.changed(change));
         }
         match notice {
             Notice::Welcome(welcome) => self.welcome(welcome),

@@ -34,7 +34,7 @@ impl Shown {
 /// When Portico is one more member of a `mesh` room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Portico {
-    /// While the room holds somebody who cannot be reached directly.
+    /// While the room holds somebody who cannot be reached directly, or who hears text by signalling only.
     IfNeeded,
     Always,
 }
@@ -43,7 +43,7 @@ enum Portico {
 ///
 /// - `sfu`: everybody but webrtc-star's, who have nothing for others; each connection ends at Portico.
 /// - `mesh`: the clients that plain descriptions reach, each directly, and last the room itself if it holds something that only
-///   Portico can give.
+///   Portico can give, or somebody (a tribe client) who hears text by signalling only.
 pub fn shown(topology: Topology, room: &RoomId, others: &[MemberView]) -> Vec<Shown> {
     shown_with(topology, Portico::IfNeeded, room, others)
 }
@@ -73,7 +73,7 @@ fn holds_more(topology: Topology, portico: Portico, others: &[MemberView]) -> bo
 }
 
 fn needs_portico(dialect: DialectName) -> bool {
-    dialect != DialectName::Star && !dialect.meets_directly()
+    dialect != DialectName::Star && (!dialect.meets_directly() || dialect.hears_words())
 }
 
 fn the_room(room: &RoomId) -> Shown {
@@ -93,9 +93,9 @@ pub struct Roster {
 /// What became of the list of those shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Somebody to be shown came. In `mesh` rooms also the room itself, with the first who needs it.
+    /// Somebody to be shown came. In `mesh` rooms also the room itself, after the first who needs it.
     Came(Box<Shown>),
-    /// Somebody who was shown is gone; what the client had with it is over.
+    /// Somebody who was shown is gone, the room itself after the last who needs it; what the client had with it is over.
     Gone(MemberId),
 }
 
@@ -130,8 +130,7 @@ impl Roster {
     pub fn reach(&self, who: MemberId) -> Option<Reach> {
         match self.view(who) {
             Some(view) => reach(self.topology, view.dialect),
-            None => (holds_more(self.topology, self.portico, &self.others) && who == room_member(&self.room))
-                .then_some(Reach::Portico),
+            None => (self.holds_more() && who == room_member(&self.room)).then_some(Reach::Portico),
         }
     }
 
@@ -140,29 +139,31 @@ impl Roster {
         self.others.iter().find(|view| view.member == member)
     }
 
-    /// Follows the room. `Some` when the list of those shown changes.
-    pub fn handle_notice(&mut self, notice: &Notice) -> Option<Change> {
+    /// Follows the room; gives what becomes of the list of those shown, in this order: two changes at most.
+    pub fn handle_notice(&mut self, notice: &Notice) -> Vec<Change> {
         match notice {
             Notice::MemberJoined { member, .. } => self.joined(member),
             Notice::MemberLeft { member, .. } => self.left(*member),
             Notice::MemberChanged { member } => {
-                if let Some(known) = self.others.iter_mut().find(|view| view.member == member.member) {
+                if let Some(known) = self.known(member.member) {
                     *known = member.clone();
                 }
-                None
+                Vec::new()
             }
             Notice::StreamUp { member, stream } => {
-                let known = self.others.iter_mut().find(|view| view.member == *member)?;
-                known.streams.retain(|other| other.name != stream.name);
-                known.streams.push(stream.clone());
-                None
+                if let Some(known) = self.known(*member) {
+                    known.streams.retain(|other| other.name != stream.name);
+                    known.streams.push(stream.clone());
+                }
+                Vec::new()
             }
             Notice::StreamDown { member, stream } => {
-                let known = self.others.iter_mut().find(|view| view.member == *member)?;
-                known.streams.retain(|other| other.name != *stream);
-                None
+                if let Some(known) = self.known(*member) {
+                    known.streams.retain(|other| other.name != *stream);
+                }
+                Vec::new()
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 
@@ -183,32 +184,30 @@ impl Roster {
         }
     }
 
-    fn joined(&mut self, member: &MemberView) -> Option<Change> {
-        let held_more = holds_more(self.topology, self.portico, &self.others);
+    fn joined(&mut self, member: &MemberView) -> Vec<Change> {
+        let held_more = self.holds_more();
         self.others.retain(|view| view.member != member.member);
         self.others.push(member.clone());
-        match reach(self.topology, member.dialect) {
-            Some(reach) => {
-                let shown = Shown { member: member.member, reach, view: Some(member.clone()) };
-                Some(Change::Came(Box::new(shown)))
-            }
-            None if !held_more && holds_more(self.topology, self.portico, &self.others) => {
-                Some(Change::Came(Box::new(the_room(&self.room))))
-            }
-            None => None,
-        }
+        let direct = reach(self.topology, member.dialect);
+        let itself = direct.map(|reach| Shown { member: member.member, reach, view: Some(member.clone()) });
+        let room = (!held_more && self.holds_more()).then(|| the_room(&self.room));
+        itself.into_iter().chain(room).map(|shown| Change::Came(Box::new(shown))).collect()
     }
 
-    fn left(&mut self, member: MemberId) -> Option<Change> {
-        let held_more = holds_more(self.topology, self.portico, &self.others);
-        let at = self.others.iter().position(|view| view.member == member)?;
+    fn left(&mut self, member: MemberId) -> Vec<Change> {
+        let held_more = self.holds_more();
+        let Some(at) = self.others.iter().position(|view| view.member == member) else { return Vec::new() };
         let gone = self.others.remove(at);
-        match reach(self.topology, gone.dialect) {
-            Some(_) => Some(Change::Gone(member)),
-            None if held_more && !holds_more(self.topology, self.portico, &self.others) => {
-                Some(Change::Gone(room_member(&self.room)))
-            }
-            None => None,
-        }
+        let itself = reach(self.topology, gone.dialect).map(|_| member);
+        let room = (held_more && !self.holds_more()).then(|| room_member(&self.room));
+        itself.into_iter().chain(room).map(Change::Gone).collect()
+    }
+
+    fn known(&mut self, member: MemberId) -> Option<&mut MemberView> {
+        self.others.iter_mut().find(|view| view.member == member)
+    }
+
+    fn holds_more(&self) -> bool {
+        holds_more(self.topology, self.portico, &self.others)
     }
 }

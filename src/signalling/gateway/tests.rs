@@ -51,7 +51,7 @@ fn in_a_mesh_clients_are_reached_directly_and_portico_is_one_more() {
     let sfu = shown(Topology::Sfu, &room(), &all);
     assert_eq!(sfu.len(), 8, "all but webrtc-star, and no room");
     assert!(sfu.iter().all(|s| s.reach == Reach::Portico && s.with() == Some(s.member)));
-    assert!(shown(Topology::Mesh, &room(), &all[..4]).iter().all(|s| s.reach == Reach::Direct));
+    assert!(shown(Topology::Mesh, &room(), &all[..3]).iter().all(|s| s.reach == Reach::Direct));
     assert!(shown(Topology::Mesh, &room(), &all[8..]).is_empty());
 }
 
@@ -60,16 +60,32 @@ fn portico_comes_with_the_first_who_needs_it_and_goes_with_the_last() {
     let mut roster = roster(DialectName::Vamp, Topology::Mesh, vec![view(1, DialectName::Vamp)]);
     let the_room = room_member(&room());
     let came = roster.handle_notice(&joined(view(2, DialectName::Source)));
-    assert!(matches!(came, Some(Change::Came(shown)) if shown.member == the_room && shown.view.is_none()));
-    assert_eq!(roster.handle_notice(&joined(view(3, DialectName::Page))), None);
+    assert!(matches!(&came[..], [Change::Came(shown)] if shown.member == the_room && shown.view.is_none()));
+    assert_eq!(roster.handle_notice(&joined(view(3, DialectName::Page))), []);
     assert_eq!((roster.reach(the_room), roster.reach(MemberId([1; 16]))), (Some(Reach::Portico), Some(Reach::Direct)));
     assert_eq!(roster.reach(MemberId([2; 16])), None, "not as itself");
-    assert_eq!(roster.handle_notice(&left(2)), None);
-    assert_eq!(roster.handle_notice(&left(3)), Some(Change::Gone(the_room)));
+    assert_eq!(roster.handle_notice(&left(2)), []);
+    assert_eq!(roster.handle_notice(&left(3)), [Change::Gone(the_room)]);
     assert_eq!(roster.reach(the_room), None);
-    assert_eq!(roster.handle_notice(&left(1)), Some(Change::Gone(MemberId([1; 16]))));
-    assert_eq!(roster.handle_notice(&joined(view(4, DialectName::Star))), None);
+    assert_eq!(roster.handle_notice(&left(1)), [Change::Gone(MemberId([1; 16]))]);
+    assert_eq!(roster.handle_notice(&joined(view(4, DialectName::Star))), []);
     assert!(roster.shown().is_empty());
+}
+
+#[test]
+fn who_hears_text_by_signalling_only_is_there_itself_and_by_the_room() {
+    let mut roster = roster(DialectName::Vamp, Topology::Mesh, Vec::new());
+    let (tribe, the_room) = (MemberId([1; 16]), room_member(&room()));
+    let came = roster.handle_notice(&joined(view(1, DialectName::Tribe)));
+    let came = came.iter().map(|change| match change {
+        Change::Came(shown) => (shown.member, shown.reach),
+        Change::Gone(_) => panic!("{change:?}"),
+    });
+    assert_eq!(came.collect::<Vec<_>>(), [(tribe, Reach::Direct), (the_room, Reach::Portico)]);
+    assert_eq!(roster.handle_notice(&joined(view(2, DialectName::Tribe))).len(), 1, "the room is there already");
+    assert_eq!(roster.handle_notice(&left(2)), [Change::Gone(MemberId([2; 16]))]);
+    assert_eq!(roster.handle_notice(&left(1)), [Change::Gone(tribe), Change::Gone(the_room)]);
+    assert_eq!(roster.handle_notice(&left(1)), []);
 }
 
 #[test]
@@ -84,8 +100,8 @@ fn portico_may_be_there_for_what_it_keeps() {
     };
     let mut roster = Roster::new(DialectName::Vamp, &welcome).with_portico();
     assert_eq!(roster.shown().len(), 1);
-    assert_eq!(roster.handle_notice(&joined(view(2, DialectName::Source))), None);
-    assert_eq!(roster.handle_notice(&left(2)), None);
+    assert_eq!(roster.handle_notice(&joined(view(2, DialectName::Source))), []);
+    assert_eq!(roster.handle_notice(&left(2)), []);
     assert_eq!(roster.shown()[0].member, room_member(&room()));
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use tracing::{debug, info};
 
-use self::wire::{Code, Head, Member, Message, Request, Stream};
+use self::wire::{About, Code, Head, Member, Message, Request, Stream, name_of};
 use super::{Carrier, Dialect, Entry, Frame, Manners, Offers, Output, PeerPer, WallClock, WireError, farewell};
 use crate::room::{Command, DialectName, EndReason, Facts, Joining, Notice, Refusal, StreamChoice, Topology};
 use crate::vocab::{BearerCheck, Candidate, Grant, PeerId, RequestId, Rights, Sdp};
@@ -37,7 +37,7 @@ pub const ENTRY: Entry = Entry {
 
 /// Longest name of a visitor, in characters.
 const MAX_NAME_CHARS: usize = 64;
-/// Longest label of a peer, in characters.
+/// Longest label of a peer, and longest name of what is said, in characters.
 const MAX_LABEL_CHARS: usize = 32;
 /// So many malformed messages in a row end the connection: the page makes none, so it is not the page.
 const MAX_MALFORMED: u32 = 20;
@@ -107,8 +107,17 @@ struct OpenPeer {
 struct Pending {
     kind: &'static str,
     label: Option<String>,
+    /// The page's own name for what it says.
+    id: Option<String>,
     /// The peer exists only once the request succeeded.
     opens: bool,
+}
+
+impl Pending {
+    /// What a refusal says of it.
+    fn about(&self) -> About<'_> {
+        About { re: Some(self.kind), peer: self.label.as_deref(), id: self.id.as_deref() }
+    }
 }
 
 impl Page {
@@ -133,7 +142,8 @@ impl Page {
     }
 
     /// Tells a refusal. The first of a session is logged for the operator, the rest for whoever debugs.
-    fn refuse(&mut self, re: Option<&str>, peer: Option<&str>, code: Code, message: impl ToString) {
+    fn refuse(&mut self, about: About<'_>, code: Code, message: impl ToString) {
+        let About { re, peer, id } = about;
         let message: String = message.to_string().chars().take(MAX_MESSAGE_CHARS).collect();
         if self.refusals == 0 {
             info!(request = re, code = ?code, reason = %message, "request refused");
@@ -141,11 +151,11 @@ impl Page {
             debug!(request = re, code = ?code, reason = %message, "request refused");
         }
         self.refusals += 1;
-        self.send(&Message::Refused { re, peer, code, message });
+        self.send(&Message::Refused { re, peer, id, code, message });
     }
 
     fn malformed(&mut self, re: Option<&str>, peer: Option<&str>, message: impl ToString) {
-        self.refuse(re, peer, Code::Named("malformed"), message);
+        self.refuse(About { re, peer, id: None }, Code::Named("malformed"), message);
         self.malformed += 1;
         if self.malformed >= MAX_MALFORMED {
             self.end(Output::Close { code: 1008, reason: "too many malformed messages" });
@@ -159,13 +169,17 @@ impl Page {
 
     /// Asks the room; a refusal is told with the request's type and label.
     fn ask(&mut self, kind: &'static str, label: Option<&str>, opens: bool, command: Command) -> Option<RequestId> {
+        self.ask_for(Pending { kind, label: label.map(str::to_owned), id: None, opens }, command)
+    }
+
+    fn ask_for(&mut self, pending: Pending, command: Command) -> Option<RequestId> {
         if self.pending.len() >= MAX_OPEN {
             let why = Refusal::TooMany { what: "requests", limit: MAX_OPEN };
-            self.refuse(Some(kind), label, Code::Named(why.code()), why);
+            self.refuse(pending.about(), Code::Named(why.code()), why);
             return None;
         }
         let req = RequestId::next();
-        self.pending.insert(req, Pending { kind, label: label.map(str::to_owned), opens });
+        self.pending.insert(req, pending);
         self.outputs.push_back(Output::Command(req, command));
         Some(req)
     }
@@ -200,7 +214,7 @@ impl Page {
                 None => {
                     let why = Refusal::UnknownPeer;
                     let label = Some(peer.as_str()).filter(|label| fits(label));
-                    self.refuse(Some("restart"), label, Code::Named(why.code()), why);
+                    self.refuse(About { re: Some("restart"), peer: label, id: None }, Code::Named(why.code()), why);
                 }
             },
             Request::Stop { peer } => {
@@ -214,6 +228,15 @@ impl Page {
             Request::Mute { audio, video } => {
                 let facts = Facts { audio_muted: audio, video_muted: video, ..Facts::default() };
                 self.ask("mute", None, false, Command::Show { facts });
+            }
+            Request::Say { text, id } => {
+                if text.is_empty() {
+                    return self.malformed(Some("say"), None, "there is nothing said");
+                }
+                if id.as_deref().is_some_and(|id| !fits(id)) {
+                    return self.malformed(Some("say"), None, format_args!("an id has 1 to {MAX_LABEL_CHARS} characters"));
+                }
+                self.ask_for(Pending { kind: "say", label: None, id, opens: false }, Command::Say { to: None, text });
             }
             Request::Leave => {
                 self.order(Command::Leave);
@@ -257,7 +280,7 @@ impl Page {
     }
 
     fn unauthorised(&mut self, message: &str) {
-        self.refuse(Some("join"), None, Code::Named("unauthorised"), message);
+        self.refuse(About { re: Some("join"), ..About::default() }, Code::Named("unauthorised"), message);
     }
 
     /// A request that opens a peer under a new label.
@@ -271,7 +294,7 @@ impl Page {
         }
         if self.peers.len() >= MAX_OPEN {
             let why = Refusal::TooMany { what: "peers", limit: MAX_OPEN };
-            return self.refuse(Some(kind), Some(&label), Code::Named(why.code()), why);
+            return self.refuse(About { re: Some(kind), peer: Some(&label), id: None }, Code::Named(why.code()), why);
         }
         let peer = PeerId::next();
         if let Some(req) = self.ask(kind, Some(&label), true, command(peer)) {
@@ -291,7 +314,7 @@ impl Page {
         {
             self.peers.remove(label);
         }
-        self.refuse(Some(pending.kind), pending.label.as_deref(), Code::Named(why.code()), why);
+        self.refuse(pending.about(), Code::Named(why.code()), why);
     }
 
     fn answered(&mut self, peer: PeerId, sdp: &str) {
@@ -318,7 +341,7 @@ impl Page {
         waiting.sort_unstable();
         let opened = !waiting.iter().any(|(_, kind)| *kind != "restart");
         for (_, kind) in waiting {
-            self.refuse(Some(kind), Some(&label), Code::Reason(reason), reason);
+            self.refuse(About { re: Some(kind), peer: Some(&label), id: None }, Code::Reason(reason), reason);
         }
         if opened {
             self.send(&Message::PeerDown { peer: &label, reason });
@@ -379,7 +402,9 @@ impl Dialect for Page {
                 self.deps.ice_servers = ice_servers;
             }
             Notice::Done { req } => {
-                self.pending.remove(req);
+                if let Some(Pending { id: Some(id), .. }) = self.pending.remove(req) {
+                    self.send(&Message::Sent { id: &id });
+                }
             }
             Notice::Refused { req, why } => self.refused(*req, why),
             Notice::MemberJoined { member, size } => self.send(&Message::Joined { member: member.into(), size: *size }),
@@ -402,8 +427,9 @@ impl Dialect for Page {
                 self.send(&Message::Ended { reason: *reason });
                 self.end(farewell(*reason));
             }
-            // the page never resumes, is told nothing by members, and shows its own figures of what flows
-            Notice::Resumed(_) | Notice::Told { .. } | Notice::Said { .. } | Notice::PeerFlowing { .. } => {}
+            Notice::Said { from, text } => self.send(&Message::Said { member: from.member, name: name_of(from), text }),
+            // the page never resumes, is told nothing by members but words, and shows its own figures of what flows
+            Notice::Resumed(_) | Notice::Told { .. } | Notice::PeerFlowing { .. } => {}
         }
     }
 

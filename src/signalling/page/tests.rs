@@ -235,6 +235,43 @@ fn members_and_streams_come_and_go() {
 }
 
 #[test]
+fn what_is_said_goes_to_all_and_its_fate_comes_back_by_its_name() {
+    let mut page = joined();
+    let asked = say(&mut page, json!({"type":"say","text":"hello <b>","id":"s1"}));
+    let [Output::Command(req, Command::Say { to: None, text })] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(text, "hello <b>");
+    assert_eq!(only_sent(&told(&mut page, Notice::Done { req: *req })), json!({"type":"sent","id":"s1"}));
+    let Output::Command(req, _) = say(&mut page, json!({"type":"say","text":"long","id":"s2"}))[0] else { panic!() };
+    let why = Refusal::TooLong { len: 20_000, max: 16_384 };
+    let refusal = only_sent(&told(&mut page, Notice::Refused { req, why }));
+    assert_eq!(
+        (&refusal["re"], &refusal["id"], &refusal["code"], refusal.get("peer")),
+        (&json!("say"), &json!("s2"), &json!("too_long"), None)
+    );
+    let Output::Command(req, _) = say(&mut page, json!({"type":"say","text":"x"}))[0] else { panic!() };
+    assert!(told(&mut page, Notice::Done { req }).is_empty(), "who names nothing is told nothing");
+    for odd in
+        [json!({"text":""}), json!({"text":7}), json!({}), json!({"text":"x","id":""}), json!({"text":"x","id":"i".repeat(33)})]
+    {
+        let mut message = odd.clone();
+        message["type"] = "say".into();
+        let refusal = only_sent(&say(&mut page, message));
+        assert_eq!((&refusal["code"], &refusal["re"]), (&json!("malformed"), &json!("say")), "{odd}");
+    }
+}
+
+#[test]
+fn what_others_say_comes_with_their_name() {
+    let mut page = joined();
+    let mut from = view(3, DialectName::Tribe);
+    let said =
+        |page: &mut Page, from: &MemberView| only_sent(&told(page, Notice::Said { from: from.clone(), text: "hi".into() }));
+    assert_eq!(said(&mut page, &from), json!({"type":"said","member":"03".repeat(16),"name":"user 3","text":"hi"}));
+    from.facts.name = Some("Tom".into());
+    assert_eq!(said(&mut page, &from)["name"], "Tom");
+}
+
+#[test]
 fn leaving_says_goodbye_and_closes() {
     let out = say(&mut joined(), json!({"type":"leave"}));
     assert!(matches!(&out[..], [Output::Command(_, Command::Leave), Output::Send(_), Output::Close { code: 1000, .. }]));
@@ -261,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn unanswered_requests_stay_bounded(requests in prop::collection::vec((0u8..5, 0u32..600), 0..900)) {
+    fn unanswered_requests_stay_bounded(requests in prop::collection::vec((0u8..6, 0u32..600), 0..900)) {
         let mut page = joined();
         for (kind, label) in requests {
             let label = format!("p{label}");
@@ -270,6 +307,7 @@ proptest! {
                 1 => json!({"type":"play","peer":label,"member":"02".repeat(16),"stream":"main","sdp":"x"}),
                 2 => json!({"type":"restart","peer":label,"sdp":"x"}),
                 3 => json!({"type":"stop","peer":label}),
+                4 => json!({"type":"say","text":"x","id":label}),
                 _ => json!({"type":"mute","audio":true}),
             };
             say(&mut page, message);

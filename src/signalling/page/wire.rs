@@ -41,6 +41,13 @@ pub(super) enum Request {
         #[serde(default)]
         video: Option<bool>,
     },
+    /// Say something to all others.
+    Say {
+        text: String,
+        /// The page's own name for it, repeated in the answer; without one a success has no answer.
+        #[serde(default)]
+        id: Option<String>,
+    },
     /// Goodbye.
     Leave,
 }
@@ -79,6 +86,8 @@ pub(super) enum Message<'a> {
         re: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         peer: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
         code: Code,
         message: String,
     },
@@ -113,9 +122,28 @@ pub(super) enum Message<'a> {
         peer: &'a str,
         reason: EndReason,
     },
+    Sent {
+        id: &'a str,
+    },
+    Said {
+        member: MemberId,
+        name: &'a str,
+        text: &'a str,
+    },
     Ended {
         reason: EndReason,
     },
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct About<'a> {
+    /// The request's type, if it could be read.
+    pub re: Option<&'a str>,
+    /// The peer it names.
+    pub peer: Option<&'a str>,
+    /// The page's own name for what it says.
+    pub id: Option<&'a str>,
 }
 
 /// The stable code of a refusal.
@@ -153,11 +181,16 @@ impl<'a> From<&'a StreamView> for Stream<'a> {
     }
 }
 
+/// How a member is called; may be empty.
+pub(super) fn name_of(view: &MemberView) -> &str {
+    view.facts.name.as_deref().unwrap_or(&view.user_id)
+}
+
 impl<'a> From<&'a MemberView> for Member<'a> {
     fn from(view: &'a MemberView) -> Self {
         Self {
             id: view.member,
-            name: view.facts.name.as_deref().unwrap_or(&view.user_id),
+            name: name_of(view),
             dialect: view.dialect.as_str(),
             streams: view.streams.iter().map(Stream::from).collect(),
             audio_muted: view.facts.audio_muted.unwrap_or(false),

@@ -305,6 +305,7 @@ impl Side {
     fn handle_told(&mut self, told: Option<Told>) {
         match told {
             Some(Told::Notice(notice)) => self.handle_notice(&notice),
+            Some(Told::Long(long)) => self.handle_notice(&long.0),
             Some(Told::Realm(word)) => self.dialect.handle_realm(Instant::now().into_std(), word),
             Some(Told::Channel(told)) => {
                 let ChannelTold { peer, news, credit } = *told;

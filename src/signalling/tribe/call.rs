@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::code::ErrorCode;
 use super::config::TribeConfig;
@@ -16,11 +16,13 @@ use super::wire::{
     self, About, CandidateBody, CandidateFrom, Joined, Left, MessageFrom, ModeFrom, OrientationFrom, PUBLISHER, Reconnected,
     SdpBody, SdpFrom, Who,
 };
+use super::words;
 use crate::room::{
     Body, Command, DialectName, EndReason, Facts, Framing, MemberView, Refusal, Remark, Resumed, Signal, Step, StreamView,
     Topology, Welcome,
 };
 use crate::signalling::gateway::meet_directly;
+use crate::signalling::sdp;
 use crate::vocab::{Candidate, MediaKind, MemberId, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
 /// The member's place as the client sees it.
@@ -37,9 +39,29 @@ pub(super) struct Call {
     uplink: Uplink,
     downlinks: BTreeMap<MemberId, Downlink>,
     topology: Topology,
-    /// Members with whom descriptions are exchanged directly, and their own id of the connection if they offered it: here there
-    /// is one a member, the latest that either side offered.
-    relayed: HashMap<MemberId, Arc<str>>,
+    /// Members with whom descriptions are exchanged directly: here there is one connection a member, the latest that either side
+    /// offered.
+    relayed: HashMap<MemberId, Relayed>,
+}
+
+/// A connection that ends at another member's client.
+#[derive(Debug, Default)]
+struct Relayed {
+    /// The other's own id of it, if it offered; else empty.
+    connection: Arc<str>,
+    channels: Channels,
+}
+
+/// Whether a client has data channels with another by its own doing. A browser accepts any that it is offered, whether its page
+/// reads them or not; the document knows none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Channels {
+    #[default]
+    None,
+    /// It offered some.
+    Offered,
+    /// The other accepted.
+    Agreed,
 }
 
 /// What `picture` is made of.
@@ -123,7 +145,7 @@ impl Call {
             };
         }
         let Some(to) = self.addressee(&request.to.0) else { return desk.fail("exchangeSdp", ErrorCode::NoAddressee) };
-        if !crate::signalling::sdp::plausible(&text) {
+        if !sdp::plausible(&text) {
             return desk.fail("exchangeSdp", ErrorCode::SdpDecode);
         }
         if kind == SdpKind::Answer
@@ -146,10 +168,11 @@ impl Call {
         if kind == SdpKind::Offer && meet_directly((DialectName::Tribe, Framing::Free), dialect).is_err() {
             return desk.fail("exchangeSdp", ErrorCode::Network);
         }
-        let connection = match kind {
-            SdpKind::Offer => self.relayed.entry(to).insert_entry("".into()).get().clone(),
-            SdpKind::Answer => self.relayed.entry(to).or_insert_with(|| "".into()).clone(),
-        };
+        if kind == SdpKind::Offer {
+            let channels = if sdp::has_channels(&text) { Channels::Offered } else { Channels::None };
+            self.relayed.insert(to, Relayed { channels, ..Relayed::default() });
+        }
+        let connection = self.relayed.entry(to).or_default().connection.clone();
         let signal = Signal { connection, ..Signal::description(&Sdp { kind, text }, Framing::Free) };
         desk.ask(Pending::Relay, Command::Tell { to, body: Body::Signal(Box::new(signal)) });
     }
@@ -170,29 +193,26 @@ impl Call {
             // the end of candidates has no form between clients of this dialect; one that cannot trickle waits for it
             let tells =
                 !candidate.candidate.is_empty() || self.others.get(&to).is_some_and(|view| view.dialect != DialectName::Tribe);
-            if let Some(connection) = self.relayed.get(&to).filter(|_| !taken && tells) {
-                let signal = Signal { connection: connection.clone(), ..Signal::candidate(&candidate, Framing::Free) };
+            if let Some(relayed) = self.relayed.get(&to).filter(|_| !taken && tells) {
+                let signal = Signal { connection: relayed.connection.clone(), ..Signal::candidate(&candidate, Framing::Free) };
                 desk.order(Command::Tell { to, body: Body::Signal(Box::new(signal)) });
             }
         }
         desk.success("exchangeCandidate");
     }
 
-    /// `sendMessage`.
+    /// `sendMessage`. Members of other dialects have no JSON messages: they are told the text of it.
     pub(super) fn send_message(&mut self, desk: &mut Desk, request: wire::SendMessage) {
         match self.addressee(&request.to.0) {
             Some(to) => {
                 let message = request.message.unwrap_or_else(|| RawValue::NULL.to_owned());
-                // others have no JSON messages: they are told the words, if there are any
                 let foreign = self.others.get(&to).is_some_and(|member| member.dialect != DialectName::Tribe);
-                if foreign
-                    && message.get().starts_with('{')
-                    && let Ok(wire::Words { text }) = serde_json::from_str::<wire::Words<String>>(message.get())
-                {
-                    desk.ask(Pending::Message, Command::Say { to: Some(to), text });
-                    return;
-                }
-                desk.ask(Pending::Message, Command::Tell { to, body: Body::Json(message) });
+                let command = match (foreign, words::of(&message)) {
+                    (false, _) => Command::Tell { to, body: Body::Json(message) },
+                    (true, Some(text)) => Command::Say { to: Some(to), text },
+                    (true, None) => return desk.success("sendMessage"),
+                };
+                desk.ask(Pending::Message, command);
             }
             None => desk.fail("sendMessage", ErrorCode::NoAddressee),
         }
@@ -376,7 +396,11 @@ impl Call {
 
     /// Words of a client that has no JSON messages.
     pub(super) fn said(&mut self, desk: &mut Desk, from: &MemberView, text: &str) {
-        let message = to_raw_value(&wire::Words { text }).expect("a text always serialises");
+        let talks = |relayed: &Relayed| relayed.channels == Channels::Agreed;
+        if self.topology == Topology::Mesh && self.relayed.get(&from.member).is_some_and(talks) {
+            return; // it has that by the data channel that it opened itself
+        }
+        let message = words::message(text);
         desk.event("eventMessage", MessageFrom { from: Who::member(from), message: &message });
     }
 
@@ -389,9 +413,14 @@ impl Call {
                     return;
                 }
                 if sdp.kind == SdpKind::Offer {
-                    self.relayed.insert(from.member, signal.connection.clone());
+                    self.relayed.insert(from.member, Relayed { connection: signal.connection.clone(), ..Relayed::default() });
                 } else if self.is_past(from.member, signal) {
                     return;
+                } else if let Some(relayed) = self.relayed.get_mut(&from.member)
+                    && relayed.channels == Channels::Offered
+                    && sdp::has_channels(&sdp.text)
+                {
+                    relayed.channels = Channels::Agreed;
                 }
                 let sdp = SdpBody { kind: sdp.kind, sdp: &sdp.text };
                 desk.event("eventExchangeSdp", SdpFrom { from: Who::member(from), sdp });
@@ -415,7 +444,7 @@ impl Call {
 
     /// Whether a signal is about another connection than the latest with its sender.
     fn is_past(&self, from: MemberId, signal: &Signal) -> bool {
-        self.relayed.get(&from).is_some_and(|latest| *latest != signal.connection)
+        self.relayed.get(&from).is_some_and(|latest| latest.connection != signal.connection)
     }
 
     // ---- time ----

@@ -11,6 +11,7 @@ mod downlink;
 mod picture;
 mod uplink;
 mod wire;
+mod words;
 
 #[cfg(test)]
 mod tests;

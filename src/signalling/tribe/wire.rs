@@ -267,12 +267,6 @@ impl<'a> OrientationFrom<'a> {
     }
 }
 
-/// The form that words have as a message, to and from clients of other dialects.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Words<T> {
-    pub text: T,
-}
-
 #[derive(Debug, Serialize)]
 pub(super) struct MessageFrom<'a> {
     pub from: Who,

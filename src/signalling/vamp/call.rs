@@ -157,19 +157,21 @@ impl Call {
     }
 
     pub(super) fn handle_notice(&mut self, now: Instant, notice: &Notice) {
-        let gone = self.name_of_leaver(notice);
-        match self.roster.handle_notice(notice) {
-            Some(Change::Came(shown)) if shown.reach == Reach::Portico => self.offer(shown.member),
-            Some(Change::Gone(member)) => {
-                self.called.remove(&member);
-                self.gathering.forget(&LinkKey::one(member));
-                self.links.stop_all(member);
-                if let Some(name) = gone {
-                    self.send(USER_LEFT, &name);
+        let before = if matches!(notice, Notice::MemberLeft { .. }) { self.roster.shown() } else { Vec::new() };
+        for change in self.roster.handle_notice(notice) {
+            match change {
+                Change::Came(shown) if shown.reach == Reach::Portico => self.offer(shown.member),
+                // newcomers announce themselves by their offers
+                Change::Came(_) => {}
+                Change::Gone(member) => {
+                    self.called.remove(&member);
+                    self.gathering.forget(&LinkKey::one(member));
+                    self.links.stop_all(member);
+                    if let Some(shown) = before.iter().find(|shown| shown.member == member) {
+                        self.send(USER_LEFT, &self.roster.name_of(shown, FORM));
+                    }
                 }
             }
-            // newcomers announce themselves by their offers
-            Some(Change::Came(_)) | None => {}
         }
         if let Notice::Told { from, body: Body::Signal(signal) } = notice {
             self.told(now, from, signal);
@@ -180,15 +182,6 @@ impl Call {
             // the client sees for itself that a connection is up or down
             Some(LinkEvent::Up { .. } | LinkEvent::Down { .. }) | None => {}
         }
-    }
-
-    /// What the client calls the one who is about to leave the roster: a member, or the room itself with the last it stood for.
-    fn name_of_leaver(&self, notice: &Notice) -> Option<String> {
-        let Notice::MemberLeft { member, .. } = notice else { return None };
-        let shown = self.roster.shown();
-        let leaver =
-            shown.iter().find(|shown| shown.member == *member).or_else(|| shown.iter().find(|shown| shown.view.is_none()));
-        leaver.map(|shown| self.roster.name_of(shown, FORM))
     }
 
     /// Portico calls the client in the name of somebody who came later: one channel, as the client's own calls have.

@@ -142,6 +142,11 @@ fn another_dialects_steps_have_this_ones_names() {
     let client = world.connect();
     let foreigner = world.foreigner(DialectName::Tribe);
     let (id, from) = (world.id(client), crate::signalling::algorea::wire::write_id(world.foreigners[foreigner].member));
+    let offered = world.hear_all(client);
+    assert!(
+        matches!(&offered[..], [offer] if offer["type"] == "offer" && offer["fromPeerId"] != from),
+        "the room's: {offered:?}"
+    );
     let step = |step, value: Value| Signal {
         step,
         value: RawValue::from_string(value.to_string()).unwrap(),

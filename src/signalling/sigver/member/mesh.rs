@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::pieces::{self, Taken};
 use super::wire::{Adjacency, Builder, BuilderKind, Envelope, Ids, Mesh, MeshKind, User, envelope, read, service};
 use super::{Action, Gateway, MAX_MISSED, Order, Stage};
-use crate::vocab::SessionId;
+use crate::room::MAX_SAID;
+use crate::vocab::{SessionId, text_parts};
 
 /// Clients without a channel that are remembered; further ones are not.
 const MAX_DISTANT: usize = 256;
@@ -45,14 +47,35 @@ impl Gateway {
                 }
             }
             service::USER => {
-                let text = read::<User>(&message.content).and_then(|user| self.pieces.take(message.sender_id, user));
-                self.actions.extend(text.map(|text| Action::Said(message.sender_id, text)));
+                if let Some(user) = read::<User>(&message.content) {
+                    self.said(message.sender_id, user);
+                }
             }
             service::MESH => self.mesh(neighbour, message.sender_id, read::<Mesh>(&message.content).and_then(|it| it.kind)),
             service::BUILDER => {
                 self.asked(neighbour, message.sender_id, read::<Builder>(&message.content).and_then(|it| it.kind))
             }
             _ => {}
+        }
+    }
+
+    /// A client said something. What is too long for one text of the room is said in several; what is too long for that, the client
+    /// hears in Portico's own words, because its protocol has none for it.
+    fn said(&mut self, sender: u32, message: User) {
+        match self.pieces.take(sender, message) {
+            Taken::Text(text) => {
+                self.actions.extend(text_parts(&text, MAX_SAID).map(|part| Action::Said(sender, part.to_owned())));
+            }
+            Taken::TooLong(length) => {
+                let words = format!(
+                    "Portico: your text of {length} bytes did not leave the group: at most {} cross to the others in the room.",
+                    pieces::MAX_TEXT
+                );
+                for message in pieces::cut(&words, 0) {
+                    self.send(sender, service::USER, &message);
+                }
+            }
+            Taken::Nothing => {}
         }
     }
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::pieces::{MAX_TEXT, cut};
+use super::pieces::{MAX_TEXT, Taken, cut};
 use super::wire::{Adjacency, Ids, Mesh, MeshKind, Ping, User, UserContent};
 use super::*;
+use crate::room::MAX_SAID;
 use crate::signalling::sigver::Groups;
 use crate::signalling::sigver::realm::{Said, Word};
 use crate::signalling::sigver::wire::GroupData;
@@ -212,8 +213,9 @@ impl World {
         let client = self.clients.get_mut(&id).unwrap();
         match message.service_id {
             service::USER => {
-                let text = client.pieces.take(message.sender_id, read(&message.content).unwrap());
-                client.texts.extend(text.map(|text| (message.sender_id, text)));
+                if let Taken::Text(text) = client.pieces.take(message.sender_id, read(&message.content).unwrap()) {
+                    client.texts.push((message.sender_id, text));
+                }
             }
             _ => client.heard.push(message),
         }
@@ -262,7 +264,7 @@ fn portico_joins_a_lone_client_and_text_crosses() {
     assert_eq!(world.clients[&1].texts, text_of(portico, "from the room"));
     world.text(1, "from the group");
     assert_eq!(world.clients[&1].said, ["from the group"]);
-    let long = "ü".repeat(MAX_TEXT / 2);
+    let long = "ü".repeat(MAX_SAID / 2);
     world.say(1, Said::Text(long.clone()));
     assert_eq!(world.clients[&1].texts[1].1, long);
     world.text(1, &long);
@@ -502,13 +504,29 @@ fn a_client_that_comes_back_before_its_dead_connection_was_noticed_has_one_chann
 }
 
 #[test]
-fn bytes_and_long_texts_stay_among_netflux_clients() {
+fn long_texts_cross_in_parts_and_who_says_more_than_crosses_is_told() {
+    let mut world = World::new();
+    world.join(1, true);
+    world.join(2, true);
+    let long = "ü".repeat(MAX_TEXT / 2 - 2) + "end";
+    world.text(1, &long);
+    let said = std::mem::take(&mut world.clients.get_mut(&1).unwrap().said);
+    assert_eq!((said.len(), said.concat()), (8, long));
+    assert!(said.iter().all(|part| part.len() <= MAX_SAID));
+    world.text(1, &"x".repeat(MAX_TEXT + 1));
+    assert!(world.clients[&1].said.is_empty());
+    let told = "Portico: your text of 131073 bytes did not leave the group: at most 131072 cross to the others in the room.";
+    assert_eq!(world.clients[&1].texts, text_of(world.portico(1), told), "once, however many pieces it had");
+    assert!(world.clients[&2].texts.is_empty() && world.clients[&2].said.is_empty());
+}
+
+#[test]
+fn bytes_stay_among_netflux_clients() {
     let mut world = World::new();
     world.join(1, true);
     let bytes = User { length: 5, kind: 1, content: Some(UserContent::Full(Bytes::from_static(b"bytes"))) };
     world.on_channel(1, netflux(1), 0, service::USER, &bytes);
-    world.text(1, &"x".repeat(MAX_TEXT + 1));
-    assert!(world.clients[&1].said.is_empty());
+    assert!(world.clients[&1].said.is_empty() && world.clients[&1].texts.is_empty());
 }
 
 proptest! {

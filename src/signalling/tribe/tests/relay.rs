@@ -154,3 +154,72 @@ fn who_cannot_be_met_is_refused_and_hears_nothing() {
         super::super::code::ErrorCode::from(&Refusal::Topology { room: "r".parse().unwrap(), topology: "mesh" }).number();
     assert_eq!(code, 1328, "as the room itself would say it");
 }
+
+#[test]
+fn messages_to_other_dialects_are_said_in_words_to_that_one_member() {
+    use DialectName::{Algorea, Page, Peerjs, Sigver, Vamp};
+    for topology in [Topology::Sfu, Topology::Mesh] {
+        for dialect in [Algorea, Page, Peerjs, Sigver, Vamp] {
+            let (mut world, client, mut other) = room_with(topology, dialect);
+            let to = upper(other.member);
+            for message in [json!("hi"), json!({"text":"hi too"}), json!({"isVideoEnabled":false}), json!(null)] {
+                world.say(client, json!({"a":"sendMessage","d":{"to":to,"message":message}}));
+                assert_eq!(world.hear_all(client), [success("sendMessage")], "{dialect:?} {message}");
+            }
+            world.say(client, json!({"a":"sendMessage","d":{"to":to}}));
+            assert_eq!(world.hear_all(client), [success("sendMessage")]);
+            let said = std::mem::take(&mut world.said);
+            let texts: Vec<&str> = said.iter().map(|(_, text)| text.as_str()).collect();
+            assert_eq!(texts, ["hi", "hi too", r#"{"isVideoEnabled":false}"#], "null says nothing");
+            assert!(said.iter().all(|(to, _)| *to == Some(other.member)));
+            assert!(signals(&mut world, &mut other).is_empty() && other.heard.is_empty());
+            world.say(client, json!({"a":"sendMessage","d":{"to":to,"message":"x".repeat(20_000)}}));
+            assert_eq!(world.hear_all(client), [failure("sendMessage", 1282)], "longer than a text may be");
+        }
+    }
+}
+
+/// Its offer with data channels of its own, and the other's answer.
+fn with_channels(text: &str) -> String {
+    format!("{text}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n")
+}
+
+#[test]
+fn what_a_client_hears_by_channels_that_it_opened_is_not_told_again() {
+    let (mut world, client, other) = room_with(Topology::Mesh, DialectName::Vamp);
+    let to = upper(other.member);
+    let message = json!({"a":"eventMessage","d":{"from":{"socketId":to,"userId":"other"},"message":{"text":"hi"}}});
+    let heard = |world: &mut World| {
+        let to = world.id(client).parse().unwrap();
+        world.rooms.told(world.now, other.member, to, "hi".into());
+        world.pump();
+        let all = world.hear_all(client);
+        assert!(all.len() <= 1 && all.iter().all(|one| *one == message), "{all:?}");
+        all.len() == 1
+    };
+    assert!(heard(&mut world));
+    // a browser accepts channels that nobody reads
+    tell(&mut world, &other, client, Signal::description(&Sdp::offer(with_channels(OFFER)), Framing::Plain));
+    world.say(client, sdp(&to, "answer", &with_channels(ANSWER)));
+    world.ignore();
+    assert!(heard(&mut world));
+    // media only
+    world.say(client, sdp(&to, "offer", OFFER));
+    tell(&mut world, &other, client, Signal::description(&Sdp::answer(ANSWER), Framing::Plain));
+    world.ignore();
+    assert!(heard(&mut world));
+    // its own channels, first unanswered, then refused, then there
+    world.say(client, sdp(&to, "offer", &with_channels(OFFER)));
+    world.ignore();
+    assert!(heard(&mut world));
+    tell(&mut world, &other, client, Signal::description(&Sdp::answer(ANSWER), Framing::Plain));
+    world.ignore();
+    assert!(heard(&mut world));
+    tell(&mut world, &other, client, Signal::description(&Sdp::answer(with_channels(ANSWER)), Framing::Plain));
+    world.ignore();
+    assert!(!heard(&mut world), "it has it by its own channel");
+    // the other begins anew
+    tell(&mut world, &other, client, Signal::description(&Sdp::offer(OFFER), Framing::Plain));
+    world.ignore();
+    assert!(heard(&mut world));
+}

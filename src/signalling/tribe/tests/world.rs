@@ -66,6 +66,8 @@ pub struct World {
     pub reports: Vec<Report>,
     /// What is told to sessions that are no tribe clients.
     pub strangers: Vec<(SessionId, Notice)>,
+    /// What was said in words: to whom, and what.
+    pub said: Vec<(Option<MemberId>, String)>,
     /// The answer that peers give next instead of [`ANSWER`].
     pub answer: Result<String, EndReason>,
 }
@@ -81,6 +83,7 @@ impl World {
             peers: Vec::new(),
             reports: Vec::new(),
             strangers: Vec::new(),
+            said: Vec::new(),
             answer: Ok(ANSWER.into()),
         }
     }
@@ -270,7 +273,7 @@ impl World {
             }
             Effect::ClosePeer { peer, .. } => self.peers.retain(|open| open.peer != peer),
             Effect::FeedPeer { .. } | Effect::Transmit { .. } => panic!("a tribe client meets nobody"),
-            Effect::Say { .. } => {}
+            Effect::Say { to, text, .. } => self.said.push((to, text)),
             Effect::Report(report) => self.reports.push(report),
             Effect::EndSession(..) => {}
         }
