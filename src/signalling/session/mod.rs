@@ -33,6 +33,9 @@ use crate::vocab::RequestId;
 
 pub use self::queue::{MOST_BYTES, MOST_FRAMES};
 
+/// Frames after which a write is made, whatever else waits.
+const MOST_TOGETHER: usize = 64;
+
 /// A session that runs when it is polled.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -242,28 +245,44 @@ impl<S: FrameStream> Driver<S> {
         None
     }
 
-    /// Carries out what the dialect wants.
+    /// Carries out what the dialect wants. Frames leave together, with what the session is told meanwhile: descriptions come with their
+    /// candidates, and a write costs more than all else that is done for a frame.
     async fn drain(&mut self) -> Option<End> {
         let limit = self.carrier.write_limit;
-        while let Some(output) = self.side.next_output() {
-            let end = match output {
-                Output::Send(text) => self.side.meanwhile(timeout(limit, self.conn.send(text))).await,
-                Output::SendBinary(bytes) => self.side.meanwhile(timeout(limit, self.conn.send_binary(bytes))).await,
-                Output::Realm(message) => {
-                    self.side.send_realm(message).await;
-                    None
+        let mut fed = 0;
+        loop {
+            while let Some(output) = self.side.next_output() {
+                let end = match output {
+                    Output::Send(text) => {
+                        fed += 1;
+                        self.side.meanwhile(timeout(limit, self.conn.feed(text))).await
+                    }
+                    Output::SendBinary(bytes) => {
+                        fed += 1;
+                        self.side.meanwhile(timeout(limit, self.conn.feed_binary(bytes))).await
+                    }
+                    Output::Realm(message) => {
+                        self.side.send_realm(message).await;
+                        None
+                    }
+                    Output::Command(req, command) => {
+                        self.side.send(req, command).await;
+                        None
+                    }
+                    Output::Close { code, reason } => Some(End::Close { code, reason }),
+                };
+                if end.is_some() {
+                    return end;
                 }
-                Output::Command(req, command) => {
-                    self.side.send(req, command).await;
-                    None
-                }
-                Output::Close { code, reason } => Some(End::Close { code, reason }),
-            };
-            if end.is_some() {
-                return end;
+            }
+            if !(1..MOST_TOGETHER).contains(&fed) || !self.side.hear_more() {
+                break;
             }
         }
-        None
+        match fed {
+            0 => None,
+            _ => self.side.meanwhile(timeout(limit, self.conn.flush())).await,
+        }
     }
 
     /// Tells the room first, so that the others hear of it at once, then completes the connection's own goodbye.
@@ -300,6 +319,20 @@ impl Side {
     /// The next thing to do: first what came up while something was being written.
     fn next_output(&mut self) -> Option<Output> {
         self.queue.pop().or_else(|| self.dialect.poll_output())
+    }
+
+    /// Hands the dialect the next word that waits, if there is one.
+    fn hear_more(&mut self) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
+        match self.hub.told.try_recv() {
+            Ok(told) => {
+                self.handle_told(Some(told));
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     fn handle_told(&mut self, told: Option<Told>) {

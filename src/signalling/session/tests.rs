@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,7 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::hub::{ToHub, Told};
-use crate::room::{Topology, Welcome};
+use crate::room::{Refusal, Topology, Welcome};
 use crate::signalling::{Frame, algorea, tribe};
 use crate::vocab::{MemberId, RoomId, SessionId};
 
@@ -27,6 +29,8 @@ struct Pipe {
     inbound: mpsc::Receiver<Inbound>,
     seen: mpsc::UnboundedSender<(Instant, Seen)>,
     write: Option<Duration>,
+    /// How often it was told to write out.
+    writes: Arc<AtomicUsize>,
 }
 
 impl Pipe {
@@ -45,11 +49,15 @@ impl FrameStream for Pipe {
     async fn recv(&mut self) -> Inbound {
         self.inbound.recv().await.unwrap_or(Inbound::Lost(CarrierError::Ended))
     }
-    async fn send(&mut self, text: String) -> Result<(), CarrierError> {
+    async fn feed(&mut self, text: String) -> Result<(), CarrierError> {
         self.put(Seen::Text(text)).await
     }
-    async fn send_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
+    async fn feed_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
         self.put(Seen::Binary(bytes)).await
+    }
+    async fn flush(&mut self) -> Result<(), CarrierError> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
     async fn ping(&mut self) -> Result<(), CarrierError> {
         self.put(Seen::Ping).await
@@ -59,7 +67,7 @@ impl FrameStream for Pipe {
     }
 }
 
-/// Echoes what it hears, in words: `leave` leaves, `bad` is a violation, `timer` fires after 3 s.
+/// Echoes what it hears and is refused, in words: `leave` leaves, `bad` is a violation, `timer` fires after 3 s.
 #[derive(Default)]
 struct Echo {
     outputs: VecDeque<Output>,
@@ -78,7 +86,11 @@ impl Dialect for Echo {
         }
         Ok(())
     }
-    fn handle_notice(&mut self, _: std::time::Instant, _: &Notice) {}
+    fn handle_notice(&mut self, _: std::time::Instant, notice: &Notice) {
+        if let Notice::Refused { why, .. } = notice {
+            self.outputs.push_back(Output::Send(why.to_string()));
+        }
+    }
     fn handle_timeout(&mut self, now: std::time::Instant) {
         if self.timer.is_some_and(|at| at <= now) {
             self.timer = None;
@@ -98,6 +110,7 @@ struct Rig {
     start: Instant,
     inbound: mpsc::Sender<Inbound>,
     seen: mpsc::UnboundedReceiver<(Instant, Seen)>,
+    writes: Arc<AtomicUsize>,
     notices: Option<mpsc::Sender<Told>>,
     hub: mpsc::Receiver<ToHub>,
     stop: CancellationToken,
@@ -133,9 +146,11 @@ impl Rig {
         let (notices_tx, told) = mpsc::channel(1024);
         let stop = CancellationToken::new();
         let session = HubSession { id: SessionId::next(), to_hub, told };
-        let (pipe, until) = (Pipe { inbound, seen: seen_tx, write }, stop.clone());
+        let writes = Arc::new(AtomicUsize::new(0));
+        let pipe = Pipe { inbound, seen: seen_tx, write, writes: Arc::clone(&writes) };
+        let until = stop.clone();
         let task = tokio::spawn(async move { run(pipe, dialect, session, &entry, None, until).await });
-        Self { start: Instant::now(), inbound: inbound_tx, seen, notices: Some(notices_tx), hub, stop, task }
+        Self { start: Instant::now(), inbound: inbound_tx, seen, writes, notices: Some(notices_tx), hub, stop, task }
     }
 
     async fn say(&self, text: &str) {
@@ -188,6 +203,36 @@ impl Rig {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_is_told_at_once_leaves_in_one_write() {
+    let mut rig = Rig::new();
+    rig.welcome().await;
+    for _ in 0..10 {
+        rig.tell(Notice::Refused { req: RequestId::next(), why: Refusal::NotJoined }).await;
+    }
+    for _ in 0..10 {
+        assert_eq!(rig.next().await.1, Seen::Text(Refusal::NotJoined.to_string()));
+    }
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(rig.writes.load(Ordering::Relaxed), 1);
+    // alone it is not held back
+    rig.tell(Notice::Refused { req: RequestId::next(), why: Refusal::NotJoined }).await;
+    rig.next().await;
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(rig.writes.load(Ordering::Relaxed), 2);
+    // a flood from others is cut into writes
+    for _ in 0..MOST_TOGETHER + 1 {
+        rig.tell(Notice::Refused { req: RequestId::next(), why: Refusal::NotJoined }).await;
+    }
+    for _ in 0..MOST_TOGETHER + 1 {
+        rig.next().await;
+    }
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(rig.writes.load(Ordering::Relaxed), 4);
+    rig.stop.cancel();
+    rig.end().await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn pings_leave_every_five_seconds() {

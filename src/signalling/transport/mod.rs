@@ -67,11 +67,14 @@ pub trait FrameStream: Send {
 
     /// The next thing from the far end. Cancel-safe. Not called again after `Closed`, `TooLarge`, `NotUtf8` or `Lost`.
     fn recv(&mut self) -> impl Future<Output = Inbound> + Send;
-    /// Writes a text message out. Not cancel-safe: a connection on which it was cut short is only good for dropping.
-    fn send(&mut self, text: String) -> impl Future<Output = Result<(), CarrierError>> + Send;
-    /// Writes a message of bytes out, as `send`.
-    fn send_binary(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), CarrierError>> + Send;
-    /// Asks the far end for a sign of life. Not cancel-safe, as `send`.
+    /// Takes a text message, which is written out by the next `flush` at the latest; waits where too much waits already. Not
+    /// cancel-safe: a connection on which it was cut short is only good for dropping.
+    fn feed(&mut self, text: String) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Takes a message of bytes, as `feed`.
+    fn feed_binary(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Writes out what was fed. Cancel-safe.
+    fn flush(&mut self) -> impl Future<Output = Result<(), CarrierError>> + Send;
+    /// Asks the far end for a sign of life; writes out what was fed as well. Not cancel-safe, as `feed`.
     fn ping(&mut self) -> impl Future<Output = Result<(), CarrierError>> + Send;
     /// When `handle_timeout` wants to be called. Asked again after every call.
     fn next_timeout(&self) -> Option<Instant> {
@@ -81,6 +84,6 @@ pub trait FrameStream: Send {
     fn handle_timeout(&mut self, _now: Instant) -> Option<Inbound> {
         None
     }
-    /// Says goodbye, or completes the far end's; code 1005 says it without a code. Returns within a few seconds whatever the far end does.
+    /// Writes out what was fed, then says goodbye, or completes the far end's; code 1005 says it without a code. Returns within a few seconds whatever the far end does.
     fn close(&mut self, code: u16, reason: &'static str) -> impl Future<Output = ()> + Send;
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
-#[cfg(feature = "socketio")]
 use futures_util::SinkExt;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite;
@@ -25,8 +24,8 @@ use crate::signalling::{Dialect, Entry, RealmId};
 
 /// Bytes read at once. The library's default of 128 KiB would be most of an idle connection's memory.
 const READ_BUFFER: usize = 4 * 1024;
-/// Bytes gathered before a write. Frames are flushed one by one, so a larger buffer would only lie idle.
-const WRITE_BUFFER: usize = 4 * 1024;
+/// Bytes gathered before a write that nobody asked for: a description and its candidates leave together. Grows as it is used.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// How long the far end may take to answer a close frame. Short enough for a stop within 2 s.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -121,14 +120,9 @@ impl Socket {
         poll_fn(|context| self.socket.poll_ready_unpin(context)).await.map_err(failed)
     }
 
-    /// Takes a text frame, to be written by [`flush`](Self::flush).
+    /// Takes a text frame for which the socket is ready, to be written by [`flush`](FrameStream::flush).
     pub(super) fn put(&mut self, text: String) -> Result<(), CarrierError> {
         self.socket.start_send_unpin(Message::Text(text.into())).map_err(failed)
-    }
-
-    /// Writes out what was put. Cancel-safe.
-    pub(super) async fn flush(&mut self) -> Result<(), CarrierError> {
-        self.socket.flush().await.map_err(failed)
     }
 }
 
@@ -169,12 +163,16 @@ impl FrameStream for Socket {
         }
     }
 
-    async fn send(&mut self, text: String) -> Result<(), CarrierError> {
-        self.socket.send(Message::Text(text.into())).await.map_err(failed)
+    async fn feed(&mut self, text: String) -> Result<(), CarrierError> {
+        self.socket.feed(Message::Text(text.into())).await.map_err(failed)
     }
 
-    async fn send_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
-        self.socket.send(Message::Binary(bytes)).await.map_err(failed)
+    async fn feed_binary(&mut self, bytes: Bytes) -> Result<(), CarrierError> {
+        self.socket.feed(Message::Binary(bytes)).await.map_err(failed)
+    }
+
+    async fn flush(&mut self) -> Result<(), CarrierError> {
+        self.socket.flush().await.map_err(failed)
     }
 
     async fn ping(&mut self) -> Result<(), CarrierError> {

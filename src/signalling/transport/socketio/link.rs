@@ -73,8 +73,22 @@ impl Link {
         Self { engine, registered, inbox, poll: None, post: None, socket, probe: None, left: false, closed: false }
     }
 
+    /// Carries out what the engine wants, and writes it out. Cancel-safe, as `carry_out_all`.
+    async fn write_out(&mut self) -> Result<(), CarrierError> {
+        self.carry_out_all().await?;
+        if let Some(socket) = &mut self.socket {
+            socket.flush().await?;
+        }
+        if let Some(probe) = &mut self.probe
+            && probe.socket.flush().await.is_err()
+        {
+            self.drop_probe();
+        }
+        Ok(())
+    }
+
     /// Carries out what the engine wants. Cancel-safe: a frame leaves the engine only for a socket that takes it at once.
-    async fn flush(&mut self) -> Result<(), CarrierError> {
+    async fn carry_out_all(&mut self) -> Result<(), CarrierError> {
         loop {
             match (self.engine.next_writes(), &mut self.socket, &mut self.probe) {
                 (Some(Lane::Websocket), Some(socket), _) => socket.ready().await?,
@@ -84,14 +98,6 @@ impl Link {
             }
             let Some(act) = self.engine.poll_act() else { break };
             self.carry_out(act)?;
-        }
-        if let Some(socket) = &mut self.socket {
-            socket.flush().await?;
-        }
-        if let Some(probe) = &mut self.probe
-            && probe.socket.flush().await.is_err()
-        {
-            self.drop_probe();
         }
         Ok(())
     }
@@ -262,7 +268,7 @@ impl Link {
 
     /// Until the goodbye was fetched, or, where the client left, until it closed.
     async fn part_by_polling(&mut self) {
-        while self.flush().await.is_ok() && !self.closed && (self.left || !self.engine.is_drained()) {
+        while self.write_out().await.is_ok() && !self.closed && (self.left || !self.engine.is_drained()) {
             match self.next().await {
                 Next::Input(Input::Poll(reply)) => {
                     // a second poll is dropped, which answers it
@@ -290,7 +296,7 @@ impl FrameStream for Link {
     const KEEPS_TIME: bool = true;
 
     async fn recv(&mut self) -> Inbound {
-        if let Err(error) = self.flush().await {
+        if let Err(error) = self.write_out().await {
             return Inbound::Lost(error);
         }
         if let Some(inbound) = self.next_posted() {
@@ -304,13 +310,18 @@ impl FrameStream for Link {
         }
     }
 
-    async fn send(&mut self, text: String) -> Result<(), CarrierError> {
+    async fn feed(&mut self, text: String) -> Result<(), CarrierError> {
         self.engine.send_event(&text).map_err(|error| CarrierError::Failed(Box::new(error)))?;
-        self.flush().await
+        // a poll is answered once, with all there is; a websocket takes frames as they come
+        if self.engine.is_polling() { Ok(()) } else { self.carry_out_all().await }
+    }
+
+    async fn flush(&mut self) -> Result<(), CarrierError> {
+        self.write_out().await
     }
 
     /// No dialect sends bytes here.
-    async fn send_binary(&mut self, _: Bytes) -> Result<(), CarrierError> {
+    async fn feed_binary(&mut self, _: Bytes) -> Result<(), CarrierError> {
         Ok(())
     }
 
@@ -342,11 +353,11 @@ impl FrameStream for Link {
             self.registered.withdraw();
         }
         if self.engine.is_polling() {
-            let parting = async { if withdrawn { drop(self.flush().await) } else { self.part_by_polling().await } };
+            let parting = async { if withdrawn { drop(self.write_out().await) } else { self.part_by_polling().await } };
             let _ = timeout(CLOSE_WAIT, parting).await;
             self.drop_probe();
         } else {
-            let _ = timeout(CLOSE_WAIT, self.flush()).await;
+            let _ = timeout(CLOSE_WAIT, self.write_out()).await;
         }
         if let Some(socket) = &mut self.socket {
             socket.close(code, reason).await;
