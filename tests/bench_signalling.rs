@@ -19,7 +19,7 @@ use speak::Speech;
 
 /// Sessions that only stay, and two pairs that talk for a second.
 fn everything_arrives(speech: Speech) {
-    let load = Load { idle: 5, active: 4, time: Duration::from_secs(1), rate: 10, settle: Duration::from_millis(200) };
+    let load = Load { idle: 5, active: 4, time: Duration::from_secs(1), rate: 10, burst: 2, settle: Duration::from_millis(200) };
     let mut server = Server::portico(env!("CARGO_BIN_EXE_portico")).expect("the gateway starts");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let figures = runtime.block_on(load::run(&mut server, speech, load)).expect("the load runs");

@@ -26,6 +26,8 @@ pub struct Load {
     pub time: Duration,
     /// Messages per second of each talking session that has a pair to talk to.
     pub rate: usize,
+    /// How many of them are said at once, as a description and its candidates are.
+    pub burst: usize,
     /// How long the server gets to give back what the handshakes took, before its memory is read.
     pub settle: Duration,
 }
@@ -199,7 +201,7 @@ impl Crowd {
         let stream = stream.map_err(|_| "no connection")?.map_err(|error| words(&error))?;
         stream.set_nodelay(true).map_err(|error| words(&error))?;
         let url = format!("ws://{}{}", self.address, self.speech.path(&part, self.original));
-        let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
+        let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(64 * 1024);
         let opened = client_async_with_config(url, stream, Some(config)).await;
         let (mut web, _) = opened.map_err(|error| words(&error))?;
         for message in self.speech.opening(&part) {
@@ -209,8 +211,10 @@ impl Crowd {
         let mut beats = interval(Duration::from_secs(every.unwrap_or(3600)));
         beats.tick().await;
         // pairs do not talk in step
-        let mut words_due =
-            interval(Duration::from_secs(1) / self.load.rate as u32 + Duration::from_micros(part.number as u64 % 997));
+        let mut words_due = interval(
+            Duration::from_secs(1) * self.load.burst as u32 / self.load.rate as u32
+                + Duration::from_micros(part.number as u64 % 997),
+        );
         let mut talking = false;
         loop {
             tokio::select! {
@@ -240,11 +244,14 @@ impl Crowd {
                     }
                 }
                 _ = words_due.tick(), if talking => {
-                    let text = format!("{MARK}{} {:x<SIZE$}", self.epoch.elapsed().as_micros(), "");
-                    if let Some(message) = self.speech.say(&part, &text) {
-                        self.sent.fetch_add(1, Ordering::Relaxed);
-                        web.send(message).await.map_err(|error| words(&error))?;
+                    for _ in 0..self.load.burst {
+                        let text = format!("{MARK}{} {:x<SIZE$}", self.epoch.elapsed().as_micros(), "");
+                        if let Some(message) = self.speech.say(&part, &text) {
+                            self.sent.fetch_add(1, Ordering::Relaxed);
+                            web.feed(message).await.map_err(|error| words(&error))?;
+                        }
                     }
+                    web.flush().await.map_err(|error| words(&error))?;
                 }
                 changed = phase.changed() => match *phase.borrow_and_update() {
                     _ if changed.is_err() => return Ok(()),

@@ -23,12 +23,14 @@ Signalling under load, Portico beside the original Node servers.
   --active N       sessions that talk in pairs (default 500; webrtc-star 100, since each hears of every other)
   --seconds N      how long the pairs talk (default 20)
   --rate N         messages per second of each talking session (default 10)
+  --burst N        of these so many at once, as a description and its candidates are (default 1)
   --portico PATH   the binary (default target/release/portico)
   --only portico|original
 ";
 
 fn main() -> ExitCode {
-    let mut load = Load { idle: 5000, active: 500, time: Duration::from_secs(20), rate: 10, settle: Duration::from_secs(5) };
+    let mut load =
+        Load { idle: 5000, active: 500, time: Duration::from_secs(20), rate: 10, burst: 1, settle: Duration::from_secs(5) };
     let (mut dialects, mut only, mut portico) = (Vec::new(), None, "target/release/portico".to_owned());
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
             "--active" => number().map(|n| load.active = n),
             "--seconds" => number().map(|n| load.time = Duration::from_secs(n as u64)),
             "--rate" => number().map(|n| load.rate = n.max(1)),
+            "--burst" => number().map(|n| load.burst = n.max(1)),
             "--portico" => {
                 portico.clone_from(&value);
                 Some(())
