@@ -106,7 +106,7 @@ fn between_each_two_dialects_what_is_promised_is_what_happens() {
             }
             // who hears directly is not told by the room as well
             let twice = |to: &&str| seen["seen"][*to]["twice"].as_array().is_some_and(|twice| !twice.is_empty());
-            let twice: Vec<&str> = MEMBERS.into_iter().filter(|to| topology == "mesh" && twice(&to)).collect();
+            let twice: Vec<&str> = MEMBERS.into_iter().filter(|to| topology == "mesh" && twice(to)).collect();
             assert!(twice.is_empty(), "{order}: {twice:?} heard a text twice: {:#}", seen["seen"]);
             // its member is alone with its kind
             assert_eq!(seen["about"]["webrtc-star"]["discovered"], json!([]), "{seen:#}");
