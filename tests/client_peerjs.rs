@@ -7,13 +7,10 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN};
 use serde_json::{Value, json};
-use support::{Gateway, PATIENCE, http, node};
+use support::{ANY_ORIGIN, Gateway, PATIENCE, TEST_SOURCE, http, node};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
-
-/// Pages of another origin, as those of PeerJS applications are.
-const ANY_ORIGIN: &str = "[http]\nallowed_origins = [\"*\"]\n";
 
 fn broker(more: &str) -> Gateway {
     Gateway::start(&format!("{ANY_ORIGIN}{more}"))
@@ -38,14 +35,61 @@ fn peerjs_lists_peers_where_that_is_allowed() {
     assert!(seen["list"]["list"].as_array().is_some_and(|list| list.len() >= 3), "{seen:#}");
 }
 
+/// Lines 16, 17, 18 and 22: directly, and with Portico as the peer of each.
 #[test]
 fn peerjs_peers_exchange_every_serialization() {
-    let seen = run("peerjs_data.mjs", &broker(""), &[]);
+    for room in ["", SFU] {
+        let seen = run("peerjs_data.mjs", &broker(room), &[]);
+        assert_forms(&seen, 6, |reliable| json!([reliable, reliable]));
+    }
+}
+
+/// What was offered for data connections reached the called side; `ordered` says which of both sides' channels keep the order.
+fn assert_forms(seen: &Value, many: usize, ordered: impl Fn(bool) -> Value) {
     let forms = seen["forms"].as_array().unwrap();
-    assert_eq!(forms.len(), 6, "{seen:#}");
+    assert_eq!(forms.len(), many, "{seen:#}");
     for form in forms {
-        let reliable = form["label"].as_str().unwrap().ends_with("true");
-        assert_eq!(form["ordered"], reliable, "{form:#}");
+        let label = form["label"].as_str().unwrap();
+        let (serialization, reliable) = label.split_once('-').unwrap();
+        assert_eq!(form["ordered"], ordered(reliable == "true"), "{form:#}");
+        assert_eq!((&form["serialization"], &form["peer"]), (&json!(serialization), &seen["a"]), "{form:#}");
+        assert_eq!((&form["metadata"], &form["channelLabel"]), (&json!({"for": label}), &json!(label)), "{form:#}");
+    }
+}
+
+/// The variant whose `json` is text. Directly its `json` and that of 1.5 do not understand each other; through Portico they do.
+#[test]
+fn peerjs_of_before_1_5_exchanges_with_its_successor() {
+    let exchange = |versions: &str, room: &str, forms: &str| {
+        let versions = format!("--versions={versions}");
+        run("peerjs_data.mjs", &broker(room), &[&versions, &format!("--forms={forms}")])
+    };
+    // the old one's own channels are never ordered, whatever it says; Portico's are as it says
+    assert_forms(&exchange("1.4.7,1.5.5", "", "binary,raw"), 4, |_| json!([false, false]));
+    assert_forms(&exchange("1.4.7,1.5.5", SFU, "binary,json,raw"), 6, |reliable| json!([false, reliable]));
+    assert_forms(&exchange("1.5.5,1.4.7", "", "binary,raw"), 4, |reliable| json!([reliable, reliable]));
+    assert_forms(&exchange("1.5.5,1.4.7", SFU, "binary,json,raw"), 6, |reliable| json!([reliable, reliable]));
+}
+
+/// Two libraries that cannot meet by themselves, because their offers differ.
+#[test]
+fn in_an_sfu_room_either_library_calls_the_other() {
+    let seen = run("peerjs_libraries.mjs", &broker(SFU), &[]);
+    assert_eq!(seen["called"], json!(["Grüße 😀", r#"{"list":[1,"two"]}"#, 60000]), "{seen:#}");
+    assert_eq!(seen["of_packed"], json!(["Grüße 😀", 60000]), "{seen:#}");
+    assert_eq!(seen["raw"], json!({"serialization": "raw", "reliable": true, "ordered": true}), "{seen:#}");
+    assert_eq!((&seen["of_raw"], &seen["calls"]), (&json!(["Grüße 😀", 60000]), &json!(["back"])), "{seen:#}");
+    assert_eq!(seen["open"], 0, "{seen:#}");
+}
+
+/// What the guide says of messages that are too large.
+#[test]
+fn messages_that_are_too_large_are_kept_or_told() {
+    let seen = run("peerjs_large.mjs", &broker(SFU), &["peerjs"]);
+    assert_eq!(seen["binary"], json!([15 << 20, "after"]), "17 MiB in parts are not handed on, and disturb nothing: {seen:#}");
+    assert_eq!(seen["json"], "message-too-big", "{seen:#}");
+    for answer in [&seen["room"], &seen["simple"]] {
+        assert_eq!((&answer["type"], &answer["body"]["code"]), (&json!("error"), &json!(413)), "{seen:#}");
     }
 }
 
@@ -63,24 +107,18 @@ fn simple_peerjs_peers_connect_with_a_heartbeat_each_millisecond() {
     assert_eq!(seen["absent"], "peer-unavailable", "{seen:#}");
 }
 
-/// A room of the default broker with a camera, whose connections end at Portico.
-const SFU_ROOM: &str = r#"
-[[room]]
-name = "peerjs"
-topology = "sfu"
-sources = ["test"]
+/// The default broker's room, where every connection ends at Portico.
+const SFU: &str = "[[room]]\nname = \"peerjs\"\ntopology = \"sfu\"\n";
 
-[[source]]
-name = "test"
-type = "test"
-width = 640
-height = 360
-framerate = 30
-"#;
+/// The same with a camera.
+fn sfu_with_camera() -> String {
+    TEST_SOURCE.replacen("name = \"main\"", "name = \"peerjs\"\ntopology = \"sfu\"", 1)
+}
 
+/// Lines 19 and 22.
 #[test]
 fn peerjs_peers_meet_in_an_sfu_room() {
-    let seen = run("peerjs_room.mjs", &broker(SFU_ROOM), &["peerjs"]);
+    let seen = run("peerjs_room.mjs", &broker(&sfu_with_camera()), &["peerjs"]);
     assert_eq!(seen["alone"].as_array().map(Vec::len), Some(1), "{seen:#}");
     for side in ["a", "b"] {
         assert_eq!(seen[side].as_array().map(Vec::len), Some(2), "the room's picture and the other's, once each: {seen:#}");
@@ -89,7 +127,7 @@ fn peerjs_peers_meet_in_an_sfu_room() {
 
 #[test]
 fn peerjs_data_connections_with_the_room_open() {
-    for room in ["", SFU_ROOM] {
+    for room in ["", &sfu_with_camera()] {
         let seen = run("peerjs_room_data.mjs", &broker(room), &["peerjs"]);
         for form in seen["forms"].as_array().unwrap() {
             assert_eq!(form["ordered"], form["label"].as_str().unwrap().ends_with("true"), "{form:#}");
@@ -192,4 +230,31 @@ async fn a_client_without_heartbeats_is_closed_and_one_with_them_stays() {
     lively.send(Message::text(r#"{"type":"OFFER","dst":"lively","payload":1}"#)).await.expect("still open");
     let heard = timeout(PATIENCE, lively.next()).await.expect("in time").unwrap().unwrap();
     assert_eq!(heard, Message::text(r#"{"type":"OFFER","src":"lively","dst":"lively","payload":1}"#));
+}
+
+/// Line 11: 100 clients, 1000 heartbeats a second in all; nobody is answered, and nobody closed.
+#[tokio::test]
+async fn a_thousand_heartbeats_a_second_are_not_answered() {
+    let gateway = Gateway::start("[peerjs]\nalive_timeout = \"2s\"\n");
+    let base = gateway.base.replace("http", "ws");
+    let mut clients = Vec::new();
+    for n in 0..100 {
+        let (mut client, _) = connect_async(format!("{base}/peerjs/peerjs?key=peerjs&id=c{n}&token=t")).await.expect("connected");
+        assert_eq!(client.next().await.unwrap().unwrap(), Message::text(r#"{"type":"OPEN"}"#));
+        clients.push(client);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..50 {
+        ticks.tick().await;
+        for client in &mut clients {
+            client.send(Message::text(r#"{"type":"HEARTBEAT"}"#)).await.expect("open");
+        }
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        // the next thing each hears is its own offer
+        let offer = format!(r#"{{"type":"OFFER","dst":"c{n}","payload":1}}"#);
+        client.send(Message::text(offer)).await.expect("open");
+        let heard = timeout(PATIENCE, client.next()).await.expect("in time").unwrap().unwrap();
+        assert_eq!(heard, Message::text(format!(r#"{{"type":"OFFER","src":"c{n}","dst":"c{n}","payload":1}}"#)));
+    }
 }

@@ -12,6 +12,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+/// A vamp whose connections end at Portico.
+const STUDIO: &str = "[[room]]\nname = \"studio\"\ntopology = \"sfu\"\n";
+
 #[test]
 fn the_endpoint_keeps_both_protocols_packet_by_packet() {
     let gateway = Gateway::start("");
@@ -26,17 +29,60 @@ fn the_other_path_is_the_same_endpoint() {
 
 #[test]
 fn clients_of_both_versions_mesh_and_send_recordings() {
-    let gateway = Gateway::start("");
-    for version in ["2", "4", "mixed"] {
+    // where the gateway stores clips, it is one more member of the mesh
+    let gateways = [Gateway::start("[clips]\nstore_in_mesh = false\n"), Gateway::start("")];
+    for (gateway, version) in [(&gateways[0], "2"), (&gateways[1], "4"), (&gateways[0], "mixed")] {
         let seen = node("vamp_mesh.mjs", &[&gateway.base, version]);
         assert_eq!(seen["clips"].as_array().map(Vec::len), Some(6), "{seen:#}");
     }
 }
 
+/// `sfu`: each frame once and in order to those who are there, the whole clip to who comes late, nothing after a leave.
+#[test]
+fn in_an_sfu_room_clips_reach_everybody_from_their_start() {
+    let gateway = Gateway::start(STUDIO);
+    for version in ["2", "4", "mixed"] {
+        let seen = node("vamp_clips.mjs", &[&gateway.base, "studio", version]);
+        assert_eq!(seen["clips"].as_array().map(Vec::len), Some(6), "{seen:#}");
+    }
+}
+
+#[test]
+fn a_clip_beyond_its_bound_reaches_who_is_there_and_nobody_who_comes_late() {
+    let gateway = Gateway::start(&format!("[clips]\nmax_clip_bytes = 65536\n{STUDIO}"));
+    node("vamp_clips.mjs", &[&gateway.base, "studio", "2", "--bound=65536"]);
+}
+
+/// Backpressure, and a connection whose far end is silent for longer than media would be kept.
+#[test]
+fn a_listener_that_stands_still_holds_nobody_up_and_then_gets_it_all() {
+    let gateway = Gateway::start(STUDIO);
+    node("vamp_slow.mjs", &[&gateway.base, "studio"]);
+}
+
+#[test]
+fn a_page_that_comes_late_hears_a_recorded_microphone_from_its_start() {
+    let gateway = Gateway::start(&format!("[http]\nallowed_origins = [\"*\"]\n{STUDIO}"));
+    let seen = node("vamp_record_late.mjs", &[&gateway.base, "studio", "4"]);
+    assert_eq!(seen["got"].as_array().map(Vec::len), Some(2), "{seen:#}");
+}
+
+/// `mesh`: Portico is one more peer, and plays a clip after its end to those who were absent at its start.
+#[test]
+fn in_a_mesh_clips_are_stored_and_played_to_who_was_absent() {
+    let gateway = Gateway::start("");
+    for version in ["2", "mixed"] {
+        let seen = node("vamp_stored.mjs", &[&gateway.base, version]);
+        assert_eq!(seen["clips"].as_array().map(Vec::len), Some(2), "{seen:#}");
+    }
+    let off = Gateway::start("[clips]\nstore_in_mesh = false\n");
+    node("vamp_stored.mjs", &[&off.base, "4", "--off=1"]);
+}
+
 #[test]
 fn pages_record_their_microphones_to_each_other() {
     // the pages come from elsewhere
-    let gateway = Gateway::start("[http]\nallowed_origins = [\"*\"]\n");
+    let gateway = Gateway::start("[http]\nallowed_origins = [\"*\"]\n[clips]\nstore_in_mesh = false\n");
     let seen = node("vamp_record.mjs", &[&gateway.base, "2"]);
     assert_eq!(seen["got"].as_array().map(Vec::len), Some(2), "{seen:#}");
 }
@@ -44,7 +90,7 @@ fn pages_record_their_microphones_to_each_other() {
 /// Where everybody's connections end at Portico: data channels only, and a clean end when one leaves.
 #[test]
 fn in_an_sfu_room_each_other_is_a_connection_with_portico() {
-    let gateway = Gateway::start("[[room]]\nname = \"studio\"\ntopology = \"sfu\"\n");
+    let gateway = Gateway::start(STUDIO);
     let seen = node("vamp_portico.mjs", &[&gateway.base, "studio"]);
     assert_eq!(seen["ids"].as_array().map(Vec::len), Some(3), "{seen:#}");
 }
@@ -142,7 +188,7 @@ async fn what_is_too_large_ends_only_its_session() {
 
 #[tokio::test]
 async fn floods_and_half_open_requests_hurt_only_their_session() {
-    let gateway = Gateway::start("");
+    let gateway = Gateway::start("[clips]\nstore_in_mesh = false\n");
     let good = session(&gateway).await;
     // a payload of very many packets, joins in a loop, packets out of order, deep nesting
     let deep = format!("42[\"join vamp\",{}{}]", "[".repeat(300_000), "]".repeat(300_000));

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::desk_metrics::LatestFigures;
 use crate::http::{Inventory, PlanOutcome, PlanRow};
 use crate::hub::{Hub, PeerOwner};
 use crate::media::{Media, MediaCommand, SourceFigures};
@@ -24,11 +25,12 @@ pub(super) struct Stock {
     media: Arc<Media>,
     metrics: Arc<Metrics>,
     totals: Arc<Mutex<Totals>>,
+    desk: LatestFigures,
 }
 
 impl Stock {
-    pub(super) fn new(hub: Hub, shards: Arc<Shards>, media: Arc<Media>, metrics: Arc<Metrics>) -> Self {
-        Self { hub, shards, media, metrics, totals: Arc::default() }
+    pub(super) fn new(hub: Hub, shards: Arc<Shards>, media: Arc<Media>, metrics: Arc<Metrics>, desk: LatestFigures) -> Self {
+        Self { hub, shards, media, metrics, totals: Arc::default(), desk }
     }
 
     async fn figures(&self) -> Vec<PeerFigures> {
@@ -47,7 +49,11 @@ impl Stock {
     }
 
     async fn export(&self) -> String {
-        let (sources, peers, counts) = tokio::join!(self.sources(), self.figures(), self.hub.counts());
+        let (sources, peers, counts, desk) =
+            tokio::join!(self.sources(), self.figures(), self.hub.counts(), self.hub.channel_figures());
+        if let Ok(desk) = desk {
+            *self.desk.lock().unwrap_or_else(PoisonError::into_inner) = desk;
+        }
         if let Ok(counts) = counts {
             self.metrics.rooms.set(counts.rooms as i64);
             self.metrics.streams.set(counts.streams as i64);

@@ -5,6 +5,7 @@
 
 mod access;
 mod channels;
+mod desk_metrics;
 mod inventory;
 mod mounts;
 mod peerjs_metrics;
@@ -27,7 +28,7 @@ use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
 use crate::ops::access::{Access, SecretError};
-use crate::ops::metrics::{Metrics, Registry};
+use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
 use crate::room::{Rooms, SourceUpdate};
@@ -35,12 +36,17 @@ use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use crate::vocab::MediaKind;
+use desk_metrics::{DeskCollector, LatestFigures};
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
 use star_metrics::StarCollector;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Threads for signalling and HTTP. A message passes three tasks; a second thread would be woken to share them, which costs about as
+/// much as the message. What takes long has threads of its own: packets, codecs, files.
+const SIGNALLING_THREADS: usize = 1;
 
 /// What `/readyz` waits for: the first look at the sources.
 const SOURCES: &str = "sources";
@@ -107,11 +113,11 @@ impl StartError {
 pub fn run(job: Job) -> ExitCode {
     let started = Instant::now();
     raise_file_limit();
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("signalling").build() {
-            Ok(runtime) => runtime,
-            Err(source) => return failed(&StartError::System(source)),
-        };
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(SIGNALLING_THREADS).enable_all().thread_name("signalling").build() {
+        Ok(runtime) => runtime,
+        Err(source) => return failed(&StartError::System(source)),
+    };
     let outcome = runtime.block_on(serve(job, started));
     // nothing that is left may hold the exit up
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -227,8 +233,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let stop = CancellationToken::new();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures)));
-    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics));
+    let desk = LatestFigures::default();
+    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk)));
+    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));
@@ -310,11 +317,20 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 }
 
 /// The figures of modules that count for themselves.
-fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>) -> Registry {
+fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures) -> Registry {
     let mut registry = Registry::default();
+    // under the names that its original gave them
     registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
-    registry.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
+    let ours = registry.sub_registry_with_prefix(metrics::PREFIX);
+    ours.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
+    ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
     registry
+}
+
+/// The list of figures for `docs/ref/metrics.md`.
+#[cfg(test)]
+pub(crate) fn metrics_reference() -> String {
+    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default()))
 }
 
 /// Says at start what is wrong with sources, without holding the start up.

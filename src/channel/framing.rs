@@ -41,6 +41,17 @@ pub enum Written {
     Packed(Bytes),
 }
 
+impl Written {
+    /// Its bytes.
+    #[allow(clippy::len_without_is_empty)] // nothing asks whether there are none
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Packed(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// The receiver's framing has no place for this content: bytes where only text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bytes to a receiver that takes text only")]
@@ -55,9 +66,13 @@ impl Content {
     /// In the receiver's framing. `json_as_text` is the kind of frame in which a `json` far end wrote last.
     pub fn write(&self, framing: Framing, json_as_text: bool) -> Result<Written, NoPlace> {
         match framing {
-            Framing::Json => {
+            Framing::Json | Framing::JsonText => {
                 let json = self.to_json()?;
-                let frame = if json_as_text { DataMessage::text(json) } else { DataMessage::binary(json) };
+                let frame = if json_as_text || framing == Framing::JsonText {
+                    DataMessage::text(json)
+                } else {
+                    DataMessage::binary(json)
+                };
                 Ok(Written::Frame(frame))
             }
             Framing::BinaryPack => Ok(Written::Packed(match self {
@@ -87,6 +102,15 @@ impl Content {
             Self::Text(text) => Value::text(text.as_str()).to_json().map_err(|_| NoPlace),
             Self::Value(value) => value.to_json().map_err(|_| NoPlace),
             Self::Bytes(_) => Err(NoPlace),
+        }
+    }
+
+    /// A text, or bytes that may be one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_str()),
+            Self::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Value(_) => None,
         }
     }
 

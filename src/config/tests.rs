@@ -222,7 +222,7 @@ fn generated_pages_are_those_checked_in() {
     compare_with_checked_in("docs/ref/portico.example.toml", &example());
     compare_with_checked_in("docs/ref/config.md", &reference());
     compare_with_checked_in("docs/ref/config.schema.json", &(serde_json::to_string_pretty(&schema()).unwrap() + "\n"));
-    compare_with_checked_in("docs/ref/metrics.md", &crate::ops::metrics::reference());
+    compare_with_checked_in("docs/ref/metrics.md", &crate::app::metrics_reference());
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn socketio(bytes: &[u8]) {
                 remote: None,
                 socket_id,
                 vamp: vamp::VampConfig::default(),
+                stores_clips: false,
                 vamp_prefix: RoomPrefix::none().clone(),
                 star: star::StarConfig::default(),
                 star_room: star::StarConfig::default().room,

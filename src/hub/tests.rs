@@ -289,6 +289,7 @@ fn meeting(with: Option<MemberId>) -> Meeting {
         framing: Framing::Plain,
         channels: Vec::new(),
         broker: None,
+        pair: None,
     }
 }
 

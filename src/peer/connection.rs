@@ -43,6 +43,9 @@ use channels::{Channels, Pumped};
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
 /// least every 5 s on average), and answers Portico's checks every 2 s.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// The same where data channels may be: a cut network keeps them so long (vamp.md §9 line 19), and RFC 7675 §5.1 ends a far end's
+/// consent then.
+pub(super) const CHANNELS_SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// From the end of DTLS here to the first packet of media. The far end ends DTLS when it has our last flight, and several
 /// stacks install its keys only after they read everything that came with it: what overtakes that is lost, and the first
 /// packet of all is the key picture's.
@@ -227,9 +230,13 @@ impl Connection {
         }
     }
 
+    fn silence_limit(&self) -> Duration {
+        if self.channels.is_some() { CHANNELS_SILENCE_LIMIT } else { SILENCE_LIMIT }
+    }
+
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
-        let own = if self.up { self.heard + SILENCE_LIMIT } else { self.connect_by };
+        let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
         [self.timer, self.start_at, self.closing].into_iter().flatten().fold(own, Instant::min)
     }
 
@@ -485,7 +492,7 @@ impl Connection {
         }
         if self.over || self.closing.is_some_and(|by| by <= now) {
             self.end(EndReason::Left, news);
-        } else if self.up && now >= self.heard + SILENCE_LIMIT {
+        } else if self.up && now >= self.heard + self.silence_limit() {
             self.end(EndReason::Lost, news);
         } else if !self.up && now >= self.connect_by {
             self.end(EndReason::NeverConnected, news);

@@ -1,6 +1,7 @@
 //! What may be asked of [`Rooms`](super::Rooms): by a session, by the peers, by the sources.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -138,6 +139,9 @@ pub struct Meeting {
     pub channels: Vec<NewChannel>,
     /// Who both ends are to their broker; given where requests over the channels are to be answered (PeerJS).
     pub broker: Option<BrokerIds>,
+    /// Which of several connections with `with`. What comes by one leaves by the other member's connection of the same name, where
+    /// there is one, else by any.
+    pub pair: Option<Arc<str>>,
 }
 
 /// The two ends of a connection, as their broker calls them.

@@ -1,6 +1,7 @@
 //! What must happen because of what was decided.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::command::{BrokerIds, DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
@@ -145,6 +146,8 @@ pub struct Meet {
     pub channels: Vec<NewChannel>,
     /// Who both ends are to their broker, where requests are answered.
     pub broker: Option<BrokerIds>,
+    /// Which of several connections with `with`; see [`Meeting::pair`](super::Meeting::pair).
+    pub pair: Option<Arc<str>>,
 }
 
 /// A stream being sent to a peer.

@@ -53,6 +53,7 @@ impl Rooms {
             framing: meeting.framing,
             channels: meeting.channels,
             broker: meeting.broker,
+            pair: meeting.pair,
         }));
         let (published, played) = (meet.publishes.clone(), meet.plays.clone());
         self.open_peer(session, member, req, meeting.peer, meeting.offer, purpose, Link::Meet(meet))?;

@@ -148,6 +148,8 @@ pub enum Framing {
     Plain,
     /// As `Plain`, each message one JSON value (PeerJS `json`): bytes since 1.5, text before.
     Json,
+    /// As `Json`, with a far end that reads texts only (PeerJS before 1.5).
+    JsonText,
     /// As `Plain`, each message BinaryPack, in chunks (PeerJS `binary`).
     BinaryPack,
     /// No data channel that carries messages of people (PeerJS media connections).

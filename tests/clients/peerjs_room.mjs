@@ -30,8 +30,12 @@ await withBrowser(async open => {
   await until("b's picture again at a", () => pictures(a, 2));
   await b.leave();
   await until('the end of the call with b at a', async () => (await a.events()).filter(event => event.hungUp === idB).length >= 2);
+  // nothing is left of a call at the gateway, whoever ended it
+  const peers = async () => Number(/^portico_peers (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())[1]);
+  const before = await peers();
   await a.hangUp(room);
   await until('the end of the call with the room at a', async () => (await a.events()).some(event => event.hungUp === room));
+  await until('its end at the gateway', async () => await peers() < before);
   await a.call('nobody-is-called-so');
   result.absent = await until('the error of an absent peer', async () => (await a.events()).find(event => event.error === 'peer-unavailable'));
   result.ids = { a: idA, b: idB };

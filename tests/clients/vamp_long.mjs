@@ -9,7 +9,7 @@ const RATE = 33, SIZE = 500;
 const [url, seconds = '600', vamp = `v${Math.random().toString(36).slice(2)}`] = words;
 await withNode(async () => {
   const [sender, receiver] = [await connect(null, { url, vamp, user: 'u0' }), await connect(null, { url, vamp, user: 'u1' })];
-  for (const member of [sender, receiver]) await until('a link', () => member.peers().length === 1);
+  for (const member of [sender, receiver]) await until('a link', () => member.peers().some(id => [sender.id(), receiver.id()].includes(id)));
   const header = JSON.stringify({ userId: 'u0', startTime: 1 });
   const frame = number => `f${String(number).padStart(SIZE - 1, '0')}`;
   const count = RATE * Number(seconds), began = Date.now();

@@ -216,7 +216,7 @@ fn framing(framing: portico::room::Framing) -> &'static str {
         Framing::Free => "as the two agree",
         Framing::OwnChannels => "each side writes to its own",
         Framing::Plain => "one for both, texts and bytes as they are",
-        Framing::Json => "one for both, JSON",
+        Framing::Json | Framing::JsonText => "one for both, JSON",
         Framing::BinaryPack => "one for both, BinaryPack",
         Framing::None => "none: a call",
         Framing::Own => "its own protocol",

@@ -20,6 +20,7 @@ async function freePort() {
 const SERVERS = [
   [port => [bin('peerjs'), '--port', port, '--path', '/', '--key', 'peerjs', '--allow_discovery'], port => [
     ['peerjs_data.mjs', `http://127.0.0.1:${port}`, '/', 'peerjs'],
+    ['peerjs_data.mjs', `http://127.0.0.1:${port}`, '/', 'peerjs', '--versions=1.4.7,1.5.5', '--forms=binary,raw'],
     ['peerjs_media.mjs', `http://127.0.0.1:${port}`, '/', 'peerjs'],
     ['peerjs_broker.mjs', `http://127.0.0.1:${port}`, '/', 'peerjs', 'allowed'],
     ['simple_peerjs.mjs', `http://127.0.0.1:${port}`, '/', 'peerjs'],

@@ -28,6 +28,7 @@ use crate::vocab::{Grant, Right, RoomId};
 /// What all endpoints have, and what each has of its own.
 pub(in crate::app) struct Endpoints {
     vamp: VampConfig,
+    stores_clips: bool,
     star: StarConfig,
     request_time: Duration,
     max_per_address: usize,
@@ -60,6 +61,7 @@ impl Endpoints {
         let for_star = config.listener.iter().filter(|listener| listener.dialect == ListenerDialect::WebrtcStar);
         Self {
             vamp: config.vamp.clone(),
+            stores_clips: config.clips.store_in_mesh,
             star: config.star.clone(),
             request_time: config.http.limits.request_time,
             max_per_address: config.http.limits.max_connections_per_address,
@@ -124,6 +126,7 @@ impl Mounts {
             remote: Some(caller.remote),
             socket_id: String::new(),
             vamp: self.socketio.vamp.clone(),
+            stores_clips: self.socketio.stores_clips,
             vamp_prefix: prefix(DialectName::Vamp),
             star: self.socketio.star.clone(),
             star_room: table.room.clone(),

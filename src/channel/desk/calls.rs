@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::framing::Content;
 use super::super::rpc::{self, Asked, CallError, CallId, Fault, Reply, Request};
 use super::super::value::Value;
+use super::deliver::Unread;
 use super::{Desk, Output, Stands};
 use crate::vocab::{MemberId, PeerId};
 
@@ -29,40 +30,64 @@ impl Desk {
         let Some(call) = self.calls.remove(&id) else { return };
         let Some(line) = self.lines.get_mut(&call.peer) else { return };
         let Some(seat) = &line.is.rpc else { return };
-        let answer = call.request.answer(reply, seat);
-        let failed = answer.as_ref().and_then(|answer| answer.get("type")).and_then(Value::as_text) == Some("error");
-        self.figures.calls_failed += u64::from(failed);
+        let answer = match call.request.answer(reply, seat) {
+            Ok(answer) => {
+                self.figures.requests.answered += 1;
+                answer
+            }
+            Err(fault) => {
+                self.figures.requests.count(fault.code);
+                Some(call.request.error(&fault, seat))
+            }
+        };
         let answer = answer.map(|answer| content_of(answer, call.as_text));
         let ready = if call.request.has_id() { answer.into_iter().collect() } else { line.ledger.close(id, answer) };
         self.answer(now, call.peer, ready);
     }
 
-    /// Deals with what a connection that carries requests brought; tells whether that was all to be done with it.
-    pub(super) fn answer_request(&mut self, now: Instant, peer: PeerId, content: &Content, len: usize) -> bool {
+    /// Deals with what a connection that carries requests brought, `len` bytes; tells whether that was all to be done with it.
+    pub(super) fn answer_request(&mut self, now: Instant, peer: PeerId, content: &Content, len: usize, may_send: bool) -> bool {
         let Some(line) = self.lines.get(&peer) else { return false };
         let Some(seat) = line.is.rpc.clone() else { return false };
         let (member, to_gateway) = (line.is.owner, line.is.stands == Stands::Gateway);
         let as_text = !matches!(content, Content::Value(_));
-        let asked = content.as_json().map_or(Asked::Other, |value| rpc::read(&value, len, &seat));
+        let asked = match content.as_json() {
+            Some(value) => rpc::read(&value, len, &seat),
+            None if content.as_text().is_some_and(rpc::is_broken_request) => Asked::unreadable(len),
+            None => Asked::Other,
+        };
         let (request, checked) = match asked {
             Asked::Request(request, checked) => (request, checked),
             // who speaks to nobody but Portico and asks nothing is told so; an answer is never answered
-            Asked::Other if to_gateway => {
-                let fault = if len > rpc::MAX_MESSAGE { Fault::new(413, "too large") } else { Fault::new(400, "not a request") };
-                (Request::unreadable(), Err(fault))
-            }
+            Asked::Other if to_gateway => (Request::unreadable(), Err(rpc::not_a_request(len))),
             Asked::Answer => return to_gateway,
             Asked::Other => return false,
         };
-        if let Err(fault) = checked.and_then(|()| self.ask(now, peer, member, &request, len, as_text)) {
-            self.figures.calls_failed += 1;
-            let answer = content_of(request.error(&fault, &seat), as_text);
-            let Some(line) = self.lines.get_mut(&peer) else { return true };
-            let at_once = request.has_id() || !line.ledger.has_room();
-            let ready = if at_once { vec![answer] } else { line.ledger.answered(answer) };
-            self.answer(now, peer, ready);
+        let allowed = || if may_send { Ok(()) } else { Err(Fault::new(403, "this member may not send")) };
+        let asked = checked.and_then(|()| allowed()).and_then(|()| self.ask(now, peer, member, &request, len, as_text));
+        if let Err(fault) = asked {
+            self.refuse(now, peer, &request, &fault, as_text);
         }
         true
+    }
+
+    /// Where requests are answered, what cannot be read is answered as well: it may have been one.
+    pub(super) fn answer_unread(&mut self, now: Instant, peer: PeerId, why: Unread) {
+        let fault = match why {
+            Unread::Malformed => Fault::new(400, "not what this connection's serialization promises"),
+            Unread::TooLarge => Fault::new(413, "too large, or too many large messages at once"),
+        };
+        self.refuse(now, peer, &Request::unreadable(), &fault, false);
+    }
+
+    fn refuse(&mut self, now: Instant, peer: PeerId, request: &Request, fault: &Fault, as_text: bool) {
+        let Some(line) = self.lines.get_mut(&peer) else { return };
+        let Some(seat) = &line.is.rpc else { return };
+        self.figures.requests.count(fault.code);
+        let answer = content_of(request.error(fault, seat), as_text);
+        let at_once = request.has_id() || !line.ledger.has_room();
+        let ready = if at_once { vec![answer] } else { line.ledger.answered(answer) };
+        self.answer(now, peer, ready);
     }
 
     fn ask(
@@ -99,7 +124,7 @@ impl Desk {
             line.ledger.open(id);
         }
         self.next_call += 1;
-        self.figures.calls += 1;
+        self.figures.requests.asked += 1;
         let deadline = now + call.timeout + GRACE;
         self.calls.insert(id, Waiting { peer, member, deadline, request: request.clone(), as_text });
         self.wake_at(deadline);
@@ -114,9 +139,24 @@ impl Desk {
         }
     }
 
+    /// A connection is gone: its calls are not to use up what others may have.
+    pub(super) fn cancel_calls(&mut self, peer: PeerId) {
+        let outputs = &mut self.outputs;
+        self.calls.retain(|id, call| {
+            let stays = call.peer != peer;
+            if !stays {
+                outputs.push_back(Output::Cancel(*id));
+            }
+            stays
+        });
+    }
+
     pub(super) fn time_out_calls(&mut self, now: Instant) {
         let late: Vec<CallId> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(id, _)| *id).collect();
-        late.into_iter().for_each(|call| self.handle_reply(now, call, Err(CallError::Timeout)));
+        for call in late {
+            self.outputs.push_back(Output::Cancel(call));
+            self.handle_reply(now, call, Err(CallError::Timeout));
+        }
     }
 }
 

@@ -23,89 +23,96 @@ impl Desk {
             return;
         }
         let stands = to.map_or(Stands::Room, Stands::Member);
-        self.deliver(now, from, stands, &Content::Text(text));
+        self.deliver(now, from, stands, None, &Content::Text(text));
     }
 
     /// A message came by a connection.
     pub(super) fn handle_message(&mut self, now: Instant, peer: PeerId, message: DataMessage) {
         let Some(line) = self.lines.get_mut(&peer) else { return };
-        let (owner, framing) = (line.is.owner, line.is.framing);
+        let (owner, framing, asks) = (line.is.owner, line.is.framing, line.is.rpc.is_some());
         let may_send = line.is.may_send && self.members.get(&owner).is_some_and(|member| member.seat.may_send);
-        if !may_send || matches!(framing, Framing::None | Framing::Own) {
+        // a request of who may not send is read, so that it can be refused
+        if !(may_send || asks) || matches!(framing, Framing::None | Framing::Own) {
             self.figures.forbidden += 1;
             return;
         }
         let len = message.len();
-        let content = match framing {
-            Framing::Json => {
+        let read = match framing {
+            Framing::Json | Framing::JsonText => {
                 line.json_as_text = matches!(message, DataMessage::Text(_));
-                read_json(&message).ok()
+                read_json(&message).map(|content| Some((content, len))).map_err(|_| Unread::Malformed)
             }
-            Framing::BinaryPack => match self.read_packed(now, peer, message) {
-                Ok(None) => return,
-                Ok(content) => content,
-                Err(Malformed) => None,
-            },
+            Framing::BinaryPack => self.read_packed(now, peer, message),
             Framing::Free | Framing::Plain | Framing::OwnChannels | Framing::None | Framing::Own => {
-                if is_plain(framing) && self.take_clip(now, peer, &message) {
+                if may_send && is_plain(framing) && self.take_clip(now, peer, &message) {
                     return;
                 }
-                Some(match message {
-                    DataMessage::Text(text) => Content::Text(text),
-                    DataMessage::Binary(bytes) => Content::Bytes(bytes),
-                })
+                Ok(Some(match message {
+                    DataMessage::Text(text) => (Content::Text(text), len),
+                    DataMessage::Binary(bytes) => (Content::Bytes(bytes), len),
+                }))
             }
         };
-        let Some(content) = content else {
-            self.figures.malformed += 1;
-            return;
+        let (content, len) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
+            Err(why) => {
+                let count = if why == Unread::TooLarge { &mut self.figures.too_large } else { &mut self.figures.malformed };
+                *count += 1;
+                return self.answer_unread(now, peer, why);
+            }
         };
         if matches!(&content, Content::Value(value) if is_close(value)) {
             self.outputs.push_back(Output::HangUp { peer });
             return;
         }
-        if self.answer_request(now, peer, &content, len) {
+        if self.answer_request(now, peer, &content, len, may_send) {
             return;
         }
-        if let Some(stands) = self.lines.get(&peer).map(|line| line.is.stands) {
-            self.deliver(now, owner, stands, &content);
+        if !may_send {
+            self.figures.forbidden += 1;
+            return;
+        }
+        if let Some((stands, pair)) = self.lines.get(&peer).map(|line| (line.is.stands, line.is.pair.clone())) {
+            self.deliver(now, owner, stands, pair.as_deref(), &content);
         }
     }
 
-    /// Reads a BinaryPack frame; nothing while its message is not complete.
-    fn read_packed(&mut self, now: Instant, peer: PeerId, message: DataMessage) -> Result<Option<Content>, Malformed> {
+    /// Reads a BinaryPack frame: what it says and the bytes of all its parts; nothing while its message is not complete.
+    fn read_packed(&mut self, now: Instant, peer: PeerId, message: DataMessage) -> Result<Option<(Content, usize)>, Unread> {
         let Some(line) = self.lines.get_mut(&peer) else { return Ok(None) };
-        let value = binarypack::decode(message.bytes()).map_err(|_| Malformed)?;
+        let value = binarypack::decode(message.bytes()).map_err(|_| Unread::Malformed)?;
+        let len = message.len();
         let (message, index, total, data) = match Part::of(value) {
-            Part::Whole(value) => return Ok(Some(value.into())),
+            Part::Whole(value) => return Ok(Some((value.into(), len))),
             Part::Chunk { message, index, total, data } => (message, index, total, data),
             Part::Close => {
                 self.outputs.push_back(Output::HangUp { peer });
                 return Ok(None);
             }
-            Part::Broken => return Err(Malformed),
+            Part::Broken => return Err(Unread::Malformed),
         };
-        if self.queued + data.len() > Self::MAX_QUEUED {
-            self.figures.queue_full += 1;
-            return Ok(None);
-        }
         let before = line.bytes();
-        let taken = line.chunks.take(now, message, index, total, data);
+        let taken = if self.queued + data.len() > Self::MAX_QUEUED {
+            line.chunks.refuse(now, message, total)
+        } else {
+            line.chunks.take(now, message, index, total, data)
+        };
         let wake = line.chunks.next_timeout();
         self.queued = self.queued + line.bytes() - before;
         wake.into_iter().for_each(|at| self.wake_at(at));
         match taken {
             Taken::Complete(whole) => match binarypack::decode(&whole).map(Part::of) {
-                Ok(Part::Whole(value)) => Ok(Some(value.into())),
-                _ => Err(Malformed),
+                Ok(Part::Whole(value)) => Ok(Some((value.into(), whole.len()))),
+                _ => Err(Unread::Malformed),
             },
             Taken::Kept | Taken::Ignored => Ok(None),
-            Taken::GivenUp => Err(Malformed),
+            Taken::GivenUp => Err(Unread::TooLarge),
         }
     }
 
     /// Hands content on to those for whom Portico stands: by a connection where there is one, else by signalling.
-    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, content: &Content) {
+    fn deliver(&mut self, now: Instant, from: MemberId, stands: Stands, pair: Option<&str>, content: &Content) {
         let Some(sender) = self.members.get(&from) else { return };
         let receivers: Vec<MemberId> = match stands {
             Stands::Gateway => {
@@ -128,10 +135,11 @@ impl Desk {
             if !receiver.seat.may_read {
                 continue;
             }
-            match (self.route(receiver, from), receiver.seat.hears_text) {
+            match (self.route(receiver, from, pair), receiver.seat.hears_text) {
                 (Some(peer), _) => {
-                    let taken = self.send(now, from, peer, content);
-                    self.figures.relayed += u64::from(taken);
+                    if let Some(len) = self.send(now, from, peer, content) {
+                        self.relayed(len);
+                    }
                 }
                 (None, true) => self.tell(from, to, content),
                 (None, false) => self.dropped(from, to, DropReason::NoRoute),
@@ -139,13 +147,16 @@ impl Desk {
         }
     }
 
-    /// The receiver's connection by which it hears a sender: one that stands for the sender, else one that stands for the room.
-    fn route(&self, receiver: &Member, from: MemberId) -> Option<PeerId> {
+    /// The receiver's connection by which it hears a sender: one that stands for the sender, else one that stands for the room. Of
+    /// several, the one that belongs to the sender's.
+    fn route(&self, receiver: &Member, from: MemberId, pair: Option<&str>) -> Option<PeerId> {
         let best = |stands: Stands| {
             let lines = receiver.lines.iter().filter_map(|peer| Some((*peer, self.lines.get(peer)?)));
             let fitting = lines.filter(|(_, line)| line.is.stands == stands && line.takes_messages());
+            let other = |line: &Line| pair.is_none() || line.is.pair.as_deref() != pair;
             // one where something waits keeps the order; then one that is up; then the first
-            fitting.min_by_key(|(peer, line)| (line.is_idle(), line.writes_on().is_none(), *peer)).map(|(peer, _)| peer)
+            let first = fitting.min_by_key(|(peer, line)| (other(line), line.is_idle(), line.writes_on().is_none(), *peer));
+            first.map(|(peer, _)| peer)
         };
         best(Stands::Member(from)).or_else(|| best(Stands::Room))
     }
@@ -155,7 +166,7 @@ impl Desk {
         let max = if matches!(content, Content::Text(_)) { Self::MAX_LONG_TEXT } else { Self::MAX_TEXT };
         match content.to_text() {
             Ok(text) if text.as_bytes().len() <= max => {
-                self.figures.relayed += 1;
+                self.relayed(text.as_bytes().len());
                 self.outputs.extend(text.parts(Self::MAX_TEXT).map(|text| Output::Tell { to, from, text }));
             }
             Ok(text) => self.dropped(from, to, DropReason::TooLarge { len: text.as_bytes().len(), max }),
@@ -163,21 +174,27 @@ impl Desk {
         }
     }
 
-    /// Puts content behind what waits for a connection; tells whether there was room.
-    pub(super) fn send(&mut self, now: Instant, from: MemberId, peer: PeerId, content: &Content) -> bool {
-        let Some(line) = self.lines.get_mut(&peer) else { return false };
+    fn relayed(&mut self, len: usize) {
+        self.figures.relayed += 1;
+        self.figures.relayed_bytes += len as u64;
+    }
+
+    /// Puts content behind what waits for a connection; tells its bytes there, if there was room.
+    pub(super) fn send(&mut self, now: Instant, from: MemberId, peer: PeerId, content: &Content) -> Option<usize> {
+        let line = self.lines.get_mut(&peer)?;
         let to = line.is.owner;
         let written = content.write(line.is.framing, line.json_as_text).map_err(|NoPlace| DropReason::NoPlace);
         match written.and_then(|written| Ok((fits(line, self.queued, &written)?, written))) {
             Err(why) => {
                 self.dropped(from, to, why);
-                false
+                None
             }
             Ok((cost, written)) => {
+                let len = written.len();
                 line.push(from, written);
                 self.queued += cost;
                 self.pump(now, peer);
-                true
+                Some(len)
             }
         }
     }
@@ -194,8 +211,14 @@ impl Desk {
     }
 }
 
-/// Bytes that are not what the framing promises.
-struct Malformed;
+/// Why a message could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Bytes that are not what the framing promises.
+    Malformed,
+    /// A message in parts that is larger, or in more messages at once, than is kept.
+    TooLarge,
+}
 
 /// What the message costs, if there is room for it.
 fn fits(line: &Line, queued: usize, written: &Written) -> Result<usize, DropReason> {

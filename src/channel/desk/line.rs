@@ -80,6 +80,7 @@ pub struct Line {
     pub chunks: Chunks,
     pub ledger: Ledger,
     pub feed: Option<Feed>,
+    /// Which kind of frame a `json` far end wrote last, or is known to read.
     pub json_as_text: bool,
     waiting: VecDeque<Item>,
     waiting_bytes: usize,
@@ -89,14 +90,18 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(is: Connection) -> Self {
+    pub fn new(mut is: Connection) -> Self {
+        let json_as_text = is.framing == Framing::JsonText;
+        if json_as_text {
+            is.framing = Framing::Json;
+        }
         Self {
             is,
             channels: BTreeMap::new(),
             chunks: Chunks::default(),
             ledger: Ledger::default(),
             feed: None,
-            json_as_text: false,
+            json_as_text,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             messages: 0,
@@ -122,11 +127,7 @@ impl Line {
 
     /// What a message would cost.
     pub fn cost(written: &Written) -> usize {
-        OVERHEAD
-            + match written {
-                Written::Frame(frame) => frame.len(),
-                Written::Packed(bytes) => bytes.len(),
-            }
+        OVERHEAD + written.len()
     }
 
     /// Puts a message behind those that wait.

@@ -61,6 +61,9 @@ pub struct Connection {
     pub stands: Stands,
     /// How its channels are used.
     pub framing: Framing,
+    /// Which of several of the same two members: what comes by one leaves by the other member's of the same name, where there
+    /// is one.
+    pub pair: Option<Arc<str>>,
     /// Whether what comes by it is handed on, as far as the member may send.
     pub may_send: bool,
     /// Whether anything is handed on by it, as far as the member may read.
@@ -137,6 +140,8 @@ pub enum Output {
     },
     /// Ask a service; the answer goes to [`Desk::handle_reply`].
     Call(Call),
+    /// Nobody waits for this answer any more: let the service be.
+    Cancel(CallId),
     /// Ask the store; the answer goes to [`Desk::handle_store`].
     Store(StoreCommand),
     /// A message did not reach one receiver. For the log, at most once a second.
@@ -321,7 +326,6 @@ impl Desk {
         lines.into_iter().for_each(|peer| self.close(now, peer));
         let Some(gone) = self.members.remove(&member) else { return };
         self.taped -= gone.tape.bytes();
-        self.calls.retain(|_, call| call.member != member);
         if let Some(room) = self.rooms.get_mut(&gone.seat.room) {
             room.members.remove(&member);
             if room.members.is_empty() {
@@ -366,7 +370,7 @@ impl Desk {
     pub fn close(&mut self, now: Instant, peer: PeerId) {
         let Some(line) = self.lines.remove(&peer) else { return };
         self.queued -= line.bytes();
-        self.calls.retain(|_, call| call.peer != peer);
+        self.cancel_calls(peer);
         if let Stands::Member(other) = line.is.stands
             && let Some(standing) = self.standing_for.get_mut(&other)
         {

@@ -94,7 +94,7 @@ pub struct Request {
 /// Why a request is answered with an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// 400, 404, 405, 413, 429, 500 or 504.
+    /// 400, 403, 404, 405, 413, 429, 500 or 504.
     pub code: u16,
     message: String,
 }
@@ -136,7 +136,7 @@ pub fn read(value: &Value, len: usize, seat: &RpcSeat) -> Asked {
     } else if request.url.is_empty() {
         fault(400, "`url` is a text of 1 to 1024 bytes")
     } else if request.method.is_empty() {
-        fault(400, "`method` is missing")
+        fault(400, "`method` is a text of 1 to 16 bytes")
     } else if value.get("id").is_some() && request.id.is_none() {
         fault(400, "`id` is a number, a short text, true, false or null")
     } else if value.get("sender").is_some_and(|sender| sender.as_text() != Some(&seat.far_id)) {
@@ -145,6 +145,23 @@ pub fn read(value: &Value, len: usize, seat: &RpcSeat) -> Asked {
         Ok(())
     };
     Asked::Request(request, checked)
+}
+
+/// Whether a text that is no JSON was to be a request: it begins as an object and names `url`.
+pub fn is_broken_request(text: &str) -> bool {
+    text.trim_start().starts_with('{') && text.contains("\"url\"")
+}
+
+/// What is said of `len` bytes that are no request.
+pub fn not_a_request(len: usize) -> Fault {
+    if len > MAX_MESSAGE { Fault::new(413, "too large") } else { Fault::new(400, "not a request") }
+}
+
+impl Asked {
+    /// A request of `len` bytes that is no JSON.
+    pub fn unreadable(len: usize) -> Self {
+        Self::Request(Request::unreadable(), Err(not_a_request(len)))
+    }
 }
 
 impl Request {
@@ -169,32 +186,29 @@ impl Request {
         self.kind() == "inject" && self.method == "POST" && self.id.is_none()
     }
 
-    /// The answer to what the service replied; `None` where there is to be none.
-    pub fn answer(&self, reply: Result<Reply, CallError>, seat: &RpcSeat) -> Option<Value> {
-        let fault = match reply {
-            Ok(reply) if (200..300).contains(&reply.status) => match self.body_of(&reply.body) {
-                _ if self.is_silent() => return None,
-                Ok(body) => return Some(self.answer_with(self.kind(), body, seat)),
-                Err(fault) => fault,
-            },
-            Ok(reply) => {
-                let code = match reply.status {
-                    400 | 404 | 405 | 413 | 429 => reply.status,
-                    408 | 504 => 504,
-                    _ => 500,
-                };
-                Fault::new(code, format!("the service answered {}", reply.status))
-            }
-            Err(why) => {
-                let code = match why {
-                    CallError::Timeout => 504,
-                    CallError::Busy => 429,
-                    CallError::TooLarge | CallError::Unreachable => 500,
-                };
-                Fault::new(code, why.to_string())
-            }
-        };
-        Some(self.error(&fault, seat))
+    /// The answer to what the service replied; `None` where there is to be none, an error where it did not do it.
+    pub fn answer(&self, reply: Result<Reply, CallError>, seat: &RpcSeat) -> Result<Option<Value>, Fault> {
+        let reply = reply.map_err(|why| {
+            let code = match why {
+                CallError::Timeout => 504,
+                CallError::Busy => 429,
+                CallError::TooLarge | CallError::Unreachable => 500,
+            };
+            Fault::new(code, why.to_string())
+        })?;
+        if !(200..300).contains(&reply.status) {
+            let code = match reply.status {
+                400 | 403 | 404 | 405 | 413 | 429 => reply.status,
+                408 | 504 => 504,
+                _ => 500,
+            };
+            return Err(Fault::new(code, format!("the service answered {}", reply.status)));
+        }
+        if self.is_silent() {
+            return Ok(None);
+        }
+        let body = self.body_of(&reply.body)?;
+        Ok(Some(self.answer_with(self.kind(), body, seat)))
     }
 
     fn body_of(&self, body: &[u8]) -> Result<Value, Fault> {
@@ -229,6 +243,12 @@ impl Request {
     }
 }
 
+impl RpcService {
+    fn too_large(&self) -> Fault {
+        Fault::new(413, format!("this service takes at most {} bytes", self.max_request))
+    }
+}
+
 /// The allow-list.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -258,7 +278,7 @@ impl Table {
             return Err(Fault::new(400, "this `url` takes no query"));
         }
         if len > service.max_request {
-            return Err(Fault::new(413, format!("this service takes at most {} bytes", service.max_request)));
+            return Err(service.too_large());
         }
         Ok((at, service))
     }
@@ -275,6 +295,10 @@ impl Table {
             }
             _ => {
                 let json = request.body.to_json().map_err(|_| Fault::new(400, "`body` holds bytes"))?;
+                // a packed value is shorter than the JSON it becomes
+                if json.len() > service.max_request {
+                    return Err(service.too_large());
+                }
                 (RpcMethod::Post, (request.body != Value::Null).then(|| json.into()))
             }
         };

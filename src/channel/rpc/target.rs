@@ -15,7 +15,7 @@ pub enum TargetError {
     Target,
     /// An empty segment, `.`, `..`, or a character that is not allowed.
     #[error(
-        "a path has segments of letters, digits and - . _ ~ : @ ! $ & ' ( ) * + , ; = between single slashes, none of them . or .."
+        "a path has segments of letters, digits and - . _ ~ : @ ! $ & ' ( ) * + , ; = between single slashes, none of them . or .. or beginning with ;"
     )]
     Path,
     /// A pattern that does not begin with a written-out segment, or has `**` before its end.
@@ -36,10 +36,12 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// RFC 3986 `pchar` without percent-encoding: an encoded slash or dot would come out elsewhere.
+/// RFC 3986 `pchar` without percent-encoding: an encoded slash or dot would come out elsewhere. Neither is anything before a `;`
+/// empty or dots: some servers take what follows it for a parameter, and read `..;` as `..`.
 fn is_segment(segment: &str) -> bool {
     let plain = |byte: u8| is_unreserved(byte) || b"!$&'()*+,;=:@".contains(&byte);
-    !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
+    let name = segment.split(';').next().unwrap_or_default();
+    !matches!(name, "" | "." | "..") && segment.bytes().all(plain)
 }
 
 /// A `url`'s segments, and its query. One slash in front is allowed.

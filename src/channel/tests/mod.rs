@@ -42,6 +42,7 @@ struct World {
     hung_up: Vec<PeerId>,
     told: Vec<(MemberId, MemberId, String)>,
     calls: Vec<Call>,
+    cancelled: Vec<CallId>,
     disk: BTreeMap<ClipId, Vec<u8>>,
     disk_works: bool,
     dropped: Vec<DropReason>,
@@ -64,7 +65,7 @@ fn seat() -> Seat {
 }
 
 fn connection(owner: MemberId, stands: Stands, framing: Framing) -> Connection {
-    Connection { owner, stands, framing, may_send: true, may_read: true, rpc: None }
+    Connection { owner, stands, framing, pair: None, may_send: true, may_read: true, rpc: None }
 }
 
 fn text(text: &str) -> DataMessage {
@@ -88,6 +89,7 @@ impl World {
             hung_up: Vec::new(),
             told: Vec::new(),
             calls: Vec::new(),
+            cancelled: Vec::new(),
             disk: BTreeMap::new(),
             disk_works: true,
             dropped: Vec::new(),
@@ -188,6 +190,7 @@ impl World {
                 Output::HangUp { peer } => self.hung_up.push(peer),
                 Output::Tell { to, from, text } => self.told.push((to, from, text.as_str().into())),
                 Output::Call(call) => self.calls.push(call),
+                Output::Cancel(call) => self.cancelled.push(call),
                 Output::Store(command) => self.store(command),
                 Output::Dropped { why, .. } => self.dropped.push(why),
             }

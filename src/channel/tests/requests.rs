@@ -115,6 +115,83 @@ fn no_request_goes_unanswered() {
     assert!(world.calls.is_empty());
     world.send(peer, text(r#"{"type":"account","body":1}"#));
     assert!(world.heard(peer).is_empty(), "an answer is never answered");
+    let refused = world.desk.figures().requests;
+    assert_eq!((refused.refused, refused.asked, refused.failed), (8, 0, 0));
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_where_requests_are() {
+    for (framing, stands) in [(Framing::Json, Stands::Gateway), (Framing::Json, Stands::Room)] {
+        let (mut world, peer) = world(stands, framing);
+        world.send(peer, binary("{\"url\":"));
+        assert_eq!(world.code(peer), 400);
+    }
+    let (mut world, packed) = world(Stands::Room, Framing::BinaryPack);
+    let mut codes = |frame: Vec<u8>| {
+        world.send(packed, binary(frame));
+        let heard: Vec<Value> = world.heard(packed).iter().map(|frame| binarypack::decode(frame.bytes()).unwrap()).collect();
+        let code = |value: &Value| value.get("body").and_then(|body| body.get("code")).and_then(Value::as_uint);
+        heard.iter().map(code).collect::<Option<Vec<_>>>().unwrap()
+    };
+    assert_eq!(codes(vec![0xc4]), [400], "no BinaryPack");
+    let part = |message, index: u64, data: &[u8]| binarypack::encode_chunk(message, index, data, 2000).to_vec();
+    assert!(codes(part(1, 0, b"a")).is_empty());
+    // a large message costs one answer, however many of its parts still come
+    let large = vec![0; 16_300];
+    let said: Vec<u64> = (1..1100).flat_map(|index| codes(part(1, index, &large))).collect();
+    assert_eq!(said, [413]);
+    // where a text may be meant for the others, only what was to be a request is answered
+    let (mut world, peer) = self::world(Stands::Room, Framing::Plain);
+    world.join(B, Seat { hears_text: true, ..seat() });
+    for broken in [text("{\"url\":"), binary("{\"url\":"), text(" {\"url\": \"a\" ")] {
+        world.send(peer, broken);
+        assert_eq!(world.code(peer), 400);
+    }
+    for said in ["{", "{\"uri\":", "url", "\"url\" is a word"] {
+        world.send(peer, text(said));
+        assert_eq!(world.told(), [(B, A, said.to_owned())]);
+    }
+}
+
+#[test]
+fn a_large_request_in_parts_is_as_large_as_all_of_them() {
+    let (mut world, peer) = world(Stands::Gateway, Framing::BinaryPack);
+    let request = |len: usize| {
+        let body = Value::text("x".repeat(len));
+        Value::map([("url", Value::text("account/id")), ("method", Value::text("POST")), ("body", body)])
+    };
+    let mut send = |message: u64, value: &Value| {
+        let whole = binarypack::encode(value);
+        let total = whole.len().div_ceil(16_300) as u64;
+        for (index, data) in whole.chunks(16_300).enumerate() {
+            world.send(peer, DataMessage::Binary(binarypack::encode_chunk(message, index as u64, data, total)));
+        }
+        (world.calls.len(), world.heard(peer).len())
+    };
+    assert_eq!(send(1, &request(60_000)), (1, 0));
+    assert_eq!(send(2, &request(66_000)), (1, 0), "refused; the answer waits for the first one's");
+    world.reply(0, Ok("1"));
+    let heard: Vec<Value> = world.heard(peer).iter().map(|frame| binarypack::decode(frame.bytes()).unwrap()).collect();
+    assert_eq!(heard[1].get("body").and_then(|body| body.get("code")), Some(&Value::UInt(413)));
+    // nulls are one byte packed, and five as JSON
+    let nulls = Value::List(vec![Value::Null; 20_000]);
+    let packed = Value::map([("url", Value::text("account/id")), ("method", Value::text("POST")), ("body", nulls)]);
+    world.send(peer, DataMessage::Binary(binarypack::encode(&packed)));
+    let heard = world.heard(peer);
+    let answer = binarypack::decode(heard[0].bytes()).unwrap();
+    assert_eq!(answer.get("body").and_then(|body| body.get("code")), Some(&Value::UInt(413)));
+}
+
+#[test]
+fn who_may_not_send_is_told_when_it_asks() {
+    let (mut world, peer) = world(Stands::Room, Framing::Plain);
+    world.join(A, Seat { may_send: false, ..seat() });
+    world.join(B, Seat { hears_text: true, ..seat() });
+    world.send(peer, text(ACCOUNT));
+    assert_eq!(world.code(peer), 403);
+    world.send(peer, text("hello"));
+    assert!(world.told().is_empty() && world.calls.is_empty());
+    assert_eq!(world.desk.figures().forbidden, 1);
 }
 
 #[test]
@@ -165,10 +242,18 @@ fn requests_are_bounded_in_number_and_rate() {
 fn a_closed_connection_takes_its_requests_with_it() {
     let (mut world, peer) = world(Stands::Gateway, Framing::Plain);
     world.send(peer, text(ACCOUNT));
+    world.send(peer, text(ACCOUNT));
+    world.reply(1, Ok("1"));
     world.close(peer);
+    assert_eq!(world.cancelled, [world.calls[0].id], "the service is not waited for");
     world.reply(0, Ok("1"));
     world.pass(Duration::from_secs(10));
-    assert!(world.calls.len() == 1 && world.desk.next_timeout().is_none());
+    assert!(world.calls.len() == 2 && world.desk.next_timeout().is_none());
+    // the same when the member leaves
+    let (mut world, peer) = self::world(Stands::Room, Framing::Plain);
+    world.send(peer, text(ACCOUNT));
+    world.leave(A);
+    assert_eq!(world.cancelled, [world.calls[0].id]);
 }
 
 #[test]

@@ -175,6 +175,23 @@ fn text_and_values_cross_all_framings() {
     assert!(world.desk.figures().malformed >= 1);
 }
 
+/// peerjs.md §9 line 17.
+#[test]
+fn json_is_written_in_the_kind_that_its_far_end_reads() {
+    for (framing, first) in [(Framing::Json, binary("\"hi\"")), (Framing::JsonText, text("\"hi\""))] {
+        let (mut world, [plain, json, _]) = three([Framing::Plain, framing, Framing::Plain]);
+        world.send(plain, text("hi"));
+        assert_eq!(world.heard(json), [first], "before it said anything");
+        for said in [binary("1"), text("2")] {
+            let is_text = matches!(said, DataMessage::Text(_));
+            world.send(json, said);
+            world.send(plain, text("hi"));
+            assert!(world.heard(json).iter().all(|heard| matches!(heard, DataMessage::Text(_)) == is_text));
+        }
+        assert_eq!(world.heard_texts(plain), ["1", "2"]);
+    }
+}
+
 #[test]
 fn bytes_to_receivers_of_text_are_dropped_and_counted() {
     let (mut world, [plain, own, packed]) = three([Framing::Plain, Framing::OwnChannels, Framing::BinaryPack]);
@@ -317,4 +334,31 @@ fn connections_need_a_member_and_are_opened_once() {
     world.desk.close(world.now, peer);
     world.event(PeerId::next(), ChannelEvent::Drained { channel: ChannelId::next() });
     assert_eq!(world.desk.next_timeout(), None);
+}
+
+/// peerjs.md §9 line 22: two connections between the same two are independent.
+#[test]
+fn what_comes_by_one_of_several_connections_leaves_by_its_other_end() {
+    let mut world = World::new();
+    world.join(A, seat());
+    world.join(B, seat());
+    let open = |world: &mut World, owner, other, pair: &str| {
+        world.open_as(Connection { pair: Some(pair.into()), ..connection(owner, Stands::Member(other), Framing::Plain) })
+    };
+    let a = [open(&mut world, A, B, "1"), open(&mut world, A, B, "2"), open(&mut world, A, B, "3")];
+    let b = [open(&mut world, B, A, "2"), open(&mut world, B, A, "1")];
+    for (n, from) in a.into_iter().enumerate() {
+        world.send(from, text(&n.to_string()));
+    }
+    assert_eq!(world.heard_texts(b[0]), ["1", "2"], "one without an other end leaves by any");
+    assert_eq!(world.heard_texts(b[1]), ["0"]);
+    for (n, from) in b.into_iter().enumerate() {
+        world.send(from, text(&n.to_string()));
+    }
+    assert_eq!(a.map(|peer| world.heard_texts(peer)), [vec!["1".to_owned()], vec!["0".to_owned()], vec![]]);
+    // an end that is full holds up nothing of the other
+    world.far.get_mut(&b[1]).unwrap().stalled = true;
+    (0..4).for_each(|_| world.send(a[0], binary(vec![b'x'; 60_000])));
+    world.send(a[1], text("past"));
+    assert_eq!(world.heard_texts(b[0]), ["past"]);
 }

@@ -76,6 +76,19 @@ struct Parts {
     given_up: bool,
 }
 
+impl Parts {
+    fn new(total: u64, since: Instant) -> Self {
+        Self { total, since, bytes: 0, parts: BTreeMap::new(), given_up: false }
+    }
+
+    /// Keeps nothing of it any more; returns the bytes that are free.
+    fn give_up(&mut self) -> usize {
+        self.given_up = true;
+        self.parts.clear();
+        std::mem::take(&mut self.bytes)
+    }
+}
+
 /// What became of a part.
 #[derive(Debug, PartialEq)]
 pub enum Taken {
@@ -96,15 +109,14 @@ impl Chunks {
         let known = self.messages.len();
         let parts = match self.messages.entry(message) {
             std::collections::btree_map::Entry::Vacant(_) if known >= MAX_MESSAGES => return Taken::GivenUp,
-            entry => entry.or_insert_with(|| Parts { total, since: now, bytes: 0, parts: BTreeMap::new(), given_up: false }),
+            entry => entry.or_insert_with(|| Parts::new(total, now)),
         };
         if parts.given_up || parts.parts.contains_key(&index) {
             return Taken::Ignored;
         }
         let cost = data.len() + OVERHEAD;
         if parts.total != total || self.bytes + cost > MAX_BYTES {
-            self.bytes -= parts.bytes;
-            *parts = Parts { total, since: parts.since, bytes: 0, parts: BTreeMap::new(), given_up: true };
+            self.bytes -= parts.give_up();
             return Taken::GivenUp;
         }
         self.bytes += cost;
@@ -118,6 +130,21 @@ impl Chunks {
         let mut whole = BytesMut::with_capacity(done.bytes);
         done.parts.into_values().for_each(|part| whole.extend_from_slice(&part));
         Taken::Complete(whole.freeze())
+    }
+
+    /// There is no room for a message of which a part came: it is given up.
+    pub fn refuse(&mut self, now: Instant, message: u64, total: u64) -> Taken {
+        self.expire(now);
+        let known = self.messages.len();
+        let parts = match self.messages.entry(message) {
+            std::collections::btree_map::Entry::Vacant(_) if known >= MAX_MESSAGES => return Taken::GivenUp,
+            entry => entry.or_insert_with(|| Parts::new(total, now)),
+        };
+        if parts.given_up {
+            return Taken::Ignored;
+        }
+        self.bytes -= parts.give_up();
+        Taken::GivenUp
     }
 
     /// Forgets what is too old; returns how many messages.

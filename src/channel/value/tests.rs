@@ -170,6 +170,21 @@ fn unfinished_messages_are_bounded_in_size_and_age() {
 }
 
 #[test]
+fn a_message_for_which_there_is_no_room_is_given_up_once() {
+    let now = Instant::now();
+    let mut chunks = Chunks::default();
+    let part = || Bytes::from_static(b"part");
+    assert_eq!(chunks.take(now, 1, 0, 3, part()), Taken::Kept);
+    assert_eq!(chunks.refuse(now, 1, 3), Taken::GivenUp);
+    assert_eq!(chunks.bytes(), 0);
+    assert_eq!(chunks.refuse(now, 1, 3), Taken::Ignored);
+    assert_eq!(chunks.take(now, 1, 2, 3, part()), Taken::Ignored);
+    // the next one is taken, and once it is forgotten so is its number
+    assert_eq!(chunks.take(now, 2, 0, 1, part()), Taken::Complete(part()));
+    assert_eq!(chunks.take(now + MAX_AGE, 1, 0, 1, part()), Taken::Complete(part()));
+}
+
+#[test]
 fn what_claims_to_be_a_part_and_is_not_is_broken() {
     for text in [r#"{"__peerData":1}"#, r#"{"__peerData":1,"n":0,"total":1,"data":"x"}"#, r#"{"__peerData":"x","n":0,"total":1}"#]
     {

@@ -41,6 +41,7 @@ pub(super) fn connection(owner: MemberId, meet: &Meet) -> Connection {
         framing: meet.framing,
         may_send: meet.speaks,
         may_read: meet.hears,
+        pair: meet.pair.clone(),
         rpc: meet.broker.clone().map(|ids| RpcSeat { own_id: ids.own, far_id: ids.far }),
     }
 }
@@ -148,9 +149,16 @@ impl Owner {
 
     pub(super) fn handle_answered(&mut self, answered: Result<(CallId, Result<Reply, CallError>), JoinError>) {
         match answered {
-            Ok((call, reply)) => self.desk.handle_reply(Instant::now(), call, reply),
+            Ok((call, reply)) => {
+                self.under_way.remove(&call);
+                self.desk.handle_reply(Instant::now(), call, reply);
+            }
+            Err(error) if error.is_cancelled() => {}
             // the desk ends the call by its time
-            Err(error) => error!(%error, "a call to a service panicked"),
+            Err(error) => {
+                self.under_way.retain(|_, task| !task.is_finished());
+                error!(%error, "a call to a service panicked");
+            }
         }
     }
 
@@ -165,11 +173,17 @@ impl Owner {
                 Output::Tell { to, from, text } => self.rooms.told(Instant::now(), from, to, text.as_str().to_owned()),
                 Output::Call(call) => match &self.caller {
                     Some(caller) => {
-                        let caller = caller.clone();
-                        self.calls.spawn(async move { caller.run(call).await });
+                        let (caller, id) = (caller.clone(), call.id);
+                        let task = self.calls.spawn(async move { caller.run(call).await });
+                        self.under_way.insert(id, task);
                     }
                     None => self.desk.handle_reply(Instant::now(), call.id, Err(CallError::Unreachable)),
                 },
+                Output::Cancel(call) => {
+                    if let Some(task) = self.under_way.remove(&call) {
+                        task.abort();
+                    }
+                }
                 Output::Store(order) => self.order_store(order),
                 Output::Dropped { from, to, why } => {
                     debug!(%from, %to, %why, "message not delivered");

@@ -18,6 +18,9 @@ use prometheus_client::metrics::info::Info;
 /// What `/metrics` answers with.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What the names of the gateway's own figures begin with.
+pub const PREFIX: &str = "portico";
+
 /// One label; its value is a word of an enum.
 type Label = [(&'static str, &'static str); 1];
 
@@ -73,7 +76,7 @@ impl Metrics {
     /// Adds the gateway's figures to a registry in which other modules may have registered theirs, and keeps it.
     pub fn new(mut registry: Registry) -> Self {
         registry.register_collector(Box::new(process::ProcessCollector));
-        let ours = registry.sub_registry_with_prefix("portico");
+        let ours = registry.sub_registry_with_prefix(PREFIX);
         ours.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let rooms = gauge(ours, "rooms", "Rooms now");
         let streams = gauge(ours, "streams", "Published streams now");
@@ -182,9 +185,9 @@ pub fn raise_to(counter: &Counter, total: u64) {
     counter.inner().fetch_max(total, Ordering::Relaxed);
 }
 
-/// The list of figures for `docs/ref/metrics.md`.
-pub fn reference() -> String {
-    let metrics = Metrics::default();
+/// The list of figures for `docs/ref/metrics.md`, with those of other modules.
+pub fn reference(registry: Registry) -> String {
+    let metrics = Metrics::new(registry);
     // a family without any label is not written
     metrics.session_opened("any");
     metrics.session_refused("any");

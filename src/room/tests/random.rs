@@ -279,6 +279,7 @@ impl Walk {
                     framing: Framing::Plain,
                     channels: Vec::new(),
                     broker: None,
+                    pair: None,
                 };
                 self.ask(&who, Command::Meet(Box::new(meeting)));
             }

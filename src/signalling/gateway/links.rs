@@ -330,6 +330,7 @@ impl Links {
             framing: call.framing,
             channels,
             broker,
+            pair: Some(Arc::clone(&key.connection)).filter(|connection| !connection.is_empty()),
         };
         let req = RequestId::next();
         self.commands.push_back((req, Command::Meet(Box::new(meeting))));

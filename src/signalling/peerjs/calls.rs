@@ -11,20 +11,25 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use tracing::debug;
 
-use super::payload::{self, Payload, Style};
+use super::pairs::{Between, Form, Repeats};
+use super::payload::{self, Payload, Says, Style};
+use super::realm::Ask;
 use super::wire::{self, Kind};
 use crate::room::{Body, BrokerIds, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Topology, Welcome};
-use crate::signalling::Output;
 use crate::signalling::gateway::{
     Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, meet_directly, room_member,
 };
+use crate::signalling::{Output, RealmMessage};
 use crate::vocab::{Candidate, MemberId, NewChannel, RequestId, Sdp, StreamName};
 
 /// Most connections with clients of other dialects that are remembered; the oldest is forgotten first.
 const MAX_DIRECT: usize = 256;
 /// Most messages to other dialects' clients whose fate is not known.
 const MAX_ASKED: usize = 256;
+/// Most data connections that one other client may open with this one: they count as this one's in the room.
+const MAX_OPENED: usize = 8;
 /// The label of a media connection's only channel, as PeerJS makes it: closing it hangs up.
 const HANG_UP: &str = "undefined";
 
@@ -64,7 +69,20 @@ pub(super) struct Calls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Library {
     Peerjs,
+    /// Before 1.5: its `json` connections read texts only.
+    OldPeerjs,
     Simple,
+}
+
+impl Library {
+    /// By what PeerJS says of itself in its address.
+    pub(super) fn of_version(version: &str) -> Self {
+        let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(0), _) | (Some(1), Some(..5)) => Self::OldPeerjs,
+            _ => Self::Peerjs,
+        }
+    }
 }
 
 /// One connection at Portico.
@@ -74,6 +92,16 @@ struct End {
     name: Box<str>,
     /// Portico called.
     placed: bool,
+    /// Another client has the other end of this data connection; where Portico called, this is what its offer says.
+    pair: Option<Pair>,
+}
+
+/// The other end of a data connection between two clients.
+enum Pair {
+    /// The other client was called for it.
+    Called,
+    /// The other client opened it.
+    Opened(Repeats),
 }
 
 /// One connection with a client of another dialect.
@@ -125,7 +153,7 @@ impl Calls {
             self.library = Some(if part.style == Style::Simple { Library::Simple } else { Library::Peerjs });
         }
         match (kind, part, reach) {
-            (Kind::Leave, ..) => self.left(who),
+            (Kind::Leave, ..) => self.left(outputs, who),
             (Kind::Offer, Some(Payload { framing: None, .. }), _) => self.send(outputs, Kind::Leave, dst, None),
             (Kind::Offer, Some(part), Reach::Portico) => self.offered(outputs, who, dst, &part),
             (Kind::Answer, Some(part), Reach::Portico) => {
@@ -183,6 +211,12 @@ impl Calls {
         self.ends.len() + self.direct.len() + self.asked.len() + self.refused.len()
     }
 
+    /// Connections at Portico that are remembered.
+    #[cfg(test)]
+    pub(super) fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
     /// How many others it keeps in mind.
     #[cfg(test)]
     pub(super) fn knows(&self) -> usize {
@@ -193,8 +227,10 @@ impl Calls {
 
     fn offered(&mut self, outputs: &mut VecDeque<Output>, who: MemberId, dst: &str, part: &Payload<'_>) {
         let (Some(key), Some(framing)) = (LinkKey::named(who, &part.connection), part.framing) else { return };
+        let framing = self.own(framing);
         let Some(text) = description(part.value) else { return self.send(outputs, Kind::Expire, dst, None) };
         let media = part.style == Style::Peerjs { media: true };
+        let again = part.style == Style::Simple && self.links.has(&key);
         if part.style != Style::Simple && self.links.has(&key) {
             self.links.stop(&key); // PeerJS replaces, simple-peerjs negotiates again
         }
@@ -211,14 +247,26 @@ impl Calls {
             self.forget_ended();
             return self.send(outputs, Kind::Expire, dst, None);
         }
-        self.ends.insert(key, End { style: part.style, name: dst.into(), placed: false });
+        if again {
+            return; // what is negotiated again has its other end
+        }
+        let peerjs = self.roster.view(who).is_some_and(|view| view.dialect == DialectName::Peerjs);
+        let pair = Form::of(framing).filter(|_| peerjs).map(|form| {
+            let (from, connection) = (self.me.as_ref().into(), part.connection.as_str().into());
+            tell(outputs, dst, &Between::Calls { from, connection, form, says: part.says.clone() });
+            Pair::Called
+        });
+        self.ends.insert(key, End { style: part.style, name: dst.into(), placed: false, pair });
         if media && *dst == *self.room {
             self.place_calls();
         }
     }
 
     /// The client says that it ended everything with somebody.
-    fn left(&mut self, who: MemberId) {
+    fn left(&mut self, outputs: &mut VecDeque<Output>, who: MemberId) {
+        for (key, end) in self.ends.iter().filter(|(key, _)| key.who == who) {
+            self.hang_up(outputs, key, end);
+        }
         self.links.stop_all(who);
         self.direct.retain(|direct| direct.with != who);
         self.forget_ended();
@@ -229,17 +277,74 @@ impl Calls {
         self.ends.retain(|key, _| links.has(key));
     }
 
+    // ---- data connections of two clients, with Portico between ----
+
+    /// The session of another client of this mount says something.
+    pub(super) fn handle_told(&mut self, outputs: &mut VecDeque<Output>, text: &str) {
+        match serde_json::from_str(text) {
+            Ok(Between::Calls { from, connection, form, says }) => self.called(outputs, &from, &connection, form, &says),
+            Ok(Between::HangsUp { from, connection }) => {
+                let Some(shown) = self.roster.find(&from, IdForm::Hex) else { return };
+                let Some(key) = LinkKey::named(shown.member, &connection) else { return };
+                if self.ends.get(&key).is_some_and(|end| end.pair.is_some()) {
+                    self.ends.remove(&key);
+                    self.links.stop(&key);
+                }
+            }
+            Err(error) => debug!(%error, "another session's text is not understood"),
+        }
+        self.drain(outputs);
+    }
+
+    /// Calls the client in the name of another one that opened a data connection with it.
+    fn called(&mut self, outputs: &mut VecDeque<Output>, from: &str, connection: &str, form: Form, says: &Says<'_>) {
+        let Some(shown) = self.roster.find(from, IdForm::Hex).filter(|shown| shown.reach == Reach::Portico) else { return };
+        let Some(key) = LinkKey::named(shown.member, connection) else { return };
+        // a second offer of the other client for the connection replaces it
+        self.links.stop(&key);
+        self.ends.remove(&key);
+        let opened = |(of, end): &(&LinkKey, &End)| of.who == key.who && matches!(end.pair, Some(Pair::Opened(_)));
+        let too_many = self.ends.iter().filter(opened).count() >= MAX_OPENED;
+        // simple-peerjs has one form, and so has a client that has not shown what it is
+        let framing = match self.library {
+            Some(Library::Peerjs | Library::OldPeerjs) => self.own(form.framing()),
+            Some(Library::Simple) | None => Framing::Plain,
+        };
+        let label = says.label.as_deref().filter(|label| label.len() <= NewChannel::MAX_NAME).unwrap_or(connection);
+        let channel = NewChannel { ordered: says.reliable, ..NewChannel::labelled(label) };
+        let call = Call { play: false, expects: Vec::new(), framing, channels: vec![channel] };
+        let pair = Some(Pair::Opened(Repeats::new(framing, says)));
+        let end = End { style: self.style(false), name: from.into(), placed: true, pair };
+        if too_many || self.links.call(key.clone(), call).is_err() {
+            return self.hang_up(outputs, &key, &end);
+        }
+        self.ends.insert(key, end);
+    }
+
+    /// The client's end of a connection is closed: the other end is to be.
+    fn hang_up(&self, outputs: &mut VecDeque<Output>, key: &LinkKey, end: &End) {
+        if end.pair.is_some() {
+            let (from, connection) = (self.me.as_ref().into(), key.connection.as_ref().into());
+            tell(outputs, &end.name, &Between::HangsUp { from, connection });
+        }
+    }
+
     fn handle_link(&mut self, outputs: &mut VecDeque<Output>, event: LinkEvent) {
         match event {
             LinkEvent::Answer { key, sdp } => self.describe(outputs, Kind::Answer, &key, &sdp),
             LinkEvent::Offer { key, sdp } => self.describe(outputs, Kind::Offer, &key, &sdp),
             LinkEvent::Refused { key, over: true, .. } => {
-                if let Some(end) = self.ends.remove(&key).filter(|end| !end.placed) {
-                    self.send(outputs, Kind::Expire, &end.name, None);
+                if let Some(end) = self.ends.remove(&key) {
+                    self.hang_up(outputs, &key, &end);
+                    if !end.placed {
+                        self.send(outputs, Kind::Expire, &end.name, None);
+                    }
                 }
             }
             LinkEvent::Down { key, .. } => {
-                self.ends.remove(&key);
+                if let Some(end) = self.ends.remove(&key) {
+                    self.hang_up(outputs, &key, &end);
+                }
             }
             LinkEvent::Refused { .. } | LinkEvent::Up { .. } => {}
         }
@@ -248,7 +353,13 @@ impl Calls {
     fn describe(&self, outputs: &mut VecDeque<Output>, kind: Kind, key: &LinkKey, sdp: &Sdp) {
         let Some(end) = self.ends.get(key) else { return };
         let value = Signal::description(sdp, Framing::None).value;
-        let payload = payload::write(kind, end.style, &key.connection, &value, Framing::None);
+        let payload = match &end.pair {
+            Some(Pair::Opened(opened)) => {
+                let (framing, says) = (opened.framing, opened.says());
+                payload::write_saying(kind, end.style, &key.connection, &value, framing, &says)
+            }
+            _ => payload::write(kind, end.style, &key.connection, &value, Framing::None),
+        };
         self.send(outputs, kind, &end.name, Some(&payload));
     }
 
@@ -276,7 +387,7 @@ impl Calls {
             let channels = vec![NewChannel::labelled(HANG_UP)];
             let call = Call { play: true, expects: Vec::new(), framing: Framing::None, channels };
             if self.links.call(key.clone(), call).is_ok() {
-                self.ends.insert(key, End { style: self.style(true), name: name.into(), placed: true });
+                self.ends.insert(key, End { style: self.style(true), name: name.into(), placed: true, pair: None });
             }
         }
     }
@@ -378,10 +489,15 @@ impl Calls {
 
     // ---- out ----
 
+    /// A framing as the client's library reads it.
+    fn own(&self, framing: Framing) -> Framing {
+        if framing == Framing::Json && self.library == Some(Library::OldPeerjs) { Framing::JsonText } else { framing }
+    }
+
     /// The form of what the client has not begun.
     fn style(&self, media: bool) -> Style {
         match self.library {
-            Some(Library::Peerjs) => Style::Peerjs { media },
+            Some(Library::Peerjs | Library::OldPeerjs) => Style::Peerjs { media },
             Some(Library::Simple) => Style::Simple,
             None => Style::Either { media },
         }
@@ -397,6 +513,10 @@ impl Calls {
             outputs.push_back(Output::Command(req, command));
         }
     }
+}
+
+fn tell(outputs: &mut VecDeque<Output>, dst: &str, what: &Between<'_>) {
+    outputs.push_back(Output::Realm(RealmMessage::Peerjs(Ask::Tell { dst: dst.into(), text: what.write() })));
 }
 
 /// Whose stream a room gives by itself, as the room chooses it (`StreamChoice::Room`).

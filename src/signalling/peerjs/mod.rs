@@ -9,6 +9,7 @@ mod calls;
 mod config;
 mod figures;
 pub mod http;
+mod pairs;
 pub mod payload;
 mod realm;
 #[cfg(test)]
@@ -140,7 +141,7 @@ impl Peerjs {
         let mut new = Self {
             id: who.id.as_str().into(),
             room: room.as_ref().map(RoomId::as_str).unwrap_or_default().into(),
-            library: who.version.as_ref().map(|_| Library::Peerjs),
+            library: who.version.as_deref().map(Library::of_version),
             state: State::Ended,
             alive: now,
             alive_timeout,
@@ -325,6 +326,8 @@ impl Dialect for Peerjs {
             (Word::Stuck, _) => self.close(1005, "the client does not read"),
             (Word::Frame(parcel), _) => self.outputs.push_back(Output::Send(parcel.open())),
             (Word::Returned(parcel), _) => self.returned(&parcel.open()),
+            (Word::Told(parcel), State::Open(calls)) => calls.handle_told(&mut self.outputs, &parcel.open()),
+            (Word::Told(_), State::Entering(_) | State::Left) => {}
         }
     }
 

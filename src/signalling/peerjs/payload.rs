@@ -3,6 +3,8 @@
 //! PeerJS and simple-peerjs use one envelope and different payloads. A client shows which library it is by its first payload, or
 //! by the `version` in its address; until then Portico writes both forms into one payload, and each library reads its own.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -37,6 +39,20 @@ pub struct Payload<'a> {
     pub value: &'a RawValue,
     /// How messages on the connection look; `None` for a serialization that nobody here knows. Counts in offers.
     pub framing: Option<Framing>,
+    /// What else an offer of a data connection says.
+    pub says: Says<'a>,
+}
+
+/// What an offer of a PeerJS data connection says to the other side's program.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Says<'a> {
+    /// Its label; `None`: its id.
+    pub label: Option<Cow<'a, str>>,
+    /// Whether messages keep their order.
+    pub reliable: bool,
+    /// Whatever the program wants to say.
+    #[serde(borrow)]
+    pub metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +71,12 @@ struct Members<'a> {
     r#type: Option<&'a RawValue>,
     #[serde(borrow, default)]
     serialization: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    label: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reliable: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
 }
 
 /// Reads the payload of an OFFER, ANSWER or CANDIDATE; `None` when it is neither library's.
@@ -72,7 +94,8 @@ pub fn read(kind: Kind, payload: &RawValue) -> Option<Payload<'_>> {
             _ => signal,
         };
         let connection = text(members.id).unwrap_or_default();
-        return Some(Payload { style: Style::Simple, connection, value, framing: Some(Framing::Plain) });
+        let says = Says { reliable: true, ..Says::default() };
+        return Some(Payload { style: Style::Simple, connection, value, framing: Some(Framing::Plain), says });
     }
     let value = if kind == Kind::Candidate { members.candidate? } else { members.sdp? };
     let media = text(members.r#type).as_deref() == Some("media");
@@ -82,12 +105,18 @@ pub fn read(kind: Kind, payload: &RawValue) -> Option<Payload<'_>> {
         (false, name) => match text(name).as_deref() {
             Some("binary" | "binary-utf8") => Some(Framing::BinaryPack),
             Some("json") => Some(Framing::Json),
-            Some("raw") => Some(Framing::Plain),
+            // `none` is what it was called before 1.5
+            Some("raw" | "none") => Some(Framing::Plain),
             _ => None,
         },
     };
     let connection = text(members.connection_id).unwrap_or_default();
-    Some(Payload { style: Style::Peerjs { media }, connection, value, framing })
+    let says = Says {
+        label: text(members.label).map(Cow::Owned),
+        reliable: members.reliable.is_some_and(|reliable| reliable.get() == "true"),
+        metadata: members.metadata,
+    };
+    Some(Payload { style: Style::Peerjs { media }, connection, value, framing, says })
 }
 
 /// Reads an object; a derived reader would also take an array.
@@ -112,13 +141,29 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     serialization: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<Box<RawValue>>,
 }
 
-/// Writes the payload of an OFFER, ANSWER or CANDIDATE. `framing` counts in offers of data connections.
+/// Writes the payload of an OFFER, ANSWER or CANDIDATE. `framing` counts in offers of data connections, which are reliable and
+/// labelled by their id.
 pub fn write(kind: Kind, style: Style, connection: &str, value: &RawValue, framing: Framing) -> Box<RawValue> {
+    let says = Says { reliable: true, ..Says::default() };
+    write_saying(kind, style, connection, value, framing, &says)
+}
+
+/// The same with what an offer of a data connection says.
+pub fn write_saying(
+    kind: Kind,
+    style: Style,
+    connection: &str,
+    value: &RawValue,
+    framing: Framing,
+    says: &Says<'_>,
+) -> Box<RawValue> {
     let (peerjs, media) = match style {
         Style::Peerjs { media } | Style::Either { media } => (true, media),
         Style::Simple => (false, false),
@@ -139,13 +184,14 @@ pub fn write(kind: Kind, style: Style, connection: &str, value: &RawValue, frami
         candidate: (peerjs && candidate).then_some(value),
         r#type: peerjs.then_some(if media { "media" } else { "data" }),
         connection_id: peerjs.then_some(connection),
-        label: of_data.then_some(connection),
-        reliable: of_data.then_some(true),
+        label: of_data.then_some(says.label.as_deref().unwrap_or(connection)),
+        reliable: of_data.then_some(says.reliable),
         serialization: of_data.then_some(match framing {
-            Framing::Json => "json",
+            Framing::Json | Framing::JsonText => "json",
             Framing::BinaryPack => "binary",
             _ => "raw",
         }),
+        metadata: says.metadata.filter(|_| of_data),
         id: simple.then_some(connection),
         signal,
     })

@@ -46,6 +46,13 @@ pub enum Ask {
     Ready,
     /// To hand a message on.
     Pass(Box<Passing>),
+    /// To hand a text on to the session of another client, if that is there.
+    Tell {
+        /// The client.
+        dst: Arc<str>,
+        /// The text.
+        text: String,
+    },
     /// To be forgotten; the connection stays.
     Unregister,
 }
@@ -78,6 +85,8 @@ pub enum Word {
     Stuck,
     /// Something to write to the client as it is.
     Frame(Box<Parcel>),
+    /// Another session's text for this one.
+    Told(Box<Parcel>),
     /// The session's own message, whose addressee is there now.
     Returned(Box<Parcel>),
 }
@@ -340,6 +349,11 @@ impl Realm for PeerjsRealm {
             Ask::Register { id, token } => self.register(from, id, token),
             Ask::Ready => self.ready(from),
             Ask::Pass(passing) => self.pass(now, from, *passing),
+            Ask::Tell { dst, text } => {
+                if let Some(to) = self.ids.get(&dst).copied().filter(|_| self.is_registered(from)) {
+                    self.hand(to, text, Word::Told);
+                }
+            }
             Ask::Unregister => self.unregister(from),
         }
     }

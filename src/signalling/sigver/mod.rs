@@ -253,6 +253,7 @@ impl Sigver {
                     framing: Framing::Own,
                     channels: Vec::new(),
                     broker: None,
+                    pair: None,
                 };
                 return self.push(Output::Command(req, Command::Meet(Box::new(meeting))));
             }

@@ -54,6 +54,8 @@ pub struct Deps {
     pub socket_id: String,
     /// `[vamp]`.
     pub vamp: vamp::VampConfig,
+    /// See [`vamp::Deps::stores_clips`].
+    pub stores_clips: bool,
     /// Put before the names of vamps.
     pub vamp_prefix: RoomPrefix,
     /// `[star]`.
@@ -113,7 +115,13 @@ impl Front {
         let (grant, remote) = (deps.grant.clone(), deps.remote);
         let (dialect, prefix): (Box<dyn Dialect>, _) = match event.name.as_ref() {
             vamp::JOIN | vamp::JOIN_ROOM => {
-                let deps = vamp::Deps { grant, remote, socket_id: deps.socket_id.clone(), config: deps.vamp.clone() };
+                let deps = vamp::Deps {
+                    grant,
+                    remote,
+                    socket_id: deps.socket_id.clone(),
+                    config: deps.vamp.clone(),
+                    stores_clips: deps.stores_clips,
+                };
                 (Box::new(vamp::Vamp::new(deps)), self.prefixes().0)
             }
             star::JOIN | star::HANDSHAKE => {

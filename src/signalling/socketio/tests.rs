@@ -26,6 +26,7 @@ fn front() -> Front {
         remote: None,
         socket_id: "s".repeat(20),
         vamp: vamp::VampConfig::default(),
+        stores_clips: false,
         vamp_prefix: RoomPrefix::none().clone(),
         star: star::StarConfig::default(),
         star_room: RoomId::new("webrtc-star").unwrap(),

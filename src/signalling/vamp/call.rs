@@ -19,7 +19,7 @@ use super::super::gateway::{
     Again, Call as Offering, Change, Gathering, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules,
 };
 use super::super::gateway::{Shown, meet_directly};
-use super::wire;
+use super::{Deps, wire};
 use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Welcome};
 use crate::vocab::{MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
 
@@ -51,10 +51,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn joined(welcome: &Welcome, also_all_users: bool) -> Self {
+    pub(super) fn joined(welcome: &Welcome, deps: &Deps) -> Self {
+        let roster = Roster::new(DialectName::Vamp, welcome);
         let mut call = Self {
-            also_all_users,
-            roster: Roster::new(DialectName::Vamp, welcome),
+            also_all_users: deps.config.also_all_users,
+            // who is to keep the clips must hear them
+            roster: if deps.stores_clips { roster.with_portico() } else { roster },
             links: Links::new(&welcome.room, RULES),
             gathering: Gathering::default(),
             called: HashSet::new(),

@@ -50,6 +50,8 @@ pub struct Deps {
     pub socket_id: String,
     /// `[vamp]`.
     pub config: VampConfig,
+    /// Whether mesh rooms store clips: Portico is one more member of a vamp then.
+    pub stores_clips: bool,
 }
 
 /// One client's session.
@@ -183,7 +185,7 @@ impl Dialect for Vamp {
             }
             Notice::Welcome(welcome) => {
                 if let Some(entering) = self.take_entering(welcome.req) {
-                    self.state = State::In(Box::new(Call::joined(welcome, self.deps.config.also_all_users)));
+                    self.state = State::In(Box::new(Call::joined(welcome, &self.deps)));
                     self.entered(entering);
                 }
             }

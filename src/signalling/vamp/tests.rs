@@ -387,6 +387,41 @@ fn in_an_sfu_room_every_other_is_an_id_whose_connection_ends_at_portico() {
 }
 
 #[test]
+fn a_vamp_whose_clips_are_stored_has_the_room_as_one_more_member() {
+    let mut world = World::new();
+    world.stores_clips = true;
+    world.client("A");
+    world.say("A", json!(["join vamp", "v"]));
+    let lists = world.heard("A");
+    let id = lists[0][1][0].as_str().expect("an id").to_owned();
+    assert_eq!((lists.clone(), id.len()), (vec![list(&[&id])], 20));
+    world.client("B");
+    world.say("B", json!(["join vamp", "v"]));
+    assert_eq!(world.heard("B"), [list(&["A", &id])]);
+    for name in ["A", "B"] {
+        world.say(name, sending(&id, offer(1)));
+        let (offered, peer) = world.opened().expect("a connection that ends at Portico");
+        assert_eq!(offered, (name.into(), Some("v=0 1".into())));
+        world.described(peer, Sdp::answer("v=0 room"));
+        assert_eq!(world.heard(name), [returned(&id, json!({"type":"answer","sdp":"v=0 room"}))]);
+    }
+    // whoever else comes and goes, it stays
+    let whip = world.foreigner(DialectName::Whip, "v");
+    world.lose_foreigner(whip);
+    world.leave("B");
+    assert_eq!(world.heard("A"), [json!(["user left", "B"])]);
+}
+
+#[test]
+fn an_sfu_room_keeps_clips_by_itself() {
+    let mut world = World::sfu("v");
+    world.stores_clips = true;
+    world.client("A");
+    world.say("A", json!(["join vamp", "v"]));
+    assert_eq!(world.heard("A"), [list(&[])]);
+}
+
+#[test]
 fn a_source_in_a_mesh_room_is_the_room_itself() {
     let mut world = World::new();
     world.join("A", "v");

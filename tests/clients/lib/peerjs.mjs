@@ -1,12 +1,14 @@
-// PeerJS 1.5.5 in a page.
+// PeerJS 1.5.5 in a page, or 1.4.7.
 import { pageClient } from './page_client.mjs';
 
 /**
  * Connects to a broker. `url` is its origin, `path` its mount, `id` the wanted peer id (none: the broker gives one).
- * With `media` calls are made and answered with the fake camera, otherwise answered with nothing.
+ * With `media` calls are made and answered with the fake camera, otherwise answered with nothing. `version`: `1.5.5` or `1.4.7`.
  */
-export const connect = (open, { page, url, path = '/', key = 'peerjs', id, media = false }) =>
-  pageClient(open, { page, bundles: ['peerjs/dist/peerjs.js'], start, options: { url, path, key, id, media } });
+export const connect = (open, { page, url, path = '/', key = 'peerjs', id, media = false, version = '1.5.5' }) =>
+  pageClient(open, { page, bundles: [`${BUNDLES[version]}/dist/peerjs.js`], start, options: { url, path, key, id, media } });
+
+const BUNDLES = { '1.5.5': 'peerjs', '1.4.7': 'peerjs-147' };
 
 /** Runs in the page. */
 async function start({ url, path, key, id, media }, env) {
@@ -53,8 +55,8 @@ async function start({ url, path, key, id, media }, env) {
     events: () => events,
     /** Ids of peers with an open data connection. */
     peers: () => [...new Set(connections.filter(one => one.open).map(one => one.peer))],
-    connections: () => connections.map(({ peer, label, open, reliable, serialization, metadata, dataChannel }) =>
-      ({ peer, label, open, reliable, serialization, metadata, ordered: dataChannel?.ordered, channelLabel: dataChannel?.label })),
+    connections: () => connections.map(({ peer, label, open, reliable, serialization, metadata, connectionId, dataChannel }) =>
+      ({ peer, label, open, reliable, serialization, metadata, connectionId, ordered: dataChannel?.ordered, channelLabel: dataChannel?.label })),
     texts: () => texts.filter(entry => 'text' in entry),
     wire: () => env.wire,
     media: () => env.media(),

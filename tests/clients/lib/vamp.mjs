@@ -9,23 +9,24 @@ const require = createRequire(import.meta.url);
 /**
  * Joins `vamp` on the Socket.IO server `url`. `client`: major version of socket.io-client, 2 or 4. `audio`: the microphone is granted before
  * the join, so offers carry it (pages only). `join`: the event's name, `join vamp` or the older `join room`.
- * `transports`: those of socket.io; polling first by default.
+ * `transports`: those of socket.io; polling first by default. `maxMessage`: the largest message in bytes that its descriptions say it takes.
  */
-export function connect(open, { page, url, vamp, client = 2, user = 'u', audio = false, join = 'join vamp', transports }) {
-  const options = { url, vamp, user, audio, join, transports };
+export function connect(open, { page, url, vamp, client = 2, user = 'u', audio = false, join = 'join vamp', transports, maxMessage }) {
+  const options = { url, vamp, user, audio, join, transports, maxMessage };
   const socketIo = client === 2 ? 'socket.io-client-2' : 'socket.io-client-4';
   if (open) return pageClient(open, { page, bundles: [`${socketIo}/dist/socket.io.js`, 'simple-peer/simplepeer.min.js'], start, options });
   return start(options, { ...nodeEnv(), io: require(socketIo), SimplePeer: require('simple-peer') });
 }
 
 /** Runs in the page, or in Node. */
-async function start({ url, vamp, user, audio, join, transports }, env) {
+async function start({ url, vamp, user, audio, join, transports, maxMessage }, env) {
   const peers = new Map();
   const events = [];
   const frames = [];
   const stream = audio ? await navigator.mediaDevices.getUserMedia({ audio: true }) : undefined;
   const socket = env.io(url, { forceNew: true, ...transports ? { transports } : {} });
   const note = (name, value) => events.push({ [name]: value });
+  const told = signal => maxMessage && signal.sdp ? { ...signal, sdp: signal.sdp.replace(/a=max-message-size:\d+/, `a=max-message-size:${maxMessage}`) } : signal;
 
   /** One peer per other member, as the client makes it. */
   function peerOf(id, initiator) {
@@ -39,13 +40,13 @@ async function start({ url, vamp, user, audio, join, transports }, env) {
   }
   socket.on('all users', users => {
     note('all users', users);
-    for (const id of users) peerOf(id, true).on('signal', signal => socket.emit('sending signal', { userToSignal: id, callerID: socket.id, signal }));
+    for (const id of users) peerOf(id, true).on('signal', signal => socket.emit('sending signal', { userToSignal: id, callerID: socket.id, signal: told(signal) }));
   });
   socket.on('user joined', ({ signal, callerID }) => {
     note('user joined', callerID);
     if (peers.has(callerID)) return;
     const peer = peerOf(callerID, false);
-    peer.on('signal', answer => socket.emit('returning signal', { signal: answer, callerID }));
+    peer.on('signal', answer => socket.emit('returning signal', { signal: told(answer), callerID }));
     peer.signal(signal);
   });
   socket.on('receiving returned signal', ({ signal, id }) => {
@@ -89,10 +90,15 @@ async function start({ url, vamp, user, audio, join, transports }, env) {
     wire: () => env.wire,
     media: () => env.media(),
     states: () => env.states(),
-    /** What arrived between headers: `{ from, head, slices, bytes, digest }`. */
-    clips: () => clips().map(({ from, head, slices }) => { const all = joined(slices); return { from, head, slices: slices.length, bytes: all.length, digest: digest(all) }; }),
+    /** What arrived between headers: `{ from, head, slices, bytes, largest, digest }`. */
+    clips: () => clips().map(({ from, head, slices }) => {
+      const all = joined(slices);
+      return { from, head, slices: slices.length, bytes: all.length, largest: Math.max(0, ...slices.map(slice => slice.length)), digest: digest(all) };
+    }),
+    /** How many frames came in all. */
+    frames: () => frames.length,
     /** Sends a header and `count` slices of `size` bytes, 30 ms apart as a recorder would; gives their digest. */
-    async sendClip(head, count, size = 500) {
+    async sendClip(head, count, size = 500, stop) {
       sendAll(JSON.stringify(head));
       const slices = [];
       for (let i = 0; i < count; i++) {
@@ -101,8 +107,9 @@ async function start({ url, vamp, user, audio, join, transports }, env) {
         slices.push(slice);
         sendAll(slice);
         await env.sleep(30);
+        if (stop?.now) break;
       }
-      return { slices: count, bytes: count * size, digest: digest(joined(slices)) };
+      return { slices: slices.length, bytes: slices.length * size, digest: digest(joined(slices)) };
     },
     /** Records the microphone in slices of 30 ms for a while and sends each to all; gives the digest of what left. */
     async record(startTime, milliseconds) {

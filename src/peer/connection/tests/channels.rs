@@ -117,6 +117,27 @@ fn a_connection_of_channels_alone_carries_messages_both_ways() {
     assert_eq!((first.4.bytes(), second.4.bytes()), (0, 0), "all is acknowledged");
 }
 
+/// vamp.md §9 line 19.
+#[test]
+fn a_cut_network_keeps_the_channel_for_30_seconds() {
+    let mut world = world(&["audio"]);
+    world.both_open(1);
+    let channel = world.ends[0].channel();
+    world.connected = [false; 2];
+    for n in 0..29_u8 {
+        world.ends[0].send(channel, DataMessage::binary(vec![n]));
+        world.pass(1000);
+    }
+    assert!(world.ends.iter().all(|end| end.down().is_none() && end.closed() == 0));
+    world.connected = [true; 2];
+    let received = world.receive(1, 29);
+    assert!(received.iter().enumerate().all(|(n, message)| message.bytes() == &vec![n as u8]), "{received:?}");
+    world.connected = [false; 2];
+    let cut = world.now;
+    world.until(CHANNELS_SILENCE_LIMIT * 2, |world| world.ends.iter().all(|end| end.down() == Some(EndReason::Lost)));
+    assert!(world.now - cut <= CHANNELS_SILENCE_LIMIT + Duration::from_millis(10), "{:?}", world.now - cut);
+}
+
 #[test]
 fn every_message_comes_once_and_in_order() {
     let mut world = world(&["many"]);

@@ -189,7 +189,28 @@ fn leave_without_an_addressee_frees_the_id() {
     assert_eq!(world.hear(other)["src"], "b");
 }
 
-/// Line 11: no answer, and nothing that would limit them; their cost is measured by the benchmark.
+/// Line 11: no answer and no end, for 100 clients during an hour; their cost is measured by the benchmark.
+#[test]
+fn a_thousand_heartbeats_a_second_from_100_clients_change_nothing() {
+    let mut world = World::new();
+    let clients: Vec<usize> = (0..100).map(|n| world.open(&format!("c{n}"))).collect();
+    let beat = r#"{"type":"HEARTBEAT"}"#;
+    // ten a second of each, a minute at a time: the last one of the minute is as late as it may be
+    for _ in 0..60 {
+        for _ in 0..600 {
+            for client in &clients {
+                world.clients[*client].dialect.handle_frame(world.now, Frame::Text(beat)).unwrap();
+                assert!(world.clients[*client].dialect.poll_output().is_none());
+            }
+            world.now += Duration::from_millis(100);
+        }
+        world.wait(Duration::ZERO);
+    }
+    assert!(world.silent() && world.clients.iter().all(|client| client.closed.is_none()));
+    assert_eq!(world.members().len(), 100);
+}
+
+/// One client alone may send them all.
 #[test]
 fn a_thousand_heartbeats_a_second_are_borne() {
     let mut world = World::new();
@@ -278,16 +299,9 @@ fn a_closed_socket_frees_the_id_and_leaves_the_room_at_once() {
 fn what_is_said_before_open_is_read_after_it() {
     let mut world = World::new();
     let b = world.open("b");
-    let deps = Deps {
-        room: RoomId::new(KEY).ok(),
-        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into(), version: None },
-        grant: Grant::all(""),
-        remote: None,
-        alive_timeout: Duration::from_secs(90),
-    };
     let session = crate::vocab::SessionId::next();
     world.rooms.open_session(world.now, session);
-    let mut dialect = Peerjs::new(world.now, deps);
+    let mut dialect = Peerjs::new(world.now, deps("a", "t", KEY, Grant::all("")));
     dialect.handle_frame(world.now, Frame::Text(&offer("b").to_string())).unwrap();
     world.clients.push(Client { session, dialect, inbox: Default::default(), closed: None });
     world.pump();

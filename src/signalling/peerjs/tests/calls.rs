@@ -170,10 +170,141 @@ fn in_an_sfu_room_an_absent_peer_expires_or_is_answered_when_it_comes() {
     world.say(a, json!({"type": "CANDIDATE", "dst": "b", "payload": candidate}));
     world.wait(Duration::from_secs(1));
     assert!(world.silent());
-    world.open("b");
+    let b = world.open("b");
     assert_eq!(world.hear(a), answer("b", "a", "data", "dc_2"));
     assert_eq!(world.ends[0].candidates.len(), 1);
-    assert!(world.silent(), "b hears nothing of it");
+    let call = world.hear(b);
+    assert_eq!((&call["type"], &call["src"], &call["payload"]["connectionId"]), (&json!("OFFER"), &json!("a"), &json!("dc_2")));
+    assert!(world.silent());
+}
+
+/// A client whose library is known by what it said to the room.
+fn known(world: &mut World, id: &str) -> usize {
+    let client = world.open(id);
+    world.say(client, data(KEY, "dc_room", "raw"));
+    world.hear(client);
+    client
+}
+
+#[test]
+fn in_an_sfu_room_a_data_connection_reaches_the_other_client() {
+    let mut world = World::sfu();
+    let (a, b) = (known(&mut world, "a"), known(&mut world, "b"));
+    let mut offer = data("b", "dc_1", "json");
+    offer["payload"]["label"] = json!("chat");
+    offer["payload"]["metadata"] = json!({"for": ["b", 1]});
+    world.say(a, offer);
+    assert_eq!(world.hear(a), answer("b", "a", "data", "dc_1"));
+    let payload = json!({
+        "sdp": {"type": "offer", "sdp": PORTICO}, "type": "data", "connectionId": "dc_1", "label": "chat", "reliable": false,
+        "serialization": "json", "metadata": {"for": ["b", 1]},
+    });
+    assert_eq!(world.hear(b), json!({"type": "OFFER", "src": "a", "dst": "b", "payload": payload}));
+    let [from, to] = [&world.ends[2].meet, &world.ends[3].meet];
+    assert_eq!((from.framing, to.framing), (Framing::Json, Framing::Json));
+    assert_eq!((from.pair.as_deref(), to.pair.as_deref()), (Some("dc_1"), Some("dc_1")));
+    assert_eq!((to.channels[0].label.as_str(), to.channels[0].ordered), ("chat", false));
+    let payload = json!({"sdp": {"type": "answer", "sdp": DATA}, "type": "data", "connectionId": "dc_1"});
+    world.say(b, json!({"type": "ANSWER", "dst": "a", "payload": payload}));
+    assert_eq!(world.ends[3].descriptions.last(), Some(&Sdp::answer(DATA)));
+    assert!(world.silent());
+}
+
+/// Line 22, in an `sfu` room: the end of one connection is the end of its other end, and of nothing else.
+#[test]
+fn in_an_sfu_room_an_end_of_a_data_connection_takes_the_other_with_it() {
+    let mut world = World::sfu();
+    let (a, b) = (known(&mut world, "a"), known(&mut world, "b"));
+    for connection in ["dc_1", "dc_2", "dc_3"] {
+        world.say(a, data("b", connection, "raw"));
+        assert_eq!((&world.hear(a)["type"], &world.hear(b)["type"]), (&json!("ANSWER"), &json!("OFFER")));
+    }
+    let pairs = |world: &World| {
+        let mut pairs: Vec<String> = world.ends.iter().filter_map(|end| end.meet.pair.as_deref().map(Into::into)).collect();
+        pairs.sort();
+        pairs.retain(|pair| pair != "dc_room");
+        pairs
+    };
+    assert_eq!(pairs(&world), ["dc_1", "dc_1", "dc_2", "dc_2", "dc_3", "dc_3"]);
+    // the one who opened closes one, the other one another
+    for (pair, last) in [("dc_1", false), ("dc_2", true)] {
+        let mut ends = world.ends.iter().filter(|end| end.meet.pair.as_deref() == Some(pair)).map(|end| end.peer);
+        let peer = if last { ends.next_back() } else { ends.next() }.expect("an end");
+        world.ends.retain(|end| end.peer != peer);
+        world.news(crate::room::PeerUpdate::Down { peer, reason: crate::room::EndReason::Left });
+    }
+    assert_eq!(pairs(&world), ["dc_3", "dc_3"]);
+    // an offer with a known id replaces both ends
+    world.say(a, data("b", "dc_3", "raw"));
+    assert_eq!((&world.hear(a)["type"], &world.hear(b)["type"]), (&json!("ANSWER"), &json!("OFFER")));
+    assert_eq!(pairs(&world), ["dc_3", "dc_3"]);
+    // who wants no more of the other says so
+    world.say(b, json!({"type": "LEAVE", "dst": "a"}));
+    assert!(pairs(&world).is_empty() && world.silent());
+}
+
+#[test]
+fn in_an_sfu_room_each_library_is_offered_its_own_form() {
+    let mut world = World::sfu();
+    let (a, b, nobody) = (known(&mut world, "a"), world.open("b"), world.open("c"));
+    world.say(b, simple("OFFER", KEY, "q1", json!({"type": "offer", "sdp": DATA})));
+    world.hear(b);
+    world.say(a, data("b", "dc_1", "binary"));
+    world.hear(a);
+    let payload = json!({"id": "dc_1", "signal": {"type": "offer", "sdp": PORTICO}});
+    assert_eq!(world.hear(b)["payload"], payload);
+    assert_eq!(world.ends.last().unwrap().meet.framing, Framing::Plain);
+    // a negotiation on the same connection is no new one
+    let offer = simple("OFFER", "a", "q2", json!({"type": "offer", "sdp": DATA}));
+    world.say(b, offer.clone());
+    assert_eq!(world.hear(a)["payload"]["serialization"], "raw");
+    world.hear(b);
+    let ends = world.ends.len();
+    world.say(b, offer);
+    assert_eq!(world.hear(b)["type"], "ANSWER");
+    assert!(world.silent() && world.ends.len() == ends);
+    // who has not shown its library reads its own of both
+    world.say(a, data("c", "dc_2", "json"));
+    let call = world.hear(nobody);
+    assert_eq!((&call["payload"]["serialization"], &call["payload"]["id"]), (&json!("raw"), &json!("dc_2")));
+}
+
+/// Before 1.5 a client reads no JSON in bytes, and calls `raw` `none`.
+#[test]
+fn an_older_peerjs_is_written_to_as_it_reads() {
+    for (version, framing) in [
+        ("1.5.5", Framing::Json),
+        ("1.5.0-beta", Framing::Json),
+        ("2.0.0", Framing::Json),
+        ("1.4.7", Framing::JsonText),
+        ("0.3.14", Framing::JsonText),
+        ("whatever", Framing::Json),
+    ] {
+        let mut world = World::sfu();
+        let (a, b) = (known(&mut world, "a"), world.connect_with("b", version));
+        assert_eq!(world.hear(b)["type"], "OPEN");
+        world.say(b, data(KEY, "dc_1", "json"));
+        assert_eq!(world.hear(b), answer(KEY, "b", "data", "dc_1"));
+        assert_eq!(world.ends.last().unwrap().meet.framing, framing, "{version}");
+        world.say(a, data("b", "dc_2", "json"));
+        assert_eq!(world.hear(b)["payload"]["serialization"], "json");
+        assert_eq!(world.ends.last().unwrap().meet.framing, framing, "{version}");
+        world.say(b, data(KEY, "dc_3", "none"));
+        assert_eq!(world.ends.last().unwrap().meet.framing, Framing::Plain);
+    }
+}
+
+#[test]
+fn one_client_takes_few_of_anothers_connections() {
+    let mut world = World::sfu();
+    let (a, b) = (known(&mut world, "a"), known(&mut world, "b"));
+    for n in 0..12 {
+        world.say(a, data("b", &format!("dc_{n}"), "raw"));
+    }
+    let offers = std::iter::from_fn(|| world.clients[b].inbox.pop_front()).count();
+    assert_eq!(offers, 8);
+    let of_a = world.ends.iter().filter(|end| end.meet.pair.as_deref().is_some_and(|pair| pair != "dc_room")).count();
+    assert_eq!(of_a, 16, "those without another end are closed");
 }
 
 #[test]

@@ -150,15 +150,8 @@ fn a_client_that_does_not_read_is_closed_and_its_id_free() {
 
 #[test]
 fn early_frames_are_kept_within_bounds() {
-    let deps = Deps {
-        room: RoomId::new(KEY).ok(),
-        who: Introduction { id: "a".into(), token: "t".into(), key: KEY.into(), version: None },
-        grant: Grant::all(""),
-        remote: None,
-        alive_timeout: Duration::from_secs(90),
-    };
     let now = Instant::now();
-    let mut dialect = Peerjs::new(now, deps);
+    let mut dialect = Peerjs::new(now, deps("a", "t", KEY, Grant::all("")));
     let large = json!({"type": "OFFER", "dst": "b", "payload": "x".repeat(100_000)}).to_string();
     for _ in 0..1000 {
         dialect.handle_frame(now, Frame::Text(&large)).unwrap();
@@ -197,5 +190,24 @@ proptest! {
         prop_assert!(world.clients[b].closed.is_none());
         world.wait(Duration::from_secs(10));
         prop_assert_eq!(world.realm.next_timeout(), None);
+    }
+
+    /// Whatever two clients say in an `sfu` room: when one leaves, nothing is left of it at the other.
+    #[test]
+    fn any_frames_of_two_leave_nothing_behind(frames in frames()) {
+        let mut world = World::sfu();
+        let (a, b) = (world.open("a"), world.open("b"));
+        for (n, frame) in frames.iter().enumerate() {
+            world.say_frame(if n % 2 == 0 { a } else { b }, Frame::Binary(frame));
+            [a, b].into_iter().for_each(|client| world.say_text(client, wire::HEARTBEAT));
+        }
+        let of_b = |world: &World| match &world.clients[b].dialect.state {
+            State::Open(calls) => calls.ends(),
+            _ => 0,
+        };
+        world.hang_up(a);
+        prop_assert!(world.clients[b].closed.is_none());
+        prop_assert!(world.ends.iter().all(|end| end.meet.with.is_none()), "only what b has with the room is left");
+        prop_assert!(of_b(&world) <= world.ends.len());
     }
 }

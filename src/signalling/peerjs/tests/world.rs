@@ -58,6 +58,17 @@ pub const CALL: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=aud
 /// A client's offer of a data connection.
 pub const DATA: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
 
+/// What a client's session is given.
+pub fn deps(id: &str, token: &str, key: &str, grant: Grant) -> Deps {
+    Deps {
+        room: (key == KEY).then(|| RoomId::new(KEY).unwrap()),
+        who: Introduction { id: id.into(), token: token.into(), key: key.into(), version: None },
+        grant,
+        remote: None,
+        alive_timeout: Duration::from_secs(90),
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(RoomsConfig::default(), 5000)
@@ -147,13 +158,17 @@ impl World {
     }
 
     pub fn connect_as(&mut self, id: &str, token: &str, key: &str, grant: Grant) -> usize {
-        let deps = Deps {
-            room: (key == KEY).then(|| RoomId::new(KEY).unwrap()),
-            who: Introduction { id: id.into(), token: token.into(), key: key.into(), version: None },
-            grant,
-            remote: None,
-            alive_timeout: Duration::from_secs(90),
-        };
+        self.introduce(deps(id, token, key, grant))
+    }
+
+    /// A new connection that says which PeerJS it is.
+    pub fn connect_with(&mut self, id: &str, version: &str) -> usize {
+        let mut deps = deps(id, "t", KEY, Grant::all(""));
+        deps.who.version = Some(version.into());
+        self.introduce(deps)
+    }
+
+    fn introduce(&mut self, deps: Deps) -> usize {
         let session = SessionId::next();
         self.rooms.open_session(self.now, session);
         let dialect = Peerjs::new(self.now, deps);

@@ -24,6 +24,8 @@ pub struct World {
     pub now: Instant,
     pub rooms: Rooms,
     pub config: VampConfig,
+    /// Whether mesh rooms store clips.
+    pub stores_clips: bool,
     pub grant: Grant,
     clients: BTreeMap<String, Client>,
     /// Members of other dialects.
@@ -50,6 +52,7 @@ impl World {
             now: Instant::now(),
             rooms: Rooms::new(RoomsConfig::default(), rooms),
             config: VampConfig::default(),
+            stores_clips: false,
             grant: Grant::all(""),
             clients: BTreeMap::new(),
             foreigners: Vec::new(),
@@ -148,8 +151,13 @@ impl World {
     pub fn client(&mut self, name: &str) {
         let session = SessionId::next();
         self.rooms.open_session(self.now, session);
-        let vamp =
-            Vamp::new(Deps { grant: self.grant.clone(), remote: None, socket_id: name.into(), config: self.config.clone() });
+        let vamp = Vamp::new(Deps {
+            grant: self.grant.clone(),
+            remote: None,
+            socket_id: name.into(),
+            config: self.config.clone(),
+            stores_clips: self.stores_clips,
+        });
         self.clients.insert(name.into(), Client { session, vamp, inbox: VecDeque::new(), closed: None });
     }
 
