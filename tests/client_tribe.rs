@@ -26,3 +26,19 @@ fn two_tribe_clients_see_and_hear_each_other() {
     let at = |name| order.iter().position(|a| *a == name).unwrap_or_else(|| panic!("no {name} in {order:?}"));
     assert!(at("eventExchangeSdp") < at("exchangeSdpR"), "the answer comes before the acknowledgement: {order:?}");
 }
+
+/// A tribe client hears text by signalling only: with one in a mesh Portico is one more peer, even if it has nothing else to give.
+#[test]
+fn text_crosses_between_a_tribe_client_and_its_only_companion_in_a_mesh() {
+    let config = "[http]\nallowed_origins = [\"*\"]\n[[room]]\nname = \"pair\"\ntopology = \"mesh\"\n";
+    for (other, order) in [("vamp", "forward"), ("algorea", "reverse")] {
+        let gateway = Gateway::start(config);
+        let texts = |of: &str| serde_json::json!({ "texts": [of] });
+        let wanted = serde_json::json!({ "tribe": texts(other), other: texts("tribe") }).to_string();
+        let seen = node("matrix.mjs", &[&gateway.base, "pair", order, &wanted, &format!("--only=tribe,{other}")]);
+        for (to, from) in [("tribe", other), (other, "tribe")] {
+            let heard = &seen["seen"][to];
+            assert_eq!((&heard["texts"], &heard["twice"]), (&serde_json::json!([from]), &serde_json::json!([])), "{seen:#}");
+        }
+    }
+}
