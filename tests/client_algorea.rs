@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Gateway, node};
+use support::{End, Gateway, node, node_through_restart};
 
 /// Their pages are elsewhere, as the forum's were.
 const ANY_PAGE: &str = "[http]\nallowed_origins = [\"*\"]\n";
@@ -46,6 +46,17 @@ fn they_do_so_on_a_port_of_their_own_at_any_path() {
     let at = line.find("127.0.0.1:").expect("the log names the address");
     let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
     check(&node("algorea.mjs", &[&format!("ws://{address}/dev")]));
+}
+
+#[test]
+fn a_restart_leaves_their_channels_alone_and_lets_new_ones_meet() {
+    for (end, code) in [(End::Stopped, 1001), (End::Killed, 1006)] {
+        let gateway = Gateway::start(ANY_PAGE);
+        let url = format!("{}/algorea", gateway.base.replace("http", "ws"));
+        let seen = node_through_restart(gateway, ANY_PAGE, end, "algorea_restart.mjs", &[&url]);
+        assert_eq!((&seen["closed"], &seen["errors"]), (&json!([code, code]), &json!([])), "{seen:#}");
+        assert_eq!(seen["lists"], json!([0, 1]), "{seen:#}");
+    }
 }
 
 #[test]

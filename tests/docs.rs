@@ -178,3 +178,69 @@ fn indexes_name_every_page() {
         }
     }
 }
+
+/// The rows of all tables whose last column is called `test`: their cells.
+fn test_tables(text: &str) -> Vec<Vec<Vec<&str>>> {
+    let mut tables: Vec<Vec<Vec<&str>>> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        if !line.starts_with('|') {
+            inside = false;
+        } else if inside {
+            let table = tables.last_mut().expect("the head was there");
+            table.extend((!cells[0].starts_with("---")).then_some(cells));
+        } else if cells.last() == Some(&"test") {
+            inside = true;
+            tables.push(vec![cells]);
+        }
+    }
+    tables
+}
+
+/// All of a folder's sources as one text.
+fn sources(folder: PathBuf, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() && entry.file_name() != "node_modules" {
+            sources(path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(path).expect("a source"));
+        }
+    }
+}
+
+/// Tables that say which test shows what name tests that are there, and those of a checklist have all its lines.
+#[test]
+fn tables_of_tests_name_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    sources(root.join("src"), &mut code);
+    sources(root.join("tests"), &mut code);
+    let mut named = 0;
+    for (page, text) in pages() {
+        for table in test_tables(&text) {
+            let mut lines: Vec<usize> = Vec::new();
+            for row in &table[1..] {
+                lines.extend(row[0].split(',').filter_map(|number| number.trim().parse::<usize>().ok()));
+                let pieces = row.last().expect("cells").split('`').skip(1).step_by(2);
+                let pieces = pieces.filter(|piece| !piece.ends_with(".mjs") && !piece.ends_with(".rs"));
+                let words = pieces.flat_map(|piece| piece.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':'));
+                for test in words {
+                    // a module may stand before it
+                    let name = test.rsplit("::").next().unwrap_or(test);
+                    if name.contains('_') {
+                        assert!(code.contains(&format!("fn {name}(")), "{} names {test}", page.display());
+                        named += 1;
+                    }
+                }
+            }
+            if table[0][0] == "checklist line" {
+                lines.sort_unstable();
+                let all: Vec<usize> = (1..=lines.last().copied().unwrap_or_default()).collect();
+                assert_eq!(lines, all, "{}", page.display());
+            }
+        }
+    }
+    assert!(named > 60, "{named} tests: the tables are not read");
+}

@@ -41,6 +41,32 @@ async fn a_silent_sigver_client_hears_two_heartbeats_and_is_closed() {
     assert!(after > Duration::from_millis(14_500), "{after:?}");
 }
 
+// webrtc-star, checklist 3 and 4; both dialects of Socket.IO
+#[tokio::test]
+#[ignore = "takes 45 s: make test-long"]
+async fn a_silent_client_of_engine_io_is_closed_after_45_seconds_and_pinged_before_in_version_4() {
+    let gateway = Gateway::start("");
+    let silent = async |version: u8| {
+        let url = format!("{}/socket.io/?EIO={version}&transport=websocket", gateway.base.replace("http", "ws"));
+        let mut socket = Socket(tokio_tungstenite::connect_async(url).await.expect("a websocket").0);
+        socket.say_text("40").await;
+        let (start, mut pings) = (Instant::now(), Vec::new());
+        loop {
+            match timeout(Duration::from_secs(45) + LATE, socket.0.next()).await.expect("the connection ends in time") {
+                Some(Ok(Message::Text(packet))) if packet.as_str() == "2" => pings.push(start.elapsed()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return (pings, start.elapsed()),
+                Some(Ok(_)) => {}
+            }
+        }
+    };
+    let ((old_pings, old_end), (pings, end)) = tokio::join!(silent(3), silent(4));
+    assert!(old_pings.is_empty(), "its clients ping: {old_pings:?}");
+    assert!(old_end > Duration::from_millis(44_500), "{old_end:?}");
+    assert_eq!(pings.len(), 1);
+    assert!(pings[0] > Duration::from_millis(24_500), "{pings:?}");
+    assert!(end > Duration::from_millis(44_500), "{end:?}");
+}
+
 // algorea, checklist 12
 #[tokio::test]
 #[ignore = "takes 10 minutes: make test-long"]

@@ -3,6 +3,7 @@
 //! `make bench-signalling`, or `cargo bench --bench signalling -- --help`. It prints a table and asserts nothing; figures and how
 //! to read them stand in docs/design/performance.md. `tests/bench_signalling.rs` runs the same with a handful of sessions.
 
+mod floor;
 mod load;
 mod server;
 mod speak;
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         };
         let number = || value.parse::<usize>().ok();
+        if argument == "--floor"
+            && let Ok(address) = value.parse()
+        {
+            return floor::run(address);
+        }
         let taken = match argument.as_str() {
             "--dialect" => Speech::named(&value).map(|speech| dialects.push(speech)),
             "--idle" => number().map(|n| load.idle = n),
@@ -67,27 +73,16 @@ fn main() -> ExitCode {
         "{:<12} {:<9} {:>6} {:>12} {:>12} {:>9} {:>9} {:>16} {:>8} {:>8}",
         "dialect", "server", "idle", "B/session", "idle CPU %", "sent", "arrived", "ms CPU/1000 msg", "p50 ms", "p99 ms"
     );
+    let bare = row(&runtime, Speech::Floor, load, Some(Server::floor()));
     for speech in dialects {
         let load = Load { active: if speech == Speech::Star { load.active.min(100) } else { load.active }, ..load };
-        let row = |server: Option<Result<Server, String>>| match server {
-            None => None,
-            Some(Err(why)) => {
-                println!("{:<12} {why}", speech.name());
-                None
-            }
-            Some(Ok(mut server)) => match runtime.block_on(load::run(&mut server, speech, load)) {
-                Ok(figures) => {
-                    print_row(speech, &server, load, &figures);
-                    Some(figures)
-                }
-                Err(why) => {
-                    println!("{:<12} {:<9} failed: {why}", speech.name(), server.name);
-                    None
-                }
-            },
-        };
-        let ours = row((only.as_deref() != Some("original")).then(|| Server::portico(&portico)));
-        let theirs = row((only.as_deref() != Some("portico")).then(|| Server::original(speech)).flatten());
+        let ours = row(&runtime, speech, load, (only.as_deref() != Some("original")).then(|| Server::portico(&portico)));
+        let theirs =
+            row(&runtime, speech, load, (only.as_deref() != Some("portico")).then(|| Server::original(speech)).flatten());
+        if let (Some(ours), Some(bare)) = (&ours, &bare) {
+            let share = ours.cpu_ms_per_1000 / bare.cpu_ms_per_1000;
+            println!("{:<12} {:<9} {share:>69.3}× (Portico's cost in those of the bare relay)", speech.name(), "floor");
+        }
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             println!(
                 "{:<12} {:<9} {:>18.3}× {:>49.3}× (Portico's share of the original's)",
@@ -99,6 +94,26 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn row(runtime: &tokio::runtime::Runtime, speech: Speech, load: Load, server: Option<Result<Server, String>>) -> Option<Figures> {
+    let mut server = match server? {
+        Ok(server) => server,
+        Err(why) => {
+            println!("{:<12} {why}", speech.name());
+            return None;
+        }
+    };
+    match runtime.block_on(load::run(&mut server, speech, load)) {
+        Ok(figures) => {
+            print_row(speech, &server, load, &figures);
+            Some(figures)
+        }
+        Err(why) => {
+            println!("{:<12} {:<9} failed: {why}", speech.name(), server.name);
+            None
+        }
+    }
 }
 
 fn print_row(speech: Speech, server: &Server, load: Load, figures: &Figures) {

@@ -33,6 +33,14 @@ impl Server {
         Self::start("portico", command, address, Some(config))
     }
 
+    /// This program as the barest relay.
+    pub fn floor() -> Result<Self, String> {
+        let address = free_address();
+        let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        command.args(["--floor", &address.to_string()]);
+        Self::start("floor", command, address, None)
+    }
+
     /// The original server of a dialect, from `tests/reference/node_modules`; `None` for a dialect that has none.
     pub fn original(speech: Speech) -> Option<Result<Self, String>> {
         let address = free_address();

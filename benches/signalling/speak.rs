@@ -11,6 +11,8 @@ pub enum Speech {
     Star,
     Sigver,
     Algorea,
+    /// No dialect: what the system takes for passing a message on.
+    Floor,
 }
 
 /// A session's part in the load.
@@ -52,6 +54,7 @@ impl Speech {
             Self::Star => "webrtc-star",
             Self::Sigver => "sigver",
             Self::Algorea => "algorea",
+            Self::Floor => "floor",
         }
     }
 
@@ -62,7 +65,7 @@ impl Speech {
             Self::Vamp => Some("vamp_server.mjs"),
             Self::Star => Some("star_server.mjs"),
             Self::Sigver => Some("sigver_server.mjs"),
-            Self::Algorea => None,
+            Self::Algorea | Self::Floor => None,
         }
     }
 
@@ -77,6 +80,7 @@ impl Speech {
             Self::Sigver if original => format!("/k{pair}"),
             Self::Sigver => format!("/sigver/k{pair}"),
             Self::Algorea => format!("/algorea?room=r{pair}"),
+            Self::Floor => format!("/{number}"),
         }
     }
 
@@ -85,7 +89,7 @@ impl Speech {
         match self {
             Self::Vamp => vec![event("join vamp", &json!(format!("v{}", part.number / 2)))],
             Self::Sigver => vec![Message::binary(sigver::connect(part.number as u32 + 3_000_000_000))],
-            Self::Peerjs | Self::Star | Self::Algorea => Vec::new(),
+            Self::Peerjs | Self::Star | Self::Algorea | Self::Floor => Vec::new(),
         }
     }
 
@@ -95,7 +99,7 @@ impl Speech {
             Self::Peerjs => Some((5, Message::text(r#"{"type":"HEARTBEAT"}"#))),
             Self::Vamp => Some((25, Message::text("2"))),
             Self::Sigver => Some((5, Message::binary(vec![0x08, 0x01]))),
-            Self::Star | Self::Algorea => None,
+            Self::Star | Self::Algorea | Self::Floor => None,
         }
     }
 
@@ -105,6 +109,12 @@ impl Speech {
             (Self::Sigver, Message::Binary(bytes)) => sigver::hear(part, bytes),
             (Self::Peerjs, Message::Text(text)) => peerjs(part, text),
             (Self::Algorea, Message::Text(text)) => algorea(part, text),
+            (Self::Floor, Message::Text(text)) if part.ready => Heard::Told(text.to_string()),
+            (Self::Floor, _) => {
+                part.ready = true;
+                part.pair = "the other".into();
+                Heard::Nothing
+            }
             (Self::Vamp | Self::Star, Message::Text(text)) => self.socket_io(part, text),
             _ => Heard::Nothing,
         }
@@ -131,6 +141,7 @@ impl Speech {
             Self::Algorea => {
                 Message::text(json!({"action": "forward-offer", "offer": signal, "toPeerId": part.pair}).to_string())
             }
+            Self::Floor => Message::text(text),
         })
     }
 

@@ -44,6 +44,10 @@ use star_metrics::StarCollector;
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
+/// Threads for signalling and HTTP. A message passes three tasks; a second thread would be woken to share them, which costs about as
+/// much as the message. What takes long has threads of its own: packets, codecs, files.
+const SIGNALLING_THREADS: usize = 1;
+
 /// What `/readyz` waits for: the first look at the sources.
 const SOURCES: &str = "sources";
 /// A driver that does not answer in this time does not keep the gateway from being ready.
@@ -109,11 +113,11 @@ impl StartError {
 pub fn run(job: Job) -> ExitCode {
     let started = Instant::now();
     raise_file_limit();
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("signalling").build() {
-            Ok(runtime) => runtime,
-            Err(source) => return failed(&StartError::System(source)),
-        };
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(SIGNALLING_THREADS).enable_all().thread_name("signalling").build() {
+        Ok(runtime) => runtime,
+        Err(source) => return failed(&StartError::System(source)),
+    };
     let outcome = runtime.block_on(serve(job, started));
     // nothing that is left may hold the exit up
     runtime.shutdown_timeout(Duration::from_millis(200));

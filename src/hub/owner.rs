@@ -4,6 +4,7 @@ mod channels;
 mod peers;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,6 +31,8 @@ use crate::vocab::{Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackI
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
+/// Requests taken in one turn, before everything else that waits gets its turn.
+const BATCH: usize = 32;
 /// Notices waiting for one session. A session that is this far behind does not read any more and is ended.
 const OUTBOX: usize = 1024;
 /// Reports kept for a slow watcher; older ones are lost to it, and it is told.
@@ -236,27 +239,41 @@ impl Owner {
             self.rooms.handle_source(Instant::now(), source);
         }
         self.carry_out();
+        let mut asked = Vec::with_capacity(BATCH);
+        // kept, and moved only when something is due earlier: a timer of its own for every message would cost as much as the message
+        let mut alarm = pin!(sleep_until(self.next_timeout().into()));
         loop {
             let timeout = self.next_timeout();
+            if timeout < alarm.deadline().into_std() {
+                alarm.as_mut().reset(timeout.into());
+            }
             // every branch is cancel-safe: receivers, a stream and a sleep
             tokio::select! {
-                asked = inbox.recv() => match asked {
-                    Some(ToHub::Ask(Question::Stop(reply))) => {
-                        self.rooms.stop(Instant::now());
-                        self.carry_out();
-                        let _ = reply.send(());
+                count = inbox.recv_many(&mut asked, BATCH) => {
+                    if count == 0 {
                         return;
                     }
-                    Some(asked) => self.handle(asked),
-                    None => return,
-                },
+                    for asked in asked.drain(..) {
+                        if let ToHub::Ask(Question::Stop(reply)) = asked {
+                            self.rooms.stop(Instant::now());
+                            self.carry_out();
+                            let _ = reply.send(());
+                            return;
+                        }
+                        self.handle(asked);
+                        self.carry_out();
+                    }
+                }
                 Some(event) = peer_events.recv() => self.handle_peer(event),
                 Some(event) = media_events.recv() => self.handle_media(event),
                 Some(demanded) = self.demands.next(), if !self.demands.is_empty() => self.handle_demanded(demanded),
                 Some(event) = store_event(&mut self.store) => self.desk.handle_store(Instant::now(), event),
                 Some(answered) = self.calls.join_next(), if !self.calls.is_empty() => self.handle_answered(answered),
                 _ = clock_check.tick() => self.rooms.set_wall_clock(Instant::now(), SystemTime::now()),
-                () = sleep_until(timeout.into()) => self.handle_timeout(),
+                () = alarm.as_mut() => {
+                    self.handle_timeout();
+                    alarm.as_mut().reset(self.next_timeout().into());
+                }
             }
             self.carry_out();
         }

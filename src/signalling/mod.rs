@@ -15,6 +15,8 @@ pub mod session;
 pub mod sigver;
 pub mod socketio;
 pub mod star;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 pub mod tribe;
 pub mod vamp;

@@ -1,17 +1,19 @@
-// node suite_star.mjs BASE: what a webrtc-star signalling server must do, event by event, with the published socket.io-client of both versions
+// node suite_star.mjs BASE: what a webrtc-star signalling server must do, event by event, with the published socket.io-client 2, 3 and 4
 // on both of its paths. BASE is http://host:port.
 import io2 from 'socket.io-client-2';
+import { io as io3 } from 'socket.io-client-3';
 import { io as io4 } from 'socket.io-client-4';
 import { words } from './lib/args.mjs';
 import { holds, never, same, suite, unique } from './lib/suite.mjs';
 import { until } from './lib/until.mjs';
 
 const [base] = words;
+const CLIENTS = { 2: io2, 3: io3, 4: io4 };
 const address = () => `/ip4/127.0.0.1/tcp/9090/ws/p2p-webrtc-star/p2p/${unique('Qm')}`;
 
 /** A connection that notes which peers it is told of and which signals it gets. */
 async function open({ version = 4, path = '/socket.io-next/', transports = ['websocket'] } = {}) {
-  const socket = (version === 2 ? io2 : io4)(base, { path, transports, forceNew: true, reconnection: false });
+  const socket = CLIENTS[version](base, { path, transports, forceNew: true, reconnection: false });
   const client = { socket, told: [], signals: [], errors: [], count: wanted => client.told.filter(one => one === wanted).length };
   socket.on('ws-peer', peer => client.told.push(peer));
   socket.on('ws-handshake', signal => client.signals.push(signal));
@@ -134,7 +136,7 @@ const checks = {
     }
   },
 };
-for (const version of [2, 4]) {
+for (const version of [2, 3, 4]) {
   for (const path of ['/socket.io/', '/socket.io-next/']) {
     for (const transports of [['websocket'], ['polling', 'websocket'], ['polling']]) {
       checks[`socket.io-client ${version} on ${path} by ${transports.join(' and ')} meets another`] = async () => {

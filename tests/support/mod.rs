@@ -146,6 +146,40 @@ pub fn node(script: &str, args: &[&str]) -> Value {
     json_of(command, script)
 }
 
+/// How a gateway comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By SIGTERM: it says goodbye.
+    Stopped,
+    /// By SIGKILL.
+    Killed,
+}
+
+/// Runs a script while its gateway goes and comes back on the same port. The script gets one more argument, a file that it makes
+/// when all is as it should be; once the gateway is back there is one of the same name and `.back`.
+pub fn node_through_restart(gateway: Gateway, config: &str, end: End, script: &str, args: &[&str]) -> Value {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (live, back) = (dir.path().join("live"), dir.path().join("live.back"));
+    let listen = gateway.base.trim_start_matches("http://").to_owned();
+    let mut args = args.to_vec();
+    args.push(live.to_str().expect("a plain path"));
+    std::thread::scope(|scope| {
+        let clients = scope.spawn(|| node(script, &args));
+        let start = Instant::now();
+        while !live.exists() {
+            assert!(!clients.is_finished() && start.elapsed() < PATIENCE, "the clients of {script} never were live");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        match end {
+            End::Stopped => assert!(gateway.terminate().0.success(), "a clean end"),
+            End::Killed => drop(gateway),
+        }
+        let _again = Gateway::start_with(config, &["--listen", &listen]);
+        std::fs::write(&back, "").expect("the file is made");
+        clients.join().expect("the clients came back")
+    })
+}
+
 /// The same for a Python script with aiortc.
 pub fn aiortc(script: &str, args: &[&str]) -> Value {
     let mut command = Command::new(tests_dir().join(".venv/bin/python"));

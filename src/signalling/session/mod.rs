@@ -210,6 +210,7 @@ impl<S: FrameStream> Driver<S> {
             Inbound::Text(_) | Inbound::Binary(_) | Inbound::Alive => None,
             Inbound::Closed => Some(End::Goodbye),
             Inbound::TooLarge => Some(End::Close { code: 1009, reason: "the message is too large" }),
+            Inbound::NotUtf8 => Some(End::Close { code: 1007, reason: "the text is no UTF-8" }),
             Inbound::Violation(reason) => Some(End::Close { code: 1002, reason }),
             Inbound::Lost(CarrierError::Silent) => Some(End::Silent),
             Inbound::Lost(error) => Some(End::Lost(error)),

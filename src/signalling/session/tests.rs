@@ -251,8 +251,12 @@ async fn a_goodbye_leaves_and_a_loss_only_loses() {
 
 #[tokio::test(start_paused = true)]
 async fn bad_clients_are_closed_with_the_fitting_code() {
-    for (inbound, code) in [(Inbound::TooLarge, 1009), (Inbound::Text("bad".into()), 1002), (Inbound::Text("close".into()), 4000)]
-    {
+    for (inbound, code) in [
+        (Inbound::TooLarge, 1009),
+        (Inbound::NotUtf8, 1007),
+        (Inbound::Text("bad".into()), 1002),
+        (Inbound::Text("close".into()), 4000),
+    ] {
         let rig = Rig::new();
         rig.inbound.send(inbound).await.unwrap();
         let (told, seen) = rig.end().await;

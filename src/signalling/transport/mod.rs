@@ -26,6 +26,8 @@ pub enum Inbound {
     Closed,
     /// A message larger than allowed; it was not read, and nothing can be read after it.
     TooLarge,
+    /// A text that is no UTF-8; nothing can be read after it.
+    NotUtf8,
     /// The far end broke the carrier's own protocol.
     Violation(&'static str),
     /// The connection is gone without a goodbye.
@@ -63,7 +65,7 @@ pub trait FrameStream: Send {
     /// wants to be woken.
     const KEEPS_TIME: bool = false;
 
-    /// The next thing from the far end. Cancel-safe. Not called again after `Closed`, `TooLarge` or `Lost`.
+    /// The next thing from the far end. Cancel-safe. Not called again after `Closed`, `TooLarge`, `NotUtf8` or `Lost`.
     fn recv(&mut self) -> impl Future<Output = Inbound> + Send;
     /// Writes a text message out. Not cancel-safe: a connection on which it was cut short is only good for dropping.
     fn send(&mut self, text: String) -> impl Future<Output = Result<(), CarrierError>> + Send;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -102,7 +103,7 @@ enum State {
     Open,
     /// The far end's close frame was read; the answer is queued by the library and leaves with the next read.
     ClosedByPeer,
-    /// A message was too large: reading is over, writing still works.
+    /// What came was too large or broke the websocket's own rules: reading is over, writing still works.
     Unreadable,
 }
 
@@ -131,6 +132,12 @@ impl Socket {
     }
 }
 
+/// Whether the far end wrote what it must not; other faults are those of a connection that is over.
+fn is_violation(fault: &ProtocolError) -> bool {
+    use ProtocolError::{HandshakeIncomplete, ReceivedAfterClosing, ResetWithoutClosingHandshake, SendAfterClosing};
+    !matches!(fault, HandshakeIncomplete | ReceivedAfterClosing | ResetWithoutClosingHandshake | SendAfterClosing)
+}
+
 fn failed(error: axum::Error) -> CarrierError {
     CarrierError::Failed(error.into_inner())
 }
@@ -147,12 +154,16 @@ impl FrameStream for Socket {
             }
             Some(Err(error)) => {
                 let error = error.into_inner();
-                if matches!(error.downcast_ref(), Some(tungstenite::Error::Capacity(_))) {
-                    self.state = State::Unreadable;
-                    Inbound::TooLarge
-                } else {
-                    Inbound::Lost(CarrierError::Failed(error))
-                }
+                let inbound = match error.downcast_ref::<tungstenite::Error>() {
+                    Some(tungstenite::Error::Capacity(_)) => Inbound::TooLarge,
+                    Some(tungstenite::Error::Utf8(_)) => Inbound::NotUtf8,
+                    Some(tungstenite::Error::Protocol(fault)) if is_violation(fault) => {
+                        Inbound::Violation("a frame that the websocket protocol does not have")
+                    }
+                    _ => return Inbound::Lost(CarrierError::Failed(error)),
+                };
+                self.state = State::Unreadable;
+                inbound
             }
             None => Inbound::Lost(CarrierError::Ended),
         }

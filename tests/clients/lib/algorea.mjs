@@ -16,7 +16,9 @@ async function start({ url, variant, label }, env) {
   const frames = [];
   const texts = [];
   const errors = [];
+  let closed = null;
   const socket = new env.WebSocket(url);
+  socket.addEventListener('close', ({ code }) => { closed = code; });
   const send = message => socket.send(JSON.stringify(message));
 
   /** A connection with its own channel to write to; what it reads from is the channel the other announces. */
@@ -85,14 +87,16 @@ async function start({ url, variant, label }, env) {
     frames: () => frames,
     errors: () => errors,
     closed: () => [...peers].filter(([, peer]) => peer.closed).map(([id]) => id),
+    /** The close code of the socket, once it is closed. */
+    socketClosed: () => closed,
     /** Any message to the server. */
     say: message => send(message),
     sayText: text => socket.send(text),
     /** The socket first; when it is closed, the connections. */
     async leave() {
-      const closed = new Promise(done => socket.addEventListener('close', done));
+      const gone = new Promise(done => socket.addEventListener('close', done));
       socket.close();
-      await closed;
+      await gone;
       for (const { pc } of peers.values()) pc.close();
     },
   };

@@ -1,16 +1,19 @@
 // netflux 4.3.1, its browser bundle, in a page.
 import { pageClient } from './page_client.mjs';
 
-/** Joins the group `key` by the signalling server `url` (ws://host:port, with or without a prefix). */
-export const connect = (open, { page, url, key, autoRejoin = true }) =>
-  pageClient(open, { page, bundles: ['netflux/dist/netflux.browser.es5.umd.js'], start, options: { url, key, autoRejoin } });
+/**
+ * Joins the group `key` by the signalling server `url` (ws://host:port, with or without a prefix), and waits until it has JOINED. With
+ * `unreachable` no connection of its comes up, so that it does not, and nobody waits.
+ */
+export const connect = (open, { page, url, key, autoRejoin = true, unreachable = false }) =>
+  pageClient(open, { page, bundles: ['netflux/dist/netflux.browser.es5.umd.js'], start, options: { url, key, autoRejoin, unreachable } });
 
 /** Runs in the page. */
-async function start({ url, key, autoRejoin }, env) {
+async function start({ url, key, autoRejoin, unreachable }, env) {
   // the library's numbers, as words
   const GROUP = ['JOINING', 'JOINED', 'LEFT'];
   const SIGNALLING = ['CONNECTING', 'OPEN', 'CHECKING', 'CLOSED', 'CHECKED'];
-  const group = new env.netflux.WebGroup({ signalingServer: url, rtcConfiguration: { iceServers: [] }, autoRejoin });
+  const group = new env.netflux.WebGroup({ signalingServer: url, rtcConfiguration: { iceServers: [], iceTransportPolicy: unreachable ? 'relay' : 'all' }, autoRejoin });
   const states = [GROUP[group.state]];
   const signalling = [SIGNALLING[group.signalingState]];
   const events = [];
@@ -24,7 +27,7 @@ async function start({ url, key, autoRejoin }, env) {
     texts.push({ from, text: bytes === undefined ? data : undefined, bytes, sum: bytes && data.reduce((sum, byte) => (sum * 31 + byte) >>> 0, 7) });
   };
   group.join(key);
-  await env.until('JOINED', () => states.includes('JOINED'));
+  if (!unreachable) await env.until('JOINED', () => states.includes('JOINED'));
   return {
     id: () => group.myId,
     peers: () => group.members.filter(id => id !== group.myId),

@@ -299,7 +299,7 @@ fn what_comes_before_the_list_is_answered_after_it() {
     let now = world.now;
     for message in [offer(&id), candidate(&id, 1), json!({"action":"dance"})] {
         let text = message.to_string();
-        crate::signalling::Dialect::handle_frame(&mut world.clients[b].algorea, now, Frame::Text(&text)).unwrap();
+        crate::signalling::Dialect::handle_frame(&mut world.clients[b].dialect, now, Frame::Text(&text)).unwrap();
     }
     world.pump();
     let types: Vec<Value> = world.hear_all(b).iter().map(|frame| frame["type"].clone()).collect();

@@ -25,9 +25,9 @@ fn thousands_of_early_candidates_fill_nothing() {
             world.say(attacker, json!({"action":"forward-icecandidate","candidate":{"candidate":fat,"n":round},"toPeerId":id}));
         }
     }
-    let (count, bytes) = world.clients[attacker].algorea.held.size();
+    let (count, bytes) = world.clients[attacker].dialect.held.size();
     assert!(bytes <= MOST_BYTES && count <= MOST_PER_PAIR * ids.len(), "{count} candidates, {bytes} bytes");
-    assert!(world.clients[attacker].algorea.pending.is_empty());
+    assert!(world.clients[attacker].dialect.pending.is_empty());
     assert!(world.silent());
 }
 
@@ -43,7 +43,7 @@ fn held_candidates_of_those_who_left_are_forgotten() {
         world.say(attacker, candidate(&id, 2));
         world.end(passer, true);
     }
-    let session = &world.clients[attacker].algorea;
+    let session = &world.clients[attacker].dialect;
     assert_eq!(session.held.size(), (0, 0));
     assert!(session.described.is_empty() && session.pending.is_empty());
     assert!(session.place.as_ref().unwrap().roster.shown().is_empty());
@@ -66,7 +66,7 @@ fn a_flood_before_the_list_closes() {
     let mut world = World::new();
     let client = world.upgrade(How::default());
     let now = world.now;
-    let session = &mut world.clients[client].algorea;
+    let session = &mut world.clients[client].dialect;
     for _ in 0..MOST_EARLY.0 + 1 {
         session.handle_frame(now, Frame::Text("{}")).unwrap();
     }
@@ -120,7 +120,7 @@ fn joins_in_a_loop_leave_nothing_behind() {
         let client = world.connect();
         world.end(client, round % 2 == 0);
     }
-    assert!(world.clients[stays].algorea.place.as_ref().unwrap().roster.shown().is_empty());
+    assert!(world.clients[stays].dialect.place.as_ref().unwrap().roster.shown().is_empty());
     let counts = world.rooms.count();
     assert_eq!((counts.sessions, counts.rooms), (1, 1));
 }

@@ -123,7 +123,7 @@ fn the_carrier_has_the_configured_times_and_closes_silence_with_1001() {
     assert_eq!(ENTRY.carrier.max_message, 131_072);
     let mut world = World::new();
     let client = world.connect();
-    assert_eq!(world.clients[client].algorea.silence_code(), 1001);
+    assert_eq!(world.clients[client].dialect.silence_code(), 1001);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn an_ended_place_ends_the_session_once() {
     assert!(world.rooms.evict(now, &"algorea".parse().unwrap(), member));
     world.pump();
     assert_eq!(world.clients[client].closed, Some((1008, "ended by an operator")));
-    let algorea = &mut world.clients[client].algorea;
+    let algorea = &mut world.clients[client].dialect;
     algorea.handle_notice(now, &crate::room::Notice::Ended { reason: EndReason::Stopping });
     assert!(!matches!(algorea.poll_output(), Some(Output::Close { .. })));
 }

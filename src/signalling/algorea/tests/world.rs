@@ -1,26 +1,18 @@
 //! Rooms, and the sessions of several clients.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::ops::{Deref, DerefMut};
 
 use serde_json::{Value, json};
 
 use crate::room::{
-    Body, Command, DialectName, Effect, EndReason, Facts, Framing, Joining, MemberView, Notice, OpenPeer, PeerUpdate, Purpose,
-    RoomConfig, Rooms, RoomsConfig, Signal, Topology,
+    Body, Command, DialectName, Effect, EndReason, Framing, MemberView, Notice, OpenPeer, PeerUpdate, Purpose, RoomConfig,
+    RoomsConfig, Signal, Topology,
 };
+use crate::signalling::Frame;
 use crate::signalling::algorea::{Algorea, AlgoreaConfig, DEFAULT_ROOM, Deps, Variant};
-use crate::signalling::{Dialect, Frame, Output};
-use crate::vocab::{Candidate, Grant, MemberId, PeerId, RequestId, RoomId, Sdp, SessionId};
-
-/// A client's end of its connection.
-pub struct Client {
-    pub session: SessionId,
-    pub algorea: Algorea,
-    /// What it was sent and has not looked at, as text.
-    pub inbox: VecDeque<String>,
-    pub closed: Option<(u16, &'static str)>,
-}
+use crate::signalling::testing::{NoRealm, Sent, Wiring};
+use crate::vocab::{Candidate, Grant, MemberId, PeerId, RoomId, Sdp, SessionId};
 
 /// A member that speaks something else: it tells and hears what the room carries.
 pub struct Foreigner {
@@ -30,9 +22,7 @@ pub struct Foreigner {
 }
 
 pub struct World {
-    pub now: Instant,
-    pub rooms: Rooms,
-    pub clients: Vec<Client>,
+    wiring: Wiring<Algorea>,
     pub foreigners: Vec<Foreigner>,
     /// Connections that end at Portico.
     pub meets: Vec<Meeting>,
@@ -56,19 +46,27 @@ pub struct How {
     pub config: AlgoreaConfig,
 }
 
+impl Deref for World {
+    type Target = Wiring<Algorea>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.wiring
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.wiring
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(RoomsConfig::default())
     }
 
     pub fn with(config: RoomsConfig) -> Self {
-        Self {
-            now: Instant::now(),
-            rooms: Rooms::new(config, Vec::new()),
-            clients: Vec::new(),
-            foreigners: Vec::new(),
-            meets: Vec::new(),
-        }
+        Self { wiring: Wiring::new(config, NoRealm), foreigners: Vec::new(), meets: Vec::new() }
     }
 
     /// A room whose members' connections end at Portico.
@@ -87,8 +85,6 @@ impl World {
 
     /// A new connection whose first outputs have not been carried out.
     pub fn upgrade(&mut self, how: How) -> usize {
-        let session = SessionId::next();
-        self.rooms.open_session(self.now, session);
         let algorea = Algorea::new(Deps {
             room: RoomId::new(how.room.unwrap_or(DEFAULT_ROOM)).unwrap(),
             grant: Grant::all(""),
@@ -96,8 +92,7 @@ impl World {
             variant: how.variant,
             config: how.config,
         });
-        self.clients.push(Client { session, algorea, inbox: VecDeque::new(), closed: None });
-        self.clients.len() - 1
+        self.wiring.open(algorea)
     }
 
     /// A new connection that has its list; the ids in it.
@@ -120,22 +115,8 @@ impl World {
 
     /// A member of another dialect in the default room.
     pub fn foreigner(&mut self, dialect: DialectName) -> usize {
-        let session = SessionId::next();
-        self.rooms.open_session(self.now, session);
+        let session = self.stranger(dialect, DEFAULT_ROOM, "u");
         self.foreigners.push(Foreigner { session, member: MemberId([0; 16]), heard: VecDeque::new() });
-        let joining = Joining {
-            room: RoomId::new(DEFAULT_ROOM).unwrap(),
-            user_id: "u".into(),
-            dialect,
-            remote: None,
-            grant: Grant::all(""),
-            visible: true,
-            facts: Facts::default(),
-            opens: Topology::Mesh,
-            dialect_limit: None,
-            replaces_lost: false,
-        };
-        self.rooms.handle(self.now, session, RequestId::next(), Command::Join(Box::new(joining)));
         self.pump();
         self.foreigners.len() - 1
     }
@@ -144,7 +125,7 @@ impl World {
         let to = crate::signalling::algorea::wire::read_id(to).unwrap();
         let session = self.foreigners[foreigner].session;
         let command = Command::Tell { to, body: Body::Signal(Box::new(signal)) };
-        self.rooms.handle(self.now, session, RequestId::next(), command);
+        self.ask(session, command);
         self.pump();
     }
 
@@ -153,7 +134,7 @@ impl World {
         let session = self.clients[client].session;
         let all = self.rooms.rooms();
         let ids: Vec<MemberId> = all.iter().flat_map(|room| &room.members).map(|member| member.view.member).collect();
-        let own = self.clients[client].algorea.place.as_ref().expect("the client has joined").own;
+        let own = self.clients[client].dialect.place.as_ref().expect("the client has joined").own;
         assert!(ids.contains(&own) || self.clients[client].closed.is_some(), "{session} is in a room");
         crate::signalling::algorea::wire::write_id(own)
     }
@@ -167,20 +148,21 @@ impl World {
     }
 
     pub fn say_frame(&mut self, client: usize, frame: Frame<'_>) {
-        self.clients[client].algorea.handle_frame(self.now, frame).expect("no frame is a violation");
+        self.wiring.frame(client, frame);
         self.pump();
     }
 
     /// The connection ends.
     pub fn end(&mut self, client: usize, goodbye: bool) {
-        let command = if goodbye { Command::Leave } else { Command::Lost };
-        self.clients[client].closed = Some((0, "by the client"));
-        self.rooms.handle(self.now, self.clients[client].session, RequestId::next(), command);
+        self.wiring.end(client, if goodbye { Command::Leave } else { Command::Lost });
         self.pump();
     }
 
     pub fn hear_text(&mut self, client: usize) -> String {
-        self.clients[client].inbox.pop_front().expect("something was sent")
+        match self.clients[client].inbox.pop_front().expect("something was sent") {
+            Sent::Text(text) => text,
+            Sent::Bytes(bytes) => panic!("the dialect has no frames of bytes: {bytes:?}"),
+        }
     }
 
     pub fn hear(&mut self, client: usize) -> Value {
@@ -188,69 +170,36 @@ impl World {
     }
 
     pub fn hear_all(&mut self, client: usize) -> Vec<Value> {
-        self.clients[client].inbox.drain(..).map(|text| serde_json::from_str(&text).expect("frames are JSON")).collect()
-    }
-
-    pub fn silent(&self) -> bool {
-        self.clients.iter().all(|client| client.inbox.is_empty())
+        (0..self.clients[client].inbox.len()).map(|_| self.hear(client)).collect()
     }
 
     /// Carries outputs and effects until nothing is left to do.
     pub fn pump(&mut self) {
         loop {
-            let mut idle = true;
-            for at in 0..self.clients.len() {
-                while let Some(output) = self.clients[at].algorea.poll_output() {
-                    idle = false;
-                    self.carry(at, output);
-                }
+            self.wiring.pump();
+            while let Some((session, notice)) = self.told.pop_front() {
+                self.tell_foreigner(session, notice);
             }
-            while let Some(effect) = self.rooms.poll_effect() {
-                idle = false;
-                self.carry_effect(effect);
-            }
-            if idle {
-                return;
+            match self.orders.pop_front() {
+                Some(order) => self.carry_order(order),
+                None => return,
             }
         }
     }
 
-    fn carry(&mut self, at: usize, output: Output) {
-        let client = &mut self.clients[at];
-        match output {
-            Output::Command(req, command) => self.rooms.handle(self.now, client.session, req, command),
-            Output::Send(text) => client.inbox.push_back(text),
-            Output::Close { code, reason } => {
-                client.closed = Some((code, reason));
-                self.rooms.handle(self.now, client.session, RequestId::next(), Command::Leave);
-            }
-            Output::SendBinary(_) | Output::Realm(_) => panic!("the dialect has neither"),
+    fn tell_foreigner(&mut self, session: SessionId, notice: Notice) {
+        let Some(foreigner) = self.foreigners.iter_mut().find(|foreigner| foreigner.session == session) else { return };
+        match notice {
+            Notice::Welcome(welcome) => foreigner.member = welcome.member,
+            Notice::Told { from, body: Body::Signal(signal) } => foreigner.heard.push_back((from, *signal)),
+            Notice::Ended { reason } => assert_eq!(reason, EndReason::Left),
+            _ => {}
         }
     }
 
-    fn carry_effect(&mut self, effect: Effect) {
-        let (session, notice) = match effect {
-            Effect::Notify(session, notice) => (session, notice),
-            other => return self.carry_peer_effect(other),
-        };
-        if let Some(client) = self.clients.iter_mut().find(|client| client.session == session) {
-            if client.closed.is_none() {
-                client.algorea.handle_notice(self.now, &notice);
-            }
-        } else if let Some(foreigner) = self.foreigners.iter_mut().find(|foreigner| foreigner.session == session) {
-            match notice {
-                Notice::Welcome(welcome) => foreigner.member = welcome.member,
-                Notice::Told { from, body: Body::Signal(signal) } => foreigner.heard.push_back((from, *signal)),
-                Notice::Ended { reason } => assert_eq!(reason, EndReason::Left),
-                _ => {}
-            }
-        }
-    }
-}
-
-impl World {
-    fn carry_peer_effect(&mut self, effect: Effect) {
-        match effect {
+    fn carry_order(&mut self, order: Effect) {
+        let now = self.now;
+        match order {
             Effect::OpenPeer(open) => {
                 let OpenPeer { peer, session, offer, purpose, .. } = *open;
                 let Purpose::Meet(meet) = purpose else { panic!("algorea's clients only meet") };
@@ -261,7 +210,7 @@ impl World {
                 };
                 let described = offer.into_iter().collect();
                 self.meets.push(Meeting { peer, session, with: meet.with, described, candidates: Vec::new() });
-                self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
+                self.rooms.handle_peer(now, PeerUpdate::Described { peer, sdp });
             }
             Effect::DescribePeer { peer, sdp } => {
                 self.meets.iter_mut().find(|meet| meet.peer == peer).unwrap().described.push(sdp)

@@ -33,6 +33,8 @@ async fn server() -> (String, mpsc::Receiver<String>, JoinHandle<()>) {
                 match inbound {
                     Inbound::Closed => return socket.close(1000, "").await,
                     Inbound::TooLarge => return socket.close(1009, "the message is too large").await,
+                    Inbound::NotUtf8 => return socket.close(1007, "the text is no UTF-8").await,
+                    Inbound::Violation(reason) => return socket.close(1002, reason).await,
                     Inbound::Lost(_) => return,
                     _ => {}
                 }
@@ -79,6 +81,30 @@ async fn a_large_message_is_closed_with_1009() {
         let Some(Ok(Wire::Close(Some(close)))) = within(read.next()).await else { panic!("no close frame") };
         assert_eq!((close.code, close.reason.as_str()), (CloseCode::Size, "the message is too large"));
         writer.abort();
+        server.abort();
+    }
+}
+
+/// RFC 6455 §5.1, §5.2 and §8.1: such connections are closed with a code, not just cut.
+#[tokio::test]
+async fn what_breaks_the_websockets_rules_can_be_answered_by_a_close_frame() {
+    let large_ping = [&b"\x89\xfe\x00\x80\0\0\0\0"[..], &[0; 128]].concat();
+    for (frame, word) in [
+        (&b"\x81\x82\0\0\0\0\xc3\x28"[..], "NotUtf8"),
+        (b"\x82\x01x", "Violation"),         // not masked
+        (b"\xf2\x81\0\0\0\0x", "Violation"), // reserved bits
+        (b"\x80\x81\0\0\0\0x", "Violation"), // a continuation of nothing
+        (b"\x8b\x80\0\0\0\0", "Violation"),  // a control frame that there is not
+        (&large_ping, "Violation"),
+    ] {
+        let (address, mut hears, server) = server().await;
+        let mut client = client(&address).await;
+        let MaybeTlsStream::Plain(stream) = client.get_mut() else { unreachable!("no TLS here") };
+        tokio::io::AsyncWriteExt::write_all(stream, frame).await.unwrap();
+        let heard = within(hears.recv()).await.unwrap();
+        assert!(heard.starts_with(word), "{frame:?}: {heard}");
+        let Some(Ok(Wire::Close(Some(close)))) = within(client.next()).await else { panic!("no close frame: {frame:?}") };
+        assert_eq!(u16::from(close.code), if word == "NotUtf8" { 1007 } else { 1002 }, "{frame:?}");
         server.abort();
     }
 }
