@@ -15,7 +15,7 @@ pub enum TargetError {
     Target,
     /// An empty segment, `.`, `..`, or a character that is not allowed.
     #[error(
-        "a path has segments of letters, digits and - . _ ~ : @ ! $ & ' ( ) * + , ; = between single slashes, none of them . or .. or beginning with ;"
+        "a path has segments of letters, digits and - . _ ~ : @ ! $ & ' ( ) * + , ; = between single slashes, none of them empty, . or .. up to a ;"
     )]
     Path,
     /// A pattern that does not begin with a written-out segment, or has `**` before its end.
