@@ -108,3 +108,35 @@ seed("socketio", "star", events("star/conversation.jsonl"))
 seed("engineio", "v3", b"\x00" + '23:40/admin,{"token":"x"}1:24:4\U0001f6006:b4AQID29:42["join vamp","\U0001f600",[1,{}]]'.encode())
 seed("engineio", "v4", b"\x01" + '40{"token":"x"}\x1e2probe\x1ebAQID\x1e42["ss-join","/a"]\x1e41'.encode())
 seed("engineio", "v3_bytes", b"\x02" + b"\x00\x01\x00\xff4hello1234" + b"\x01\x04\xff\x04\x01\x02\x03" + b"\x00\x01\xff2")
+
+# what comes over data channels: texts are JSON, bytes BinaryPack; its maps are {…, __peerData, n, data, total}
+text = lambda words: bytes([0xb0 | len(words)]) + words
+part = lambda index, data: (bytes([0x84]) + text(b"__peerData") + b"\x07" + text(b"n") + bytes([index]) + text(b"total") + b"\x02"
+    + text(b"data") + bytes([0xa0 | len(data)]) + data)
+seed("value", "chat", talk((0, '{"a":[1,-2,3.5,null,true,"\u00e9"],"b":{"c":{}}}'), (0, text(b"hello")), (0, part(0, b"\xb5he")),
+    (0, part(1, b"llo")), (0, b"\x82" + text(b"url") + text(b"/x") + text(b"n") + b"\xcb" + b"\0" * 8), (0, 61), (0, None)))
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+field = lambda number, value: (bytes([number << 3]) + varint(value) if isinstance(value, int)
+    else bytes([number << 3 | 2]) + varint(len(value)) + value)
+envelope = lambda sender, recipient, service, content: field(1, sender) + field(2, recipient) + field(3, service) + field(4, content)
+ID = 1 << 31
+seed("netflux", "mesh", talk(
+    # the second member says yes and offers, by the server; the first talks on its channel, in one and in two pieces
+    (1, envelope(0, 0, 74, field(3, 1))), (1, envelope(0, 0, 7431, field(1, b"offer"))), (1, envelope(0, 0, 7431, field(3, field(1, b"candidate:1")))),
+    (1, envelope(0, 0, 7431, b"")), (1, envelope(0, 0, 74, field(1, field(1, field(1, ID)) + field(2, field(1, ID + 1))))),
+))
+channel = lambda *messages: b"".join(step(0, 0, message) for message in messages)
+seed("netflux", "channel", channel(
+    field(1, field(1, 0) + field(2, 5) + field(3, ID) + field(4, ID) + field(5, b"doc1")), envelope(ID, 0, 0, b""),
+    envelope(ID, 0, 743, field(1, 5) + field(3, b"hello")), envelope(ID, 0, 743, field(1, 6) + field(4, field(1, 9) + field(4, b"abc"))),
+    envelope(ID, 0, 743, field(1, 6) + field(4, field(1, 9) + field(2, 1) + field(4, b"def"))), envelope(ID, 0, 74315, field(1, field(1, ID) + field(1, ID + 1))),
+    envelope(ID, 0, 74315, field(3, field(1, ID + 2))), envelope(ID, 0, 74315, field(4, 1)), envelope(ID + 3, ID, 74, field(2, field(1, ID + 3))),
+) + step(0, 2, length=900))

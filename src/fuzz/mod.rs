@@ -3,6 +3,7 @@
 //!
 //! Not an interface of the gateway: nothing else uses it.
 
+mod channel;
 mod world;
 
 pub use world::{Step, What};
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sigver", run: sigver },
     Target { name: "peerjs", run: peerjs },
     Target { name: "socketio", run: socketio },
+    Target { name: "value", run: channel::value },
+    Target { name: "netflux", run: channel::netflux },
     #[cfg(feature = "socketio")]
     Target { name: "engineio", run: engineio },
 ];

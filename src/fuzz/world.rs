@@ -41,7 +41,7 @@ pub enum What {
 
 impl Step {
     /// Reads the next step off an input.
-    fn read(input: &mut &[u8]) -> Option<Self> {
+    pub(super) fn read(input: &mut &[u8]) -> Option<Self> {
         let (&head, rest) = input.split_first()?;
         let (length, rest) = rest.split_at_checked(2)?;
         let length = u16::from_le_bytes([length[0], length[1]]);
