@@ -42,3 +42,10 @@ fn a_tribe_client_has_one_connection_with_each_member() {
     let seen = node("tribe_peerjs.mjs", &[&gateway.base, "mixed", "mixed"]);
     assert_eq!(seen["answer"]["s"], false, "{seen:#}");
 }
+
+#[test]
+fn a_peerjs_client_that_brings_no_camera_is_asked_for_it_when_it_is_called_back() {
+    let gateway = Gateway::start(&room("sfu"));
+    let seen = node("peerjs_back.mjs", &[&gateway.base, "mixed", "mixed"]);
+    assert!(seen["both"].is_string(), "{seen:#}");
+}
