@@ -111,6 +111,9 @@ pub(super) fn own_payload_types(kind: MediaKind) -> (u8, Option<u8>) {
     }
 }
 
+/// Those of the other video codec in the same offer.
+pub(super) const OTHER_PAYLOAD_TYPES: (u8, Option<u8>) = (104, Some(105));
+
 /// The engine's word for audio and video.
 pub(super) fn engine_kind(kind: MediaKind) -> RtpCodecKind {
     match kind {

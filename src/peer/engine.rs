@@ -129,15 +129,15 @@ impl Blueprint {
     pub(super) fn build(&self, now: Instant) -> Result<Built, Error> {
         let (mut engine, watch) = self.bare(now)?;
         // the engine numbers the sections of its offer in this order
-        for (mid, kind, send, receive, _) in self.plan.media() {
+        for (_, kind, send, _, _) in self.plan.media() {
             match self.tracks.iter().find(|track| send == Some(track.index)) {
                 Some(track) => add_track(&mut engine, track)?,
-                None if self.offer.is_none() && receive => {
+                // also one that the far end has refused since: it keeps its place
+                None if self.offer.is_none() => {
                     let direction = RTCRtpTransceiverDirection::Recvonly;
                     let init = RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] };
                     engine.add_transceiver_from_kind(codecs::engine_kind(kind), Some(init))?;
                 }
-                None if self.offer.is_none() => return Err(Error::Other(format!("section {mid} of the offer is of no use"))),
                 None => {}
             }
         }

@@ -97,6 +97,8 @@ pub(super) struct Agreed {
     pub(super) rtx: Option<u8>,
     pub(super) format: TrackFormat,
     pub(super) feedback: Vec<String>,
+    /// What Portico's own offer proposes as well; the answer chooses.
+    pub(super) instead: Option<Box<Agreed>>,
 }
 
 /// What Portico does with a section.
@@ -293,6 +295,7 @@ fn agree(section: &Section, kind: MediaKind, pt: u8) -> Option<Agreed> {
         rtx: section.rtx_of(pt).filter(|_| kind == MediaKind::Video),
         format: payload.format()?,
         feedback: payload.feedback.iter().filter(|value| ours.contains(&value.as_str())).cloned().collect(),
+        instead: None,
     })
 }
 
@@ -308,6 +311,12 @@ pub(super) fn plan_from_answer(answer: &Description, offered: &Plan) -> Result<P
             return Err(SdpError::Malformed("it answers a section that was not offered".into()).into());
         }
         if let Use::Media { send, receive, agreed, .. } = used {
+            if let Some(instead) = agreed.instead.take()
+                && section.payloads.iter().map(|payload| payload.pt).find(|pt| [agreed.pt, instead.pt].contains(pt))
+                    == Some(instead.pt)
+            {
+                *agreed = *instead;
+            }
             let known = !section.is_rejected()
                 && section
                     .payload(agreed.pt)

@@ -16,8 +16,10 @@ use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
 mod channels;
+mod ends;
 mod feed;
 mod figures;
+mod publishing;
 mod restart;
 mod slow;
 
@@ -240,59 +242,6 @@ async fn requests_of_all_viewers_merge_into_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_publisher_sends_is_played_by_another() {
-    let mut gateway = Gateway::start();
-    let (mut publisher, offer) = OutgoingPublisher::offer(&OutgoingConfig::default(), "cam").await.unwrap();
-    let receive = Some(Receive { video: vec![Codec::VP8, Codec::H264], audio: true });
-    let peer = gateway.open(PeerSpec { receive, ..spec(Some(offer), &[]) });
-    let tracks = gateway
-        .until(|event| match event {
-            PeerEvent::Tracks { tracks, .. } => Some(tracks),
-            other => panic!("tracks come first, not {other:?}"),
-        })
-        .await;
-    assert_eq!(tracks.len(), 2);
-    let answer = gateway.description(peer).await;
-    publisher.accept(&answer).await.unwrap();
-    publisher.connected(PATIENCE).await.unwrap();
-    gateway.up(peer).await;
-    let layers: Vec<Arc<Layer>> = tracks.iter().map(|track| Arc::clone(&track.layer)).collect();
-    let video = layers.iter().find(|layer| layer.format().codec == Codec::H264).unwrap();
-    publisher.send_all(MediaKind::Video, &frame(video, 0, true).packets).await.unwrap();
-    let mut flowing = Vec::new();
-    flowing.push(gateway.until(|event| if let PeerEvent::Flowing { kind, .. } = event { Some(kind) } else { None }).await);
-    let (mut player, watching) = gateway.play(&layers, &OutgoingConfig::default()).await;
-    for n in 0..3 {
-        assert_eq!(number(&next(&mut player).await), n, "the publisher's cached key frame");
-    }
-    timeout(PATIENCE, async { while publisher.figures().key_requests == 0 {} })
-        .await
-        .expect("the viewer's join asks for a key frame");
-    for n in 1..30 {
-        publisher.send_all(MediaKind::Video, &frame(video, n, n == 1).packets).await.unwrap();
-        let sound = MediaPacket { sequence: n, timestamp: u32::from(n) * 960, marker: false, payload: vec![n as u8; 40].into() };
-        publisher.send(MediaKind::Audio, &sound).await.unwrap();
-    }
-    let (mut pictures, mut sounds) = (3, 0);
-    while pictures < 90 || sounds == 0 {
-        let packet = next(&mut player).await;
-        match packet.kind {
-            MediaKind::Video => {
-                assert_eq!(number(&packet), pictures);
-                pictures += 1;
-            }
-            MediaKind::Audio => sounds += 1,
-        }
-    }
-    let figures = gateway.figures(peer).await;
-    assert!(figures.packets_received >= 90 && figures.packets_lost == 0 && figures.bytes_received > 27_000, "{figures:?}");
-    assert!(gateway.figures(watching).await.remote.is_some());
-    publisher.close().await.unwrap();
-    assert_eq!(gateway.down(peer).await, EndReason::Left);
-    gateway.shards.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_far_end_answers_our_offer() {
     let mut gateway = Gateway::start();
     let layer = video_layer(&Requests::default());
@@ -337,18 +286,6 @@ async fn what_cannot_be_used_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_never_connects_is_given_up() {
-    let mut gateway = Gateway::start();
-    let (_player, offer) = OutgoingPlayer::offer(&OutgoingConfig::default()).await.unwrap();
-    let connect_limit = Duration::from_millis(150);
-    let peer = gateway.open(PeerSpec { connect_limit, ..spec(Some(offer), &[video_layer(&Requests::default())]) });
-    let began = Instant::now();
-    assert_eq!(gateway.down(peer).await, EndReason::NeverConnected);
-    assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!(gateway.shards.demux_entries(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_later_offer_is_rejected_and_media_goes_on() {
     let mut gateway = Gateway::start();
     let layer = video_layer(&Requests::default());
@@ -384,196 +321,6 @@ async fn every_far_end_gets_the_best_srtp_it_knows() {
         assert!(began.elapsed() < Duration::from_secs(5), "not only after a second ClientHello");
     }
     gateway.shards.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_ended_leave_nothing() {
-    let mut gateway = Gateway::start();
-    let layer = video_layer(&Requests::default());
-    layer.write(frame(&layer, 0, true));
-    // a few that connect, and many that only open
-    let (mut player, connected) = gateway.play(&[Arc::clone(&layer)], &OutgoingConfig::default()).await;
-    next(&mut player).await;
-    let (_other, offer) = OutgoingPlayer::offer(&OutgoingConfig::default()).await.unwrap();
-    for _ in 0..200 {
-        let peer = gateway.open(spec(Some(offer.clone()), &[Arc::clone(&layer)]));
-        gateway.description(peer).await;
-        gateway.shards.send(PeerCommand::Close { peer });
-    }
-    assert_eq!(layer.figures().sinks, 1);
-    gateway.shards.send(PeerCommand::Close { peer: connected });
-    assert_eq!(gateway.shards.demux_entries(), 0);
-    assert_eq!(layer.figures().sinks, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_says_goodbye_in_time() {
-    let mut gateway = Gateway::start();
-    let layer = video_layer(&Requests::default());
-    layer.write(frame(&layer, 0, true));
-    let (mut player, _) = gateway.play(&[layer], &OutgoingConfig::default()).await;
-    next(&mut player).await;
-    let began = Instant::now();
-    gateway.shards.stop();
-    assert!(began.elapsed() < Duration::from_millis(600));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_packets_are_sent_again() {
-    let mut gateway = Gateway::start();
-    let layer = video_layer(&Requests::default());
-    let config = OutgoingConfig { lose_every: NonZeroU32::new(10), ..OutgoingConfig::default() };
-    let (mut player, peer) = gateway.play(&[Arc::clone(&layer)], &config).await;
-    attached(&layer).await;
-    let mut missing: std::collections::BTreeSet<u16> = (0..300).collect();
-    let mut frames = (0..200).map(|n| frame(&layer, n, n == 0));
-    let everything = async {
-        // written on while something is missing, because a receiver notices a loss by what comes after it
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        while !missing.is_empty() {
-            tokio::select! {
-                _ = pace.tick() => if let Some(frame) = frames.next() { layer.write(frame) },
-                packet = player.next_packet() => { missing.remove(&number(&packet.expect("player lives"))); }
-            }
-        }
-    };
-    let done = timeout(PATIENCE, everything).await;
-    assert!(done.is_ok(), "missing: {missing:?}");
-    assert!(gateway.figures(peer).await.retransmitted >= 25);
-    gateway.shards.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lossy_publisher_is_asked_to_send_again() {
-    let mut gateway = Gateway::start();
-    let config = OutgoingConfig { lose_every: NonZeroU32::new(10), ..OutgoingConfig::default() };
-    let (mut publisher, offer) = OutgoingPublisher::offer(&config, "cam").await.unwrap();
-    let receive = Some(Receive { video: vec![Codec::H264], audio: false });
-    let peer = gateway.open(PeerSpec { receive, ..spec(Some(offer), &[]) });
-    let track = gateway.until(|event| if let PeerEvent::Tracks { mut tracks, .. } = event { tracks.pop() } else { None }).await;
-    let answer = gateway.description(peer).await;
-    publisher.accept(&answer).await.unwrap();
-    publisher.connected(PATIENCE).await.unwrap();
-    gateway.up(peer).await;
-    let sink = Arc::new(Sequences::default());
-    track.layer.attach(crate::forward::SinkId(9), sink.clone());
-    let mut pace = tokio::time::interval(Duration::from_millis(10));
-    for n in 0..110 {
-        pace.tick().await;
-        publisher.send_all(MediaKind::Video, &frame(&track.layer, n, n == 0).packets).await.unwrap();
-    }
-    let complete = async {
-        while sink.0.lock().unwrap().range(..1300).count() < 300 {
-            tokio::task::yield_now().await
-        }
-    };
-    timeout(PATIENCE, complete).await.expect("every packet once");
-    assert!(gateway.figures(peer).await.packets_received >= 300);
-    gateway.shards.stop();
-}
-
-/// Sequence numbers written to a layer.
-#[derive(Default)]
-struct Sequences(std::sync::Mutex<std::collections::BTreeSet<u16>>);
-impl crate::forward::FrameSink for Sequences {
-    fn offer(&self, frame: &Arc<FramePackets>) -> crate::forward::Offered {
-        self.0.lock().unwrap().extend(frame.packets.iter().map(|packet| packet.sequence));
-        crate::forward::Offered::Taken
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sender_reports_put_sound_and_picture_on_one_clock() {
-    let mut gateway = Gateway::start();
-    let video = video_layer(&Requests::default());
-    let id = LayerId { track: TrackId::next(), index: 0 };
-    let audio = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Requests::default())));
-    let (mut player, _) = gateway.play(&[Arc::clone(&video), Arc::clone(&audio)], &OutgoingConfig::default()).await;
-    attached(&video).await;
-    attached(&audio).await;
-    let began = Instant::now();
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
-    // numbers are milliseconds: two ticks in one would be one packet, and the second never comes
-    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last: [Option<PlayedPacket>; 2] = [None, None];
-    let both = async {
-        loop {
-            pace.tick().await;
-            let age = began.elapsed();
-            for (layer, clock) in [(&video, 90_000), (&audio, 48_000)] {
-                let n = age.as_millis() as u16;
-                let timestamp = (age.as_secs_f64() * f64::from(clock)) as u32;
-                let packet = MediaPacket { sequence: n, timestamp, marker: true, payload: vec![0x65; 50].into() };
-                layer.write(FramePackets { layer: layer.id(), key: true, packets: vec![packet], arrived: Instant::now() });
-                let packet = next(&mut player).await;
-                let at = usize::from(packet.kind == MediaKind::Audio);
-                last[at] = Some(packet);
-            }
-            if let [Some(picture), Some(sound)] = &last
-                && let (Some(of_picture), Some(of_sound)) = (player.clock(picture.ssrc), player.clock(sound.ssrc))
-            {
-                let wall = |clock: SenderClock, packet: &PlayedPacket, rate: f64| {
-                    clock.seconds + f64::from(packet.packet.timestamp.wrapping_sub(clock.timestamp) as i32) / rate
-                };
-                break wall(of_picture, picture, 90_000.0) - wall(of_sound, sound, 48_000.0);
-            }
-        }
-    };
-    let apart = timeout(PATIENCE, both).await.expect("reports within seconds");
-    assert!(apart.abs() < 0.045, "{apart} s apart");
-    gateway.shards.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_that_declares_no_ssrc_is_heard() {
-    let mut gateway = Gateway::start();
-    let (mut publisher, offer) = OutgoingPublisher::offer(&OutgoingConfig::default(), "cam").await.unwrap();
-    let undeclared: String = offer.text.split_inclusive('\n').filter(|line| !line.starts_with("a=ssrc")).collect();
-    let receive = Some(Receive { video: vec![Codec::H264], audio: true });
-    let peer = gateway.open(PeerSpec { receive, ..spec(Some(Sdp::offer(undeclared)), &[]) });
-    let answer = gateway.description(peer).await;
-    publisher.accept(&answer).await.unwrap();
-    publisher.connected(PATIENCE).await.unwrap();
-    gateway.up(peer).await;
-    let any = video_layer(&Requests::default());
-    publisher.send_all(MediaKind::Video, &frame(&any, 0, true).packets).await.unwrap();
-    let kind = gateway.until(|event| if let PeerEvent::Flowing { kind, .. } = event { Some(kind) } else { None }).await;
-    assert_eq!(kind, MediaKind::Video);
-    gateway.shards.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wildcard_sockets_answer_from_the_address_that_was_asked() {
-    // an address of nobody (RFC 5737) keeps the sockets off plain loopback
-    let nobody = IpAddr::from([192, 0, 2, 1]);
-    for local in [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
-        if std::net::UdpSocket::bind((local, 0)).is_err() {
-            eprintln!("no {local} on this machine");
-            continue;
-        }
-        for addresses in [vec![local], vec![local, nobody]] {
-            let mut gateway = Gateway::at(addresses);
-            let layer = video_layer(&Requests::default());
-            layer.write(frame(&layer, 0, true));
-            let config = OutgoingConfig { bind: vec![(local, 0).into()], ..OutgoingConfig::default() };
-            let (mut player, peer) = gateway.play(&[layer], &config).await;
-            assert_eq!(number(&next(&mut player).await), 0);
-            assert_eq!(gateway.figures(peer).await.remote.map(|remote| remote.ip()), Some(local));
-            gateway.shards.stop();
-        }
-    }
-}
-
-#[test]
-fn a_port_that_is_taken_is_named() {
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let (sender, _events) = mpsc::unbounded_channel();
-    let config = ShardConfig { port, addresses: vec![[127, 0, 0, 1].into()], shards: 1 };
-    let error = Shards::start(config, sender).unwrap_err();
-    assert!(error.to_string().contains(&port.to_string()), "{error}");
-    let (sender, _events) = mpsc::unbounded_channel();
-    assert!(matches!(Shards::start(ShardConfig { port: 0, addresses: vec![], shards: 1 }, sender), Err(ShardsError::NoAddress)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

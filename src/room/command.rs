@@ -122,13 +122,14 @@ pub struct Meeting {
     /// The far end's offer, or `None` for Portico to offer.
     pub offer: Option<Sdp>,
     /// The far end's tracks become this stream of its member. Nothing is received where it is `None`, where the name is
-    /// taken, where the member has as many streams as it may, without `Right::Publish`, or where Portico offers.
+    /// taken, where the member has as many streams as it may, or without `Right::Publish`. Where Portico offers, its tracks are of
+    /// the kinds that are expected.
     pub publish: Option<StreamName>,
     /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Room`]. What comes up later is
     /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.
     pub play: bool,
     /// Kinds that Portico's own offer has a section for even while there is nothing to send. What can be sent now is offered in
-    /// any case.
+    /// any case; these sections receive as well where the connection publishes.
     pub expects: Vec<MediaKind>,
     /// The connection stays when `with` leaves, as long as it carries the member's own stream. For dialects whose clients
     /// send on their first connection only and never hear that a member left.

@@ -1,6 +1,7 @@
 //! The life of a peer, and of the stream it carries.
 
 use super::command::{DialectName, PeerUpdate, StreamChoice, TrackView};
+use super::config::Topology;
 use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
@@ -152,23 +153,19 @@ impl Rooms {
         let streams = || self.members_of(room).flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
         let mut foreign = streams().filter(|(owner, _)| owner.id != asker.id);
         match of {
-            StreamChoice::Default => {
-                let mut first = None;
-                let mut first_of_source = None;
-                for found in foreign {
-                    if found.1.name.as_str() == "main" {
-                        return Some(found);
-                    }
-                    if matches!(found.1.origin, Origin::Source(_)) {
-                        first_of_source.get_or_insert(found);
-                    }
-                    first.get_or_insert(found);
-                }
-                first_of_source.or(first)
-            }
+            StreamChoice::Default => default_of(foreign),
             StreamChoice::Room => {
                 let source = streams().find(|(owner, stream)| owner.id != asker.id && matches!(stream.origin, Origin::Source(_)));
-                source.or_else(|| self.choose(asker, &StreamChoice::Default))
+                let mesh = self.topology(&asker.room) == Topology::Mesh;
+                // what clients of meshes give the room is for those whom they do not reach: the others have it from them
+                let of_mesh = |stream: &Stream| match stream.origin {
+                    Origin::Peer(peer) => self.peers.get(&peer).is_some_and(|peer| matches!(peer.link, Link::Meet(_))),
+                    Origin::Source(_) => false,
+                };
+                let has_it = |(owner, stream): &(&Member, &Stream)| {
+                    mesh && asker.dialect.meets_directly() && owner.dialect.meets_directly() && of_mesh(stream)
+                };
+                source.or_else(|| default_of(foreign.filter(|found| !has_it(found))))
             }
             StreamChoice::Named(name) => foreign.find(|(_, stream)| stream.name == *name),
             StreamChoice::Of(owner, name) => {
@@ -352,6 +349,22 @@ impl Rooms {
         self.report(Report::StreamDown { room, member: owner, stream: name.clone() });
         self.feed(starved);
     }
+}
+
+/// DESIGN section 4: the one named `main`, else the first source's, else the first.
+fn default_of<'a>(streams: impl Iterator<Item = (&'a Member, &'a Stream)>) -> Option<(&'a Member, &'a Stream)> {
+    let mut first = None;
+    let mut first_of_source = None;
+    for found in streams {
+        if found.1.name.as_str() == "main" {
+            return Some(found);
+        }
+        if matches!(found.1.origin, Origin::Source(_)) {
+            first_of_source.get_or_insert(found);
+        }
+        first.get_or_insert(found);
+    }
+    first_of_source.or(first)
 }
 
 /// How the end of a peer that was never described reads as the answer to its request.

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 use super::command::{Body, Command, Facts};
 use super::config::{RoomConfig, RoomsConfig, Topology};
 use super::effect::{Effect, EndReason, Report};
-use super::member::{Member, Peer, Seat};
+use super::member::{Link, Member, Peer, Seat};
 use super::notice::{MemberView, Notice, Refusal};
+use super::signal::Step;
 use super::sources::Source;
 use super::view::{Counts, RoomMember, RoomView, SeatView};
 use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId, SourceName};
@@ -309,9 +310,28 @@ impl Rooms {
         if !sender.visible || addressee.is_none() {
             return Err(Refusal::UnknownMember);
         }
+        if let Some(addressee) = addressee
+            && matches!(&body, Body::Signal(signal) if signal.step == Step::Offer)
+        {
+            self.may_offer(sender, addressee)?;
+        }
         let from = sender.view();
         self.tell(to, Notice::Told { from, body });
         self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
+        Ok(())
+    }
+
+    /// A direct connection, in a `mesh` room. A member that one of the two plays by Portico has its connection with the other already,
+    /// and clients that play so (tribe's) know one for each member.
+    fn may_offer(&self, from: &Member, to: &Member) -> Result<(), Refusal> {
+        let topology = self.topology(&from.room);
+        let plays = |viewer: &Member, owner: &Member| {
+            let links = viewer.peers.iter().filter_map(|peer| self.peers.get(peer)).map(|peer| &peer.link);
+            links.into_iter().any(|link| matches!(link, Link::Play(of, _) if *of == owner.id))
+        };
+        if topology == Topology::Mesh && (plays(from, to) || plays(to, from)) {
+            return Err(Refusal::Topology { room: from.room.clone(), topology: topology.as_str() });
+        }
         Ok(())
     }
 

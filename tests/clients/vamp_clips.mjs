@@ -12,6 +12,8 @@ const bound = Number(option('bound') ?? 0);
 const sleep = ms => new Promise(done => setTimeout(done, ms));
 const clientOf = index => version === 'mixed' ? [2, 4][index % 2] : Number(version);
 const check = (what, holds, ...about) => { if (!holds) throw new Error(`${what}: ${JSON.stringify(about)}`); };
+/** The room is free for the next run. */
+const goodbye = async (...all) => { all.forEach(one => one.leave()); await sleep(300); };
 await withNode(async () => {
   let count = 0;
   /** One more member, connected with so many others. */
@@ -46,6 +48,7 @@ await withNode(async () => {
   check('no message is larger than its receiver takes', clips[0].largest <= 1200, clips[0]);
   if (bound) {
     check('nothing of a clip whose start is gone', c.frames() === 0, c.clips());
+    await goodbye(a, b, c);
     return { ids: [a, b, c].map(one => one.id()), clips };
   }
   clips.push(await whole(c, a.id(), 12.5, sent));
@@ -84,5 +87,6 @@ await withNode(async () => {
   const ids = [a, b, c, d].map(one => one.id());
   for (const one of [c, d]) check('no errors', one.events().every(event => !event.error), one.events());
   check('closed by the leave alone', c.events().filter(event => event.close).every(({ close }) => [a.id(), b.id()].includes(close)), c.events());
+  await goodbye(c, d);
   return { ids, clips };
 });

@@ -26,5 +26,6 @@ await withBrowser(async open => {
     result.sounds.push(sound);
   }
   result.late = (await c.events()).find(event => event['all users']);
+  for (const one of [a, b, c]) await one.leave();
   return result;
 });

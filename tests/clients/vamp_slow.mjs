@@ -18,7 +18,7 @@ if (option('listen') !== undefined) {
   process.send({ ready: true });
   await until('the whole clip', () => one.clips().some(clip => clip.bytes >= COUNT * SIZE));
   await new Promise(done => setTimeout(done, 500));
-  process.send({ clips: one.clips(), events: one.events() }, () => process.exit());
+  process.send({ clips: one.clips(), events: one.events() }, () => setTimeout(() => { one.leave(); setTimeout(() => process.exit(), 300); }, 1000));
 } else {
   await withNode(async () => {
     const a = await connect(null, { url, vamp, user: 'u0' });
@@ -41,6 +41,8 @@ if (option('listen') !== undefined) {
       if (!whole(clips)) throw new Error(`sent ${JSON.stringify(sent)}, the slow one got ${JSON.stringify(clips)}`);
       if ([...events, ...a.events(), ...b.events()].some(event => event.error || event.close)) throw new Error(`events: ${JSON.stringify([events, a.events(), b.events()])}`);
       await ended;
+      for (const one of [a, b]) one.leave();
+      await new Promise(done => setTimeout(done, 300));
       return { sent, clips };
     } finally {
       slow.kill('SIGKILL');

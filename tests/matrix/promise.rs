@@ -16,12 +16,12 @@ pub const SENDERS: [&str; 11] =
 #[rustfmt::skip]
 const SFU: &str = "
 source          va  va  -   va  -   va  -   a   -   -
-tribe           =   vat -   /va t   vat t   t/a t   -
-page            vat =   -   -   t   vat t   t/a t   -
-whip            va  va  =   va  -   va  -   /a  -   -
+tribe           =   vat -   /va t   vat t   at/v t  -
+page            vat =   -   -   t   vat t   at/v t  -
+whip            va  va  =   va  -   va  -   a/v -   -
 whep            -   -   -   =   -   -   -   -   -   -
 algorea         t   t   -   r   =   t   t   t   t   r
-peerjs          vat vat -   r   t   =   t   t/a t   r
+peerjs          vat vat -   r   t   =   t   at/v t  r
 simple-peerjs   t   t   -   r   t   t   =   t   t   r
 vamp            at  at  -   -   t   at  t   =   t   -
 sigver          t   t   -   -   t   t   t   t   =   -
@@ -36,16 +36,16 @@ page            vat =   -   -   t   t   t   t   t   -
 whip            va  va  =   va  -   -   -   -   -   -
 whep            -   -   -   =   -   -   -   -   -   -
 algorea         t   tr  r   r   =   r   r   r   tr  r
-peerjs          vat vatr r  r   r   =   -   /t  tr  r
-simple-peerjs   t   tr  r   r   r   -   =   /t  tr  r
-vamp            at  at  -   -   -   /at /t  =   t   -
+peerjs          vat vatr r  r   r   =   -   vat tr  r
+simple-peerjs   t   tr  r   r   r   -   =   t   tr  r
+vamp            at  at  -   -   -   at  t   =   t   -
 sigver          t   t   -   -   t   t   t   t   =   -
 webrtc-star     -   -   -   -   -   -   -   -   -   =
 ";
 
-/// Sound that comes late.
-const SOUND: &str =
-    "A Vamp client's connection is negotiated once. Sound of who came earlier reaches it; of who comes later not always yet.";
+/// A picture that was not asked for.
+const PICTURE: &str = "A Vamp client asks for no picture of those who are there. In what Portico offers it for who comes later there is one, for pages \
+    that show it.";
 /// Why a WHEP player does not get everybody.
 const WHEP: &str = "A WHEP address names a stream, not whose it is; without a name it is the first `main`, else the first source, of those \
     that are there when the player comes. A player that wants one publisher asks for its stream by a name of its own, as WHIP gives it.";
@@ -61,22 +61,16 @@ const FIRST: &str = "By its connection with the room a client gets one stream: t
 const LIBRARIES: &str = "PeerJS and simple-peerjs write their offers differently and connect directly with their own kind only; a broker of either \
     is no help. Not tried here: simple-peerjs ends its program over an offer of PeerJS.";
 
-/// A connection that does not come up.
-const OFFERED: &str = "Only if the Vamp client came later and offers. What a PeerJS or simple-peerjs client offers to a Vamp client is answered, \
-    but the connection does not come up yet.";
-
 /// Why a cell holds less than one might expect: topology, rows, columns, and the reason. `*` is any.
 pub const NOTES: &[(&str, &str, &str, &str)] = &[
     ("sfu", "tribe page peerjs vamp", "whep", WHEP),
     ("sfu", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
-    ("sfu", "tribe page whip peerjs", "vamp", SOUND),
+    ("sfu", "tribe page whip peerjs", "vamp", PICTURE),
     ("mesh", "tribe page peerjs vamp", "whep", WHEP),
     ("mesh", "algorea peerjs simple-peerjs", "whep webrtc-star", UNSEEN),
     ("mesh", "algorea peerjs simple-peerjs", "page whip sigver", ROOM),
     ("mesh", "source page whip tribe", "peerjs vamp", FIRST),
     ("mesh", "peerjs simple-peerjs", "peerjs simple-peerjs", LIBRARIES),
-    ("mesh", "peerjs simple-peerjs", "vamp", OFFERED),
-    ("mesh", "vamp", "peerjs simple-peerjs", OFFERED),
 ];
 
 /// Kinds of what gets from one to another.

@@ -6,7 +6,7 @@
 //! ```text
 //! connection 1:  H a b c d │            log of the clip:  H a b c d
 //! connection 2:  H a b     │  lagging: a and b are copies, c and d will be
-//! connection 3:      b c d │  opened late: brought no header, so nobody knows where its slices belong; ignored
+//! connection 3:      b c d │  opened late: brought no header; b is known by its bytes, and c and d from there
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +25,11 @@ const MAX_CLIPS: usize = 8;
 const MAX_PAST: usize = 16;
 /// What a slice costs beside its bytes.
 const OVERHEAD: usize = 64;
+/// A connection without a header is placed by the bytes of a slice of this length: shorter ones may be alike, and longer ones are not
+/// kept for that. Genuine ones have some 500 bytes.
+const TELLING: std::ops::RangeInclusive<usize> = 32..=(16 << 10);
+/// So many slices, counted from the last, are looked through for it: two seconds.
+const LOOK_BACK: usize = 64;
 
 /// One recording.
 #[derive(Debug)]
@@ -117,8 +122,10 @@ pub enum Slice {
 struct Carrier {
     /// The number of the clip whose header this connection brought last, or before which it came.
     clip: u64,
-    /// How many slices of it this connection brought; nothing where it did not bring the header.
+    /// How many slices of it this connection brought, or has passed; nothing where it did not bring the header and is not placed.
     brought: Option<u64>,
+    /// Not placed: a slice that nobody else has brought yet, at most 16 KiB, and how many came after it.
+    ahead: Option<(Bytes, u64)>,
 }
 
 /// The recordings of one member: those that run, and those that listeners still have to hear.
@@ -174,7 +181,7 @@ impl Tape {
     /// A connection of the member is there; its next header belongs to a later clip than those that are known.
     pub fn attach(&mut self, peer: PeerId) {
         let clip = self.next();
-        self.carriers.entry(peer).or_insert(Carrier { clip, brought: None });
+        self.carriers.entry(peer).or_insert(Carrier { clip, brought: None, ahead: None });
     }
 
     /// A connection is gone. A clip that no other connection brings ends.
@@ -183,7 +190,11 @@ impl Tape {
         let (first, carriers) = (self.first, &self.carriers);
         for (at, clip) in self.clips.iter_mut().enumerate() {
             let number = first + at as u64;
-            clip.ended |= !carriers.values().any(|carrier| carrier.brought.is_some() && carrier.clip == number);
+            // one that is ahead of all others left a gap behind it
+            let brings =
+                |carrier: &Carrier| carrier.clip == number && carrier.brought.is_some_and(|brought| brought <= clip.count());
+            let ended = !carriers.values().any(brings);
+            clip.ended |= ended;
         }
     }
 
@@ -200,13 +211,13 @@ impl Tape {
         let known = after.max(self.first.saturating_sub(self.past.len() as u64));
         let copy = (known..next).find(|number| self.header_of(*number).is_some_and(|known| &**known == header));
         // whoever brought a clip and moves on has brought all of it
-        if brought.is_some()
-            && let Some(clip) = self.clip_mut(at)
+        if let Some(brought) = brought
+            && let Some(clip) = self.clip_mut(at).filter(|clip| brought <= clip.count())
         {
             clip.ended = true;
         }
         let number = copy.unwrap_or(next);
-        self.carriers.insert(peer, Carrier { clip: number, brought: Some(0) });
+        self.carriers.insert(peer, Carrier { clip: number, brought: Some(0), ahead: None });
         if copy.is_some() {
             return Header::Copy;
         }
@@ -229,7 +240,7 @@ impl Tape {
     /// A slice came. A clip of more than `max_clip` bytes, or older than `max_age`, is let go from its front.
     pub fn slice(&mut self, now: Instant, peer: PeerId, slice: Bytes, max_clip: usize, max_age: Duration) -> Slice {
         let Some(carrier) = self.carriers.get_mut(&peer) else { return Slice::Stray };
-        let Some(brought) = carrier.brought else { return Slice::Stray };
+        let Some(brought) = carrier.brought else { return self.place(peer, slice) };
         let number = carrier.clip;
         // an empty slice carries nothing and is counted by nobody
         if !slice.is_empty() {
@@ -240,7 +251,8 @@ impl Tape {
         if brought < clip.count() {
             return Slice::Copy;
         }
-        if clip.ended {
+        // of what lies beyond a gap nothing is of use; the others bring it in its turn
+        if clip.ended || brought > clip.count() {
             return Slice::Stray;
         }
         clip.last = now;
@@ -249,12 +261,39 @@ impl Tape {
         }
         let added = slice.len() + OVERHEAD;
         clip.bytes += added;
-        clip.slices.push_back(slice);
+        clip.slices.push_back(slice.clone());
+        let count = clip.count();
         let old = now.saturating_duration_since(clip.started) > max_age;
         // what is let go is never the slice that just came
         let gone = if old || clip.bytes > max_clip { clip.let_go(if old { added } else { max_clip.max(added) }) } else { 0 };
         self.bytes = self.bytes + added - gone;
+        for carrier in self.carriers.values_mut().filter(|carrier| carrier.clip == number + 1 && carrier.brought.is_none()) {
+            if let Some((_, after)) = carrier.ahead.take_if(|(first, _)| *first == slice) {
+                (carrier.clip, carrier.brought) = (number, Some(count + after));
+            }
+        }
         Slice::New
+    }
+
+    /// A slice of a connection that came within a clip: it belongs where the others have brought the same bytes.
+    fn place(&mut self, peer: PeerId, slice: Bytes) -> Slice {
+        let number = self.carriers.get(&peer).and_then(|carrier| carrier.clip.checked_sub(1));
+        let Some((number, clip)) = number.and_then(|number| Some((number, self.clip(number)?))) else { return Slice::Stray };
+        if clip.ended || !TELLING.contains(&slice.len()) {
+            return Slice::Stray;
+        }
+        let mut alike = clip.slices.iter().enumerate().rev().take(LOOK_BACK).filter(|(_, other)| **other == slice);
+        let place = alike.next().filter(|_| alike.next().is_none()).map(|(at, _)| clip.base + at as u64 + 1);
+        let Some(carrier) = self.carriers.get_mut(&peer) else { return Slice::Stray };
+        match (place, &mut carrier.ahead) {
+            (Some(after), _) => {
+                *carrier = Carrier { clip: number, brought: Some(after), ahead: None };
+                return Slice::Copy;
+            }
+            (None, Some((_, after))) => *after += 1,
+            (None, ahead) => *ahead = Some((slice, 0)),
+        }
+        Slice::Stray
     }
 
     /// Ends what has been silent for too long. A clip that is nothing but its header goes on until something comes after it, so

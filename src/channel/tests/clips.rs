@@ -94,6 +94,54 @@ fn a_connection_that_came_within_a_clip_brings_nothing_of_it() {
     assert_eq!(r.world.heard_texts(b), expected(next, 0..1));
 }
 
+/// A client that leaves takes the connection with it that brought the header; a later one goes on in its place.
+#[test]
+fn a_connection_that_came_within_a_clip_is_placed_by_its_bytes() {
+    // how many slices the late one is behind the others, or ahead of them
+    for lag in [-3_i64, 0, 5] {
+        let mut r = recording();
+        let (b, [first, second]) = (r.b, r.out);
+        let slice = |n: i64| binary(format!("{n:>40}"));
+        r.all(&text(HEADER));
+        (0..10).for_each(|n| r.all(&slice(n)));
+        let late = r.world.open(A, Stands::Member(C), Framing::Plain);
+        for n in 10..30 {
+            // what it would have sent before it was there
+            if n - lag >= 10 {
+                r.world.send(late, slice(n - lag));
+            }
+            r.all(&slice(n));
+        }
+        // the same, now the other way round: all are equally far
+        ((30 - lag).max(10)..30).for_each(|n| r.world.send(late, slice(n)));
+        (30..30 - lag).for_each(|n| r.all(&slice(n)));
+        let next = 30.max(30 - lag);
+        r.world.close(first);
+        r.world.close(second);
+        (next..next + 5).for_each(|n| r.world.send(late, slice(n)));
+        let expected: Vec<String> =
+            std::iter::once(HEADER.to_owned()).chain((0..next + 5).map(|n| format!("[{n:>40}]"))).collect();
+        assert_eq!(r.world.heard_texts(b), expected, "lag {lag}");
+    }
+}
+
+#[test]
+fn what_was_only_on_its_way_when_the_others_went_ends_the_clip() {
+    let mut r = recording();
+    let (b, [first, second]) = (r.b, r.out);
+    let slice = |n: i64| binary(format!("{n:>40}"));
+    r.all(&text(HEADER));
+    (0..10).for_each(|n| r.all(&slice(n)));
+    let late = r.world.open(A, Stands::Member(C), Framing::Plain);
+    (10..15).for_each(|n| r.world.send(late, slice(n)));
+    (10..12).for_each(|n| r.all(&slice(n)));
+    r.world.close(first);
+    r.world.close(second);
+    (15..20).for_each(|n| r.world.send(late, slice(n)));
+    assert_eq!(r.world.heard_texts(b).len(), 13, "the header and twelve slices: a gap is not jumped over");
+    assert_eq!(r.world.desk.held().1, 0);
+}
+
 #[test]
 fn a_connection_that_is_whole_clips_behind_brings_nothing_again() {
     let mut r = recording();

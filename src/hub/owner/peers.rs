@@ -10,7 +10,7 @@ use super::{Owner, channels};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
-use crate::room::{EndReason, Feed, Framing, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
+use crate::room::{EndReason, Feed, Framing, Meet, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
 use crate::vocab::{Candidate, ChannelId, Codec, MediaKind, PeerId, SourceName, TrackFormat, TrackId};
 
 /// A member's peer must be connected within this time of its description.
@@ -180,9 +180,16 @@ impl Owner {
         let receive = match &asked.purpose {
             Purpose::Ingest { .. } => true,
             Purpose::Play { .. } => false,
-            Purpose::Meet(meet) => self.meets_to_receive(asked.peer, meet.publish.is_some(), summary.as_ref()),
+            Purpose::Meet(meet) => self.meets_to_receive(asked.peer, meet, summary.as_ref()),
         };
-        let receive = receive.then(|| Receive { video: self.publish_codecs.clone(), audio: true });
+        let receive = receive.then(|| match &asked.purpose {
+            // Portico's own offer asks for what is expected, and for nothing else
+            Purpose::Meet(meet) if summary.is_none() => {
+                let video = if meet.expects.contains(&MediaKind::Video) { self.publish_codecs.clone() } else { Vec::new() };
+                Receive { video, audio: meet.expects.contains(&MediaKind::Audio) }
+            }
+            _ => Receive { video: self.publish_codecs.clone(), audio: true },
+        });
         let slots = match &asked.purpose {
             Purpose::Meet(meet) if meet.sends => self.slots(summary.as_ref(), &meet.expects),
             _ => Vec::new(),
@@ -270,10 +277,13 @@ impl Owner {
         }
     }
 
-    /// Whether a connection that stands for somebody is to receive. Portico's own offers only send. Where nothing comes, the room
-    /// frees the stream's name at once.
-    fn meets_to_receive(&mut self, peer: PeerId, publishes: bool, offer: Option<&negotiate::OfferSummary>) -> bool {
-        let brings = offer.is_some_and(|offer| offer.sections.iter().any(|section| section.sends));
+    /// Whether a connection that stands for somebody is to receive. Where nothing comes, the room frees the stream's name at once.
+    fn meets_to_receive(&mut self, peer: PeerId, meet: &Meet, offer: Option<&negotiate::OfferSummary>) -> bool {
+        let publishes = meet.publish.is_some();
+        let brings = match offer {
+            Some(offer) => offer.sections.iter().any(|section| section.sends),
+            None => !meet.expects.is_empty(),
+        };
         if publishes && !brings {
             self.rooms.handle_peer(Instant::now(), PeerUpdate::Tracks { peer, tracks: Vec::new() });
         }

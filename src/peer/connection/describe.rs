@@ -165,13 +165,12 @@ impl Connection {
             Err(error) => return Described::Down(unusable(self.peer, &error)),
         };
         self.blueprint.answer = Some(text.clone());
-        let taken = if plan.dtls_client {
+        let switched = self.switch_codecs(&plan);
+        if plan.dtls_client {
             // Portico is the DTLS client: the far end chooses the profile
             (self.blueprint.profile, self.blueprint.dtls_client) = (Profile::Either, true);
-            self.rebuild(now)
-        } else {
-            engine::accept(&mut self.engine, now, &text)
-        };
+        }
+        let taken = if plan.dtls_client || switched { self.rebuild(now) } else { engine::accept(&mut self.engine, now, &text) };
         if let Err(error) = taken {
             tracing::debug!(peer = %self.peer, %error, "engine refused the answer");
             return Described::Down(EndReason::BadDescription);
@@ -180,6 +179,30 @@ impl Connection {
         self.follow_plan();
         self.follow_incoming(answer, mailbox);
         Described::Taken(self.tracks())
+    }
+
+    /// The offer becomes what it would have been with the codecs that the answer has chosen; tells whether those are others. What was to
+    /// be sent and is of another codec falls silent.
+    fn switch_codecs(&mut self, answered: &Plan) -> bool {
+        let mut switched = false;
+        for ((_, offered), (_, chosen)) in self.blueprint.plan.sections.iter_mut().zip(&answered.sections) {
+            let (Use::Media { agreed, send, .. }, Use::Media { agreed: chosen, .. }) = (offered, chosen) else { continue };
+            if agreed.pt == chosen.pt {
+                continue;
+            }
+            switched = true;
+            *agreed = chosen.clone();
+            let idle = Arc::new(Layer::idle(chosen.format.clone()));
+            let track = send.and_then(|index| Some((self.send.get_mut(index)?, self.sendings.get_mut(index)?)));
+            if let Some((track, sending)) = track.filter(|(track, _)| codecs::fit(track.layer.format(), &chosen.format).is_none())
+            {
+                (track.layer, sending.layer) = (Arc::clone(&idle), idle);
+            }
+        }
+        if switched {
+            self.blueprint.tracks = out_tracks(&self.blueprint.plan, &self.send, &self.sendings);
+        }
+        switched
     }
 
     fn take_offer(&mut self, now: Instant, offer: &Description, mailbox: &Mailbox) -> Described {
@@ -388,13 +411,25 @@ fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> 
             codec => TrackFormat::plain(*codec),
         }));
     }
-    let section = |format: &TrackFormat, send: Option<usize>, receive: bool| {
+    let agreed = |format: &TrackFormat, (pt, rtx): (u8, Option<u8>), receive: bool| {
         let kind = format.codec.kind();
-        let (pt, rtx) = codecs::own_payload_types(kind);
         // transport-wide feedback is not asked for on what is sent: nothing reads it yet
         let feedback = codecs::feedback(kind).iter().filter(|value| receive || **value != "transport-cc");
         let feedback = feedback.map(|value| (*value).to_owned()).collect();
-        Use::Media { kind, send, receive, agreed: Agreed { pt, rtx, format: format.clone(), feedback } }
+        Agreed { pt, rtx, format: format.clone(), feedback, instead: None }
+    };
+    // every stack has one of these at least (RFC 7742 §5), and libwebrtc refuses a whole offer that asks it to send none of its own
+    let other = |codec: Codec| {
+        let wanted = receive.map(|receive| receive.video.as_slice()).unwrap_or_default();
+        let both = [TrackFormat::plain(Codec::VP8), TrackFormat::h264_baseline()];
+        both.into_iter().find(|other| codec.kind() == MediaKind::Video && other.codec != codec && wanted.contains(&other.codec))
+    };
+    let section = |format: &TrackFormat, send: Option<usize>, receive: bool| {
+        let kind = format.codec.kind();
+        let mut used = agreed(format, codecs::own_payload_types(kind), receive);
+        used.instead =
+            other(format.codec).filter(|_| receive).map(|other| Box::new(agreed(&other, codecs::OTHER_PAYLOAD_TYPES, receive)));
+        Use::Media { kind, send, receive, agreed: used }
     };
     let taken = |codec: Codec| {
         receive.is_some_and(|receive| match codec.kind() {
@@ -402,14 +437,20 @@ fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> 
             MediaKind::Video => receive.video.contains(&codec),
         })
     };
-    let mut uses: Vec<Use> =
-        formats.iter().enumerate().map(|(index, format)| section(format, Some(index), taken(format.codec))).collect();
+    let mut uses: Vec<(MediaKind, Use)> = formats
+        .iter()
+        .enumerate()
+        .map(|(index, format)| (format.codec.kind(), section(format, Some(index), taken(format.codec))))
+        .collect();
     for format in wanted {
         let kind = format.codec.kind();
         if !formats.iter().any(|sent| sent.codec.kind() == kind && taken(sent.codec)) {
-            uses.push(section(&format, None, true));
+            uses.push((kind, section(&format, None, true)));
         }
     }
+    // the first section has the candidates and the transport of all (RFC 9143 §7.2): sound is what no far end refuses
+    uses.sort_by_key(|(kind, _)| *kind != MediaKind::Audio);
+    let mut uses: Vec<Use> = uses.into_iter().map(|(_, used)| used).collect();
     uses.extend(data.then_some(Use::Data { max_message: DataSpec::MAX_MESSAGE }));
     let sections = uses.into_iter().enumerate().map(|(index, used)| (index.to_string(), used)).collect();
     Plan { sections, dtls_client: false }

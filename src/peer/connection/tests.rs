@@ -191,3 +191,60 @@ fn media_arrives_in_simulated_time() {
     let received = world.ends[1].connection.figures();
     assert_eq!((received.packets_received, received.packets_lost, received.bytes_received), (50, 0, 4000));
 }
+
+/// What Portico offers to a client that knows only its offers: sections held for what may come, which take what the client has.
+fn takes_all() -> PeerSpec {
+    let slot = |format| SendTrack { layer: Arc::new(Layer::idle(format)), stream_label: "main".into() };
+    let send = [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::Opus)].map(slot).into();
+    PeerSpec { send, receive: Some(Receive { video: vec![Codec::H264, Codec::VP8], audio: true }), ..bare(LIMIT) }
+}
+
+#[test]
+fn an_own_offer_has_sound_first_and_both_codecs_for_what_it_takes() {
+    let (_, offer) = End::open(Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5000)), takes_all());
+    let media: Vec<&str> = offer.text.lines().filter(|line| line.starts_with("m=")).collect();
+    assert!(media[0].starts_with("m=audio 9 "), "{media:?}");
+    assert_eq!(media[1..], ["m=video 9 UDP/TLS/RTP/SAVPF 102 103 104 105"]);
+    for line in ["a=rtpmap:102 H264/90000", "a=rtpmap:104 VP8/90000", "a=fmtp:105 apt=104", "a=rtcp-fb:104 nack pli"] {
+        assert!(offer.text.lines().any(|other| other == line), "{line} in {}", offer.text);
+    }
+    let only_sends = PeerSpec { receive: None, ..takes_all() };
+    let (_, offer) = End::open(Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5000)), only_sends);
+    assert!(!offer.text.contains("VP8"), "what is sent has one codec");
+}
+
+/// A far end without H264, and without GCM: the engine is built anew after its answer.
+#[test]
+fn a_refused_section_keeps_its_place_when_the_engine_is_built_anew() {
+    let only_sends = PeerSpec { receive: None, ..takes_all() };
+    let only_hears = PeerSpec { receive: Some(Receive { video: vec![], audio: true }), ..bare(LIMIT) };
+    let mut world = World::between(only_sends, only_hears);
+    let now = world.now;
+    world.ends[0].connection.rebuild(now).expect("as the plan has it");
+    world.up();
+    let sends = world.ends[0].connection.sendings.iter().map(|sending| sending.active).collect::<Vec<_>>();
+    assert_eq!(sends, [false, true], "picture is refused");
+}
+
+#[test]
+fn the_answer_chooses_the_codec_of_what_portico_takes() {
+    for theirs in [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::VP8)] {
+        let id = LayerId { track: TrackId::next(), index: 0 };
+        let layer = Arc::new(Layer::new(id, theirs.clone(), Refresh::Always, Box::new(Nobody)));
+        let brings = PeerSpec { send: vec![SendTrack { layer, stream_label: "own".into() }], ..bare(LIMIT) };
+        let mut world = World::between(takes_all(), brings);
+        world.up();
+        for n in 0..10u16 {
+            let packet =
+                MediaPacket { sequence: n, timestamp: u32::from(n) * 3000, marker: true, payload: vec![0x65; 80].into() };
+            let frame = FramePackets { layer: id, key: true, packets: vec![packet], arrived: world.now };
+            world.ends[1].connection.send_frame(world.now, 0, &frame);
+            let next = world.now + Duration::from_millis(33);
+            world.until(Duration::from_secs(1), |world| world.now >= next);
+        }
+        let taken = &mut world.ends[0].connection;
+        assert_eq!(taken.figures().packets_received, 10, "{theirs:?}");
+        let codecs: Vec<Codec> = taken.tracks().iter().map(|track| track.layer.format().codec).collect();
+        assert_eq!(codecs, [theirs.codec]);
+    }
+}

@@ -66,18 +66,7 @@ fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, 
         (false, true) => "a=recvonly",
         (false, false) => "a=inactive",
     });
-    let codec = agreed.format.codec;
-    let channels = if codec == Codec::Opus { "/2" } else { "" };
-    text.line(format!("a=rtpmap:{} {}/{}{channels}", agreed.pt, codec.name(), codec.clock_rate()));
-    if !agreed.format.fmtp.is_empty() {
-        text.line(format!("a=fmtp:{} {}", agreed.pt, agreed.format.fmtp));
-    }
-    for value in &agreed.feedback {
-        text.line(format!("a=rtcp-fb:{} {value}", agreed.pt));
-    }
-    if let Some(rtx) = agreed.rtx {
-        text.line(format!("a=rtpmap:{rtx} rtx/{}", codec.clock_rate())).line(format!("a=fmtp:{rtx} apt={}", agreed.pt));
-    }
+    format_lines(text, agreed);
     for (id, uri) in section.extensions.iter().filter(|_| receive) {
         if EXTENSIONS.contains(&uri.as_str()) {
             text.line(format!("a=extmap:{id} {uri}"));
@@ -109,6 +98,22 @@ fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, 
                 }
             }
         }
+    }
+}
+
+/// The codec's own lines.
+fn format_lines(text: &mut Lines, agreed: &Agreed) {
+    let codec = agreed.format.codec;
+    let channels = if codec == Codec::Opus { "/2" } else { "" };
+    text.line(format!("a=rtpmap:{} {}/{}{channels}", agreed.pt, codec.name(), codec.clock_rate()));
+    if !agreed.format.fmtp.is_empty() {
+        text.line(format!("a=fmtp:{} {}", agreed.pt, agreed.format.fmtp));
+    }
+    for value in &agreed.feedback {
+        text.line(format!("a=rtcp-fb:{} {value}", agreed.pt));
+    }
+    if let Some(rtx) = agreed.rtx {
+        text.line(format!("a=rtpmap:{rtx} rtx/{}", codec.clock_rate())).line(format!("a=fmtp:{rtx} apt={}", agreed.pt));
     }
 }
 
@@ -166,12 +171,27 @@ pub(in crate::peer) fn public_answer(engine_answer: &str, offer: &Description, p
 pub(in crate::peer) fn public_offer(engine_offer: &str, plan: &Plan, origin: Origin) -> String {
     let own = Text::split(engine_offer);
     let mut text = own.session(origin, Some(plan));
-    for (index, (mid, _)) in plan.sections.iter().enumerate() {
-        if let Some(lines) = own.section(mid) {
-            section_lines(&mut text, lines, index == 0, true);
+    for (index, (mid, used)) in plan.sections.iter().enumerate() {
+        let Some(lines) = own.section(mid) else { continue };
+        match used {
+            Use::Media { agreed: Agreed { instead: Some(instead), .. }, .. } => {
+                let both = with_both(lines, instead);
+                section_lines(&mut text, &both.iter().map(String::as_str).collect::<Vec<_>>(), index == 0, true);
+            }
+            _ => section_lines(&mut text, lines, index == 0, true),
         }
     }
     text.0
+}
+
+/// A section of one codec with another one behind it. The engine is built for one; it is built anew should the answer choose the other.
+fn with_both(lines: &[&str], other: &Agreed) -> Vec<String> {
+    let rtx = other.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
+    let mut formats = Lines::default();
+    format_lines(&mut formats, other);
+    let media = lines.first().map(|line| format!("{line} {}{rtx}", other.pt));
+    let rest = lines.iter().skip(1).map(|line| (*line).to_owned());
+    media.into_iter().chain(rest).chain(formats.0.lines().map(str::to_owned)).collect()
 }
 
 /// The `o=` line: one session id for the connection, one version per description (RFC 8829 §5.2.1).

@@ -96,6 +96,44 @@ fn only_the_first_connection_publishes() {
 }
 
 #[test]
+fn in_a_mesh_the_room_gives_nothing_that_the_asker_has_directly() {
+    let mut world = mesh();
+    let (one, _) = world.join(vamp("mesh", "one"));
+    let gives = world.meet(one, meeting(None));
+    world.up(gives);
+    let (two, _) = world.join(vamp("mesh", "two"));
+    let peer = world.meet(two, meeting(None));
+    assert!(world.opened().plays.is_none(), "the other's sound comes from the other");
+    // what comes by Portico only is given
+    let (tribe, third) = world.join(joining("mesh", "tribe"));
+    world.publish_up(tribe, "main");
+    assert!(world.fed().contains(&(peer, Some((third, "main".into())))));
+}
+
+/// A client that plays a member by Portico has its one connection with it.
+#[test]
+fn in_a_mesh_no_offer_passes_between_a_player_and_whom_it_plays() {
+    let mut world = mesh();
+    let (one, first) = world.join(vamp("mesh", "one"));
+    let (two, second) = world.join(joining("mesh", "two"));
+    let signal = |sdp| Body::Signal(Box::new(Signal::description(&sdp, Framing::Plain)));
+    let offer = |to| Command::Tell { to, body: signal(Sdp::offer("o")) };
+    world.ask(one, offer(second));
+    assert!(matches!(world.told(two).as_slice(), [Notice::Told { .. }]));
+    let gives = world.meet(one, meeting(None));
+    world.up(gives);
+    world.play(two, StreamChoice::Of(first, None));
+    for (session, to) in [(one, second), (two, first)] {
+        let refusal = world.refused(session, offer(to));
+        assert!(matches!(refusal, Refusal::Topology { .. }), "{refusal:?}");
+    }
+    // an answer to an earlier one passes
+    let _ = world.told(two);
+    world.ask(one, Command::Tell { to: second, body: signal(Sdp::answer("a")) });
+    assert!(matches!(world.told(two).as_slice(), [Notice::Told { .. }]));
+}
+
+#[test]
 fn rights_are_left_out_of_a_meeting() {
     let mut world = World::new();
     world.present("cam", "a");

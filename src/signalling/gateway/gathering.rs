@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::links::LinkKey;
-use crate::vocab::{Candidate, Sdp};
+use crate::vocab::{Candidate, MemberId, Sdp};
 
 /// A description is held no longer than this (DESIGN section 4).
 const LONGEST: Duration = Duration::from_secs(5);
@@ -92,10 +92,10 @@ impl Gathering {
         }
     }
 
-    /// The sender of these is gone, or has ended the connection.
-    pub fn forget(&mut self, key: &LinkKey) {
-        self.held.retain(|held| held.key != *key);
-        self.early.retain(|(of, _)| of != key);
+    /// The sender of these is gone.
+    pub fn forget(&mut self, who: MemberId) {
+        self.held.retain(|held| held.key.who != who);
+        self.early.retain(|(of, _)| of.who != who);
     }
 
     /// Lets go of what has waited long enough.

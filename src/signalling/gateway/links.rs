@@ -64,8 +64,8 @@ pub struct Rules {
 pub struct Call {
     /// Send the media of whom it stands for.
     pub play: bool,
-    /// Kinds that the offer has a section for even while there is nothing to send. Portico's offers only send: what the client
-    /// has to send comes by a connection that it offers itself.
+    /// Kinds that the offer has a section for even while there is nothing to send. Where no other connection publishes, the
+    /// client's own media of these kinds is taken too.
     pub expects: Vec<MediaKind>,
     /// How messages on its data channels look.
     pub framing: Framing,
@@ -126,7 +126,8 @@ const OWN_CHANNEL: &str = "chat";
 /// After every call that takes `&mut self`, drain [`poll_command`](Self::poll_command) to `None`. To be made when the session has
 /// joined a room, and anew with another room.
 ///
-/// The first connection that brings media publishes the member's stream `main`; while it lives the others only send.
+/// The first connection that brings media, or is offered sections for it, publishes the member's stream `main`; while it lives the
+/// others only send.
 #[derive(Debug)]
 pub struct Links {
     /// The room's own id.
@@ -220,13 +221,23 @@ impl Links {
         if self.has(&key) {
             return Ok(());
         }
-        self.open(key, None, false, call, None)
+        let takes = !call.expects.is_empty();
+        self.open(key, None, takes, call, None)
+    }
+
+    /// With whom the connection is that publishes.
+    pub fn publishes_with(&self) -> Option<MemberId> {
+        self.publishing.and_then(|peer| self.keys.get(&peer)).map(|key| key.who)
     }
 
     /// The client's answer to Portico's offer. False when there is no such connection.
     pub fn answered(&mut self, key: &LinkKey, answer: Sdp) -> bool {
         let Some(link) = self.links.get(key) else { return false };
         let peer = link.peer;
+        if self.publishing == Some(peer) && sdp::sent_kinds(&answer.text).is_empty() {
+            // it could have brought something, and does not
+            self.publishing = None;
+        }
         self.order(Command::Describe { peer, sdp: answer });
         true
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::room::{
     BrokerIds, Command, DialectName, EndReason, Facts, Framing, Meeting, MemberView, Notice, Refusal, Topology, Welcome,
 };
-use crate::vocab::{Candidate, MemberId, NewChannel, RequestId, RoomId, Sdp};
+use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, RequestId, RoomId, Sdp};
 
 const MEDIA_OFFER: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\n";
 const DATA_OFFER: &str = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n";
@@ -227,17 +227,17 @@ fn the_first_connection_with_media_publishes_until_it_ends() {
 }
 
 #[test]
-fn portico_offers_once_and_only_sends() {
+fn portico_offers_once() {
     let mut links = links(Again::Replace);
     let call = || Call {
         play: true,
-        expects: vec![crate::vocab::MediaKind::Audio],
+        expects: vec![MediaKind::Audio],
         framing: Framing::Plain,
         channels: vec![NewChannel::labelled("x")],
     };
     links.call(key(1), call()).unwrap();
     let first = meeting(&mut links).1;
-    assert!(first.publish.is_none() && first.offer.is_none() && first.channels.len() == 1 && first.expects.len() == 1);
+    assert!(first.offer.is_none() && first.channels.len() == 1 && first.expects.len() == 1);
     links.call(key(1), call()).unwrap();
     assert!(links.poll_command().is_none(), "a connection that is there stays");
     let event = links.handle_notice(&Notice::Description { peer: first.peer, sdp: Sdp::offer("o") });
@@ -245,7 +245,34 @@ fn portico_offers_once_and_only_sends() {
     assert!(links.answered(&key(1), Sdp::answer(MEDIA_OFFER)));
     assert!(matches!(links.poll_command(), Some((_, Command::Describe { peer, .. })) if peer == first.peer));
     assert!(!links.answered(&key(2), Sdp::answer(DATA_OFFER)));
-    assert!(offer(&mut links, key(2), MEDIA_OFFER).1.publish.is_some());
+}
+
+#[test]
+fn porticos_first_offer_takes_the_clients_media_where_it_has_sections_for_it() {
+    let mut links = links(Again::Replace);
+    let call = |expects: &[MediaKind]| Call {
+        play: true,
+        expects: expects.to_vec(),
+        framing: Framing::Plain,
+        channels: vec![NewChannel::labelled("x")],
+    };
+    links.call(key(1), call(&[])).unwrap();
+    assert!(meeting(&mut links).1.publish.is_none(), "it only sends");
+    links.call(key(2), call(&[MediaKind::Audio])).unwrap();
+    assert!(meeting(&mut links).1.publish.is_some());
+    assert_eq!(links.publishes_with(), Some(key(2).who));
+    links.call(key(3), call(&[MediaKind::Audio])).unwrap();
+    assert!(meeting(&mut links).1.publish.is_none(), "the rest only send");
+    assert!(offer(&mut links, key(4), MEDIA_OFFER).1.publish.is_none());
+    assert!(links.answered(&key(2), Sdp::answer(MEDIA_OFFER)));
+    assert_eq!(links.publishes_with(), Some(key(2).who));
+    links.stop(&key(2));
+    // an answer without media leaves the place to another
+    links.call(key(5), call(&[MediaKind::Audio])).unwrap();
+    assert!(links.answered(&key(5), Sdp::answer(DATA_OFFER)));
+    assert_eq!(links.publishes_with(), None);
+    while links.poll_command().is_some() {}
+    assert!(offer(&mut links, key(6), MEDIA_OFFER).1.publish.is_some());
 }
 
 #[test]
@@ -400,7 +427,7 @@ fn what_is_complete_goes_at_once_and_what_is_too_much_goes_early() {
     }
     assert_eq!(gathering.poll().map(|(from, _)| from), Some(key(0)));
     assert!(gathering.poll().is_none());
-    gathering.forget(&key(1));
+    gathering.forget(key(1).who);
     gathering.handle_timeout(now + Duration::from_secs(9));
     assert_eq!(std::iter::from_fn(|| gathering.poll()).count(), 31);
 }

@@ -22,7 +22,7 @@ use crate::signalling::gateway::{
     Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, meet_directly, room_member,
 };
 use crate::signalling::{Output, RealmMessage};
-use crate::vocab::{Candidate, MemberId, NewChannel, RequestId, Sdp, StreamName};
+use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, RequestId, Sdp, StreamName};
 
 /// Most connections with clients of other dialects that are remembered; the oldest is forgotten first.
 const MAX_DIRECT: usize = 256;
@@ -385,7 +385,12 @@ impl Calls {
             let name = if view.dialect == DialectName::Peerjs { view.user_id.clone() } else { IdForm::Hex.write(who) };
             let Some(key) = LinkKey::named(who, &fresh("mc_")) else { continue };
             let channels = vec![NewChannel::labelled(HANG_UP)];
-            let call = Call { play: true, expects: Vec::new(), framing: Framing::None, channels };
+            // who has a camera there already is not asked for another
+            let expects = match self.links.publishes_with() {
+                None => vec![MediaKind::Audio, MediaKind::Video],
+                Some(_) => Vec::new(),
+            };
+            let call = Call { play: true, expects, framing: Framing::None, channels };
             if self.links.call(key.clone(), call).is_ok() {
                 self.ends.insert(key, End { style: self.style(true), name: name.into(), placed: true, pair: None });
             }

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ use super::super::gateway::{
 use super::super::gateway::{Shown, meet_directly};
 use super::{Deps, wire};
 use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Welcome};
-use crate::vocab::{MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
+use crate::vocab::{MediaKind, MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
 
 const ALL_USERS: &str = "all users";
 const ALL_USERS_OF_DOCUMENT: &str = "allUsers";
@@ -34,8 +35,11 @@ const USER_LEFT: &str = "user left";
 /// How the ids of others than Vamp's own clients are written: as long as theirs.
 const FORM: IdForm = IdForm::Base64Url20;
 /// A client that offers to somebody again has made a new connection; the old one is gone with its page's. A connection ends
-/// with the one it stands for: the client is told of departures.
-const RULES: Rules = Rules { again: Again::Replace, outlasts: false };
+/// with the one it stands for, but the one by which others hear the client: see [`Call::part`].
+const RULES: Rules = Rules { again: Again::Replace, outlasts: true };
+
+/// Most connections that clients of other dialects have offered directly.
+const MAX_DIRECT: usize = 64;
 
 /// One client in one vamp.
 pub(super) struct Call {
@@ -43,11 +47,23 @@ pub(super) struct Call {
     roster: Roster,
     links: Links,
     gathering: Gathering,
+    /// Connections that clients of other dialects have offered to the client itself, oldest first.
+    direct: Vec<Direct>,
     /// Those to whom the client has sent an offer. Its table has no entry for anybody else, and it fails on a signal from such.
     called: HashSet<MemberId>,
     /// The list that the client has.
     listed: Vec<String>,
     outputs: VecDeque<Output>,
+}
+
+/// A connection that a client of another dialect has offered. Some have several with one member; a Vamp client knows one for each id, so
+/// that each further one has an id of its own.
+struct Direct {
+    with: MemberId,
+    /// The offerer's own id for it.
+    connection: Arc<str>,
+    /// The client's id for it.
+    name: String,
 }
 
 impl Call {
@@ -59,6 +75,7 @@ impl Call {
             roster: if deps.stores_clips { roster.with_portico() } else { roster },
             links: Links::new(&welcome.room, RULES),
             gathering: Gathering::default(),
+            direct: Vec::new(),
             called: HashSet::new(),
             listed: Vec::new(),
             outputs: VecDeque::new(),
@@ -124,9 +141,16 @@ impl Call {
 
     /// A signal of the client's for one of those it is shown; to anybody else it goes nowhere, and no event says so.
     fn signal(&mut self, to: &str, signal: &RawValue, event: &str) {
-        let Some(to) = self.roster.find(to, FORM) else { return };
         let Some(signal) = wire::object(signal) else { return };
         let (step, value) = wire::step(signal);
+        if step != Step::Offer
+            && let Some(direct) = self.direct.iter().find(|direct| direct.name == to)
+        {
+            let (to, connection) = (direct.with, Arc::clone(&direct.connection));
+            let signal = Signal { step, value: value.to_owned(), connection, framing: Framing::Plain, original: None };
+            return self.tell(to, signal);
+        }
+        let Some(to) = self.roster.find(to, FORM) else { return };
         if step == Step::Offer && !can_call(&to) {
             return;
         }
@@ -136,12 +160,14 @@ impl Call {
         let original = RawValue::from_string(event.into()).ok();
         let signal = Signal { step, value: value.to_owned(), connection: "".into(), framing: Framing::Plain, original };
         match to.reach {
-            Reach::Direct => {
-                let body = Body::Signal(Box::new(signal));
-                self.outputs.push_back(Output::Command(RequestId::next(), Command::Tell { to: to.member, body }));
-            }
+            Reach::Direct => self.tell(to.member, signal),
             Reach::Portico => self.signal_portico(LinkKey::one(to.member), &signal),
         }
+    }
+
+    fn tell(&mut self, to: MemberId, signal: Signal) {
+        let body = Body::Signal(Box::new(signal));
+        self.outputs.push_back(Output::Command(RequestId::next(), Command::Tell { to, body }));
     }
 
     /// A signal on a connection that ends here: now it is read.
@@ -166,12 +192,9 @@ impl Call {
                 // newcomers announce themselves by their offers
                 Change::Came(_) => {}
                 Change::Gone(member) => {
-                    self.called.remove(&member);
-                    self.gathering.forget(&LinkKey::one(member));
-                    self.links.stop_all(member);
-                    if let Some(shown) = before.iter().find(|shown| shown.member == member) {
-                        self.send(USER_LEFT, &self.roster.name_of(shown, FORM));
-                    }
+                    let gone = before.iter().find(|shown| shown.member == member);
+                    let name = gone.map(|shown| self.roster.name_of(shown, FORM));
+                    self.part(member, name);
                 }
             }
         }
@@ -186,13 +209,32 @@ impl Call {
         }
     }
 
+    /// Somebody is gone. The connection by which the others hear the client stays as long as there are others, though it stands for
+    /// nobody any more: the client is not asked for its sound a second time.
+    fn part(&mut self, member: MemberId, name: Option<String>) {
+        self.called.remove(&member);
+        self.gathering.forget(member);
+        if self.roster.shown().is_empty() {
+            let all: Vec<LinkKey> = self.links.keys().cloned().collect();
+            all.iter().for_each(|key| self.links.stop(key));
+        } else if self.links.publishes_with() != Some(member) {
+            self.links.stop_all(member);
+        }
+        let (over, direct) = std::mem::take(&mut self.direct).into_iter().partition::<Vec<_>, _>(|direct| direct.with == member);
+        self.direct = direct;
+        let further = over.into_iter().map(|direct| direct.name).filter(|other| Some(other) != name.as_ref());
+        for name in name.clone().into_iter().chain(further) {
+            self.send(USER_LEFT, &name);
+        }
+    }
+
     /// Portico calls the client in the name of somebody who came later: one channel, as the client's own calls have.
     fn offer(&mut self, who: MemberId) {
         let label: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let offering = Offering {
             play: true,
-            // a client's sound comes with its own offers: its stack refuses an offer whose sections to receive it cannot take whole
-            expects: Vec::new(),
+            // it is negotiated once: what others may send later and what the client may send now is all asked for
+            expects: vec![MediaKind::Audio, MediaKind::Video],
             framing: Framing::Plain,
             channels: vec![NewChannel::labelled(label)],
         };
@@ -206,7 +248,7 @@ impl Call {
         if from.dialect == DialectName::Vamp {
             return self.told_by_vamp(from, signal);
         }
-        let key = LinkKey::one(from.member);
+        let Some(key) = LinkKey::named(from.member, &signal.connection) else { return };
         if let Some(sdp) = signal.as_description() {
             if sdp.kind == SdpKind::Offer && meet_directly((from.dialect, signal.framing), DialectName::Vamp).is_err() {
                 return debug!(dialect = from.dialect.as_str(), "offer dropped: its data channels differ");
@@ -244,8 +286,29 @@ impl Call {
 
     fn release(&mut self) {
         while let Some((key, sdp)) = self.gathering.poll() {
-            self.describe(key.who, &sdp);
+            match sdp.kind {
+                SdpKind::Offer => self.offered_directly(&key, &sdp),
+                SdpKind::Answer => self.describe(key.who, &sdp),
+            }
         }
+    }
+
+    /// A complete offer of another dialect's client.
+    fn offered_directly(&mut self, key: &LinkKey, sdp: &Sdp) {
+        let known = self.direct.iter().find(|direct| direct.with == key.who && direct.connection == key.connection);
+        let name = match known {
+            Some(direct) => direct.name.clone(),
+            None if self.direct.len() >= MAX_DIRECT => return debug!("offer dropped: too many connections"),
+            None => {
+                let Some(shown) = self.roster.shown().into_iter().find(|shown| shown.member == key.who) else { return };
+                let taken = self.called.contains(&key.who) || self.direct.iter().any(|direct| direct.with == key.who);
+                let name = if taken { FORM.write(MemberId::random()) } else { self.roster.name_of(&shown, FORM) };
+                self.direct.push(Direct { with: key.who, connection: Arc::clone(&key.connection), name: name.clone() });
+                name
+            }
+        };
+        let signal = &*Signal::description(sdp, Framing::Plain).value;
+        self.send(USER_JOINED, &wire::UserJoined { signal, caller_id: &name });
     }
 
     /// A complete description for the client, in the name of somebody shown.

@@ -347,6 +347,57 @@ fn offers_of_clients_that_trickle_wait_for_their_candidates() {
     assert_eq!((to.as_str(), signal.as_description()), ("A", Some(Sdp::answer("v=0 1"))));
 }
 
+/// Each connection of another dialect's client is one of its own to the Vamp client, which knows one for each id.
+#[test]
+fn each_offer_of_another_dialects_client_is_answered_on_its_own_connection() {
+    let mut world = World::of(&["A"]);
+    let peerjs = world.foreigner(DialectName::Peerjs, "v");
+    let complete = |n: i32| Sdp::offer(format!("v=0 {n}\r\nm=audio 9 RTP 0\r\na=mid:0\r\na=end-of-candidates\r\n"));
+    let offer = |n: i32, connection: &str| Signal {
+        connection: connection.into(),
+        ..Signal::description(&complete(n), if n == 1 { Framing::Plain } else { Framing::None })
+    };
+    let mut ids = Vec::new();
+    for (n, connection) in [(1, "dc_1"), (2, "mc_2"), (3, "mc_3")] {
+        world.tell(peerjs, "A", offer(n, connection));
+        let heard = world.heard("A");
+        let [event] = &heard[..] else { panic!("{heard:?}") };
+        assert!(event[1]["signal"]["sdp"].as_str().unwrap().starts_with(&format!("v=0 {n}")), "{event}");
+        ids.push(event[1]["callerID"].as_str().expect("an id").to_owned());
+    }
+    assert_eq!(ids[0], FORM20.write(peerjs));
+    assert!(ids[1] != ids[0] && ids[2] != ids[0] && ids[1] != ids[2] && ids.iter().all(|id| id.len() == 20), "{ids:?}");
+    // the same connection again is no new one
+    world.tell(peerjs, "A", offer(2, "mc_2"));
+    assert_eq!(world.heard("A")[0][1]["callerID"], json!(ids[1]));
+    for (n, (id, connection)) in (1..4).zip(ids.iter().zip(["dc_1", "mc_2", "mc_3"])).rev() {
+        world.say("A", returning(id, answer(n)));
+        let (_, signal) = world.told_foreigner(peerjs).expect("the answer");
+        assert_eq!((&*signal.connection, signal.as_description()), (connection, Some(Sdp::answer(format!("v=0 {n}")))));
+    }
+    world.lose_foreigner(peerjs);
+    let left: Vec<Value> = ids.iter().map(|id| json!(["user left", id])).collect();
+    assert_eq!(world.heard("A"), left);
+}
+
+#[test]
+fn who_was_called_and_calls_back_has_two_connections() {
+    let mut world = World::of(&["A"]);
+    let peerjs = world.foreigner(DialectName::Peerjs, "v");
+    world.client("B");
+    world.say("B", json!(["join vamp", "v"]));
+    let id = FORM20.write(peerjs);
+    assert_eq!(world.heard("B"), [list(&["A", &id])]);
+    world.say("B", sending(&id, offer(1)));
+    assert!(world.told_foreigner(peerjs).is_some());
+    let signal = Signal::description(&Sdp::offer("v=0\r\nm=audio 9 RTP 0\r\na=end-of-candidates\r\n"), Framing::None);
+    world.tell(peerjs, "B", Signal { connection: "mc_1".into(), ..signal });
+    let heard = world.heard("B");
+    assert!(heard[0][0] == "user joined" && heard[0][1]["callerID"] != json!(id), "{heard:?}");
+    world.tell(peerjs, "B", Signal::description(&Sdp::answer("v=0\r\na=end-of-candidates\r\n"), Framing::Plain));
+    assert_eq!(world.heard("B")[0][1]["id"], json!(id), "the answer is that to its own call");
+}
+
 #[test]
 fn those_whose_channels_differ_are_not_called() {
     let mut world = World::new();
@@ -384,6 +435,30 @@ fn in_an_sfu_room_every_other_is_an_id_whose_connection_ends_at_portico() {
     assert_eq!(world.heard("A"), Vec::<Value>::new());
     world.leave("A");
     assert_eq!(world.heard("B"), [json!(["user left", "A"])]);
+}
+
+/// The first offer takes the client's own media; the connection stays while others hear it, though it stands for nobody.
+#[test]
+fn the_connection_by_which_the_client_is_heard_outlasts_the_one_it_stood_for() {
+    const MEDIA: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=sendrecv\r\n";
+    let mut world = World::sfu("v");
+    world.join("A", "v");
+    let mut peers = Vec::new();
+    for name in ["B", "C"] {
+        world.join(name, "v");
+        let (_, peer) = world.opened().expect("a connection");
+        world.described(peer, Sdp::offer("v=0 portico"));
+        world.say("A", returning(name, json!({"type":"answer","sdp":MEDIA})));
+        peers.push(peer);
+    }
+    world.heard("A");
+    world.up(peers[0]);
+    world.leave("B");
+    assert_eq!(world.heard("A"), [json!(["user left", "B"])]);
+    assert!(world.has(peers[0]) && world.has(peers[1]), "A is heard by the first");
+    world.leave("C");
+    assert!(!world.has(peers[0]) && !world.has(peers[1]), "by nobody any more");
+    assert_eq!(world.heard("A"), [json!(["user left", "C"])]);
 }
 
 #[test]

@@ -78,7 +78,8 @@ async function start({ url, path, key, id, media }, env) {
       from(to).send(bytes.buffer);
       return { bytes: size, sha256: await sha256(bytes.buffer) };
     },
-    call(to) { watch(peer.call(to, camera)); },
+    /** Calls with the camera, or with nothing to send. */
+    call(to, nothing = false) { watch(peer.call(to, nothing ? new MediaStream() : camera)); },
     hangUp(to) { calls.find(call => call.peer === to).close(); },
     closeConnection(to) { from(to).close(); },
     listAllPeers: () => new Promise(done => {

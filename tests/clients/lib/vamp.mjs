@@ -8,22 +8,22 @@ const require = createRequire(import.meta.url);
 
 /**
  * Joins `vamp` on the Socket.IO server `url`. `client`: major version of socket.io-client, 2 or 4. `audio`: the microphone is granted before
- * the join, so offers carry it (pages only). `join`: the event's name, `join vamp` or the older `join room`.
+ * the join, so offers carry it (pages only); `video`: the camera as well. `join`: the event's name, `join vamp` or the older `join room`.
  * `transports`: those of socket.io; polling first by default. `maxMessage`: the largest message in bytes that its descriptions say it takes.
  */
-export function connect(open, { page, url, vamp, client = 2, user = 'u', audio = false, join = 'join vamp', transports, maxMessage }) {
-  const options = { url, vamp, user, audio, join, transports, maxMessage };
+export function connect(open, { page, url, vamp, client = 2, user = 'u', audio = false, video = false, join = 'join vamp', transports, maxMessage }) {
+  const options = { url, vamp, user, audio, video, join, transports, maxMessage };
   const socketIo = client === 2 ? 'socket.io-client-2' : 'socket.io-client-4';
   if (open) return pageClient(open, { page, bundles: [`${socketIo}/dist/socket.io.js`, 'simple-peer/simplepeer.min.js'], start, options });
   return start(options, { ...nodeEnv(), io: require(socketIo), SimplePeer: require('simple-peer') });
 }
 
 /** Runs in the page, or in Node. */
-async function start({ url, vamp, user, audio, join, transports, maxMessage }, env) {
+async function start({ url, vamp, user, audio, video, join, transports, maxMessage }, env) {
   const peers = new Map();
   const events = [];
   const frames = [];
-  const stream = audio ? await navigator.mediaDevices.getUserMedia({ audio: true }) : undefined;
+  const stream = audio ? await navigator.mediaDevices.getUserMedia({ audio: true, video }) : undefined;
   const socket = env.io(url, { forceNew: true, ...transports ? { transports } : {} });
   const note = (name, value) => events.push({ [name]: value });
   const told = signal => maxMessage && signal.sdp ? { ...signal, sdp: signal.sdp.replace(/a=max-message-size:\d+/, `a=max-message-size:${maxMessage}`) } : signal;

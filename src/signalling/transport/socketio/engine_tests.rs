@@ -341,6 +341,45 @@ fn an_idle_session_wakes_rarely() {
     assert_eq!(wakes, 0, "a session that hears from its client in time is never woken");
 }
 
+/// vamp.md §9 line 22. The wheel has one entry for each session, which is all that its driver sleeps on (`Session::next_wake`).
+#[test]
+fn a_thousand_idle_sessions_that_poll_need_one_timer_each() {
+    const SESSIONS: usize = 1000;
+    let start = Instant::now();
+    let mut sessions: Vec<World> = (0..SESSIONS).map(|_| World::open(Version::V3, false)).collect();
+    let mut wheel = std::collections::BTreeSet::new();
+    let mut wakes = 0;
+    for (at, session) in sessions.iter_mut().enumerate() {
+        session.now = start;
+        session.poll();
+        wheel.insert((session.engine.next_timeout(), at));
+    }
+    // ten minutes: each client pings every 25 s, and polls again when its poll is answered
+    for round in 1..=24 {
+        let until = start + seconds(25) * round;
+        while wheel.first().is_some_and(|(due, _)| *due <= until) {
+            let (due, at) = wheel.pop_first().expect("just seen");
+            let session = &mut sessions[at];
+            session.now = due;
+            assert_eq!(session.engine.handle_timeout(due), None, "nobody is given up");
+            if !session.acts().is_empty() {
+                session.poll();
+            }
+            wakes += 1;
+            wheel.insert((session.engine.next_timeout(), at));
+            assert!(session.engine.next_timeout() > due, "what is due is done");
+        }
+        for session in &mut sessions {
+            session.now = until;
+            session.say("2");
+            session.acts();
+            session.poll();
+        }
+    }
+    assert_eq!(wheel.len(), SESSIONS);
+    assert!(wakes <= SESSIONS * 24, "{wakes}");
+}
+
 proptest! {
     /// Whatever comes in whatever order: the queue stays bounded, and no deadline is left behind.
     #[test]

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::room::{
     Body, Command, DialectName, Effect, Facts, Joining, MemberView, Notice, OpenPeer, PeerUpdate, Purpose, RoomConfig, Rooms,
-    RoomsConfig, Signal, Topology,
+    RoomsConfig, Signal, Topology, TrackView,
 };
 use crate::signalling::vamp::{Deps, Vamp, VampConfig};
 use crate::signalling::{Dialect, Frame, Output};
-use crate::vocab::{Grant, MemberId, PeerId, RequestId, RoomId, Sdp, SessionId};
+use crate::vocab::{Codec, Grant, MediaKind, MemberId, PeerId, RequestId, RoomId, Sdp, SessionId, TrackFormat, TrackId};
 
 struct Client {
     session: SessionId,
@@ -131,6 +131,20 @@ impl World {
     pub fn described(&mut self, peer: PeerId, sdp: Sdp) {
         self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
         self.pump();
+    }
+
+    /// The peer is connected and brings sound.
+    pub fn up(&mut self, peer: PeerId) {
+        let format = TrackFormat::plain(Codec::Opus);
+        let track = TrackView { track: TrackId(peer.0), kind: MediaKind::Audio, format };
+        self.rooms.handle_peer(self.now, PeerUpdate::Tracks { peer, tracks: vec![track] });
+        self.rooms.handle_peer(self.now, PeerUpdate::Up { peer });
+        self.pump();
+    }
+
+    /// Whether the room still has the peer.
+    pub fn has(&self, peer: PeerId) -> bool {
+        self.rooms.owner_of(peer).is_some()
     }
 
     /// The client's answer to Portico's offer.
