@@ -7,7 +7,7 @@ mod owner;
 #[cfg(test)]
 mod tests;
 
-pub use owner::{ChannelParts, Hub, HubParts, StorePort};
+pub use owner::{ChannelParts, Hub, HubParts, StorePort, Witness};
 
 use tokio::sync::{broadcast, mpsc};
 
