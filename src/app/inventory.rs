@@ -8,10 +8,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::desk_metrics::LatestFigures;
+use crate::events::{EventFigures, Events};
 use crate::http::{Inventory, PlanOutcome, PlanRow};
 use crate::hub::{Hub, PeerOwner};
 use crate::media::{Media, MediaCommand, SourceFigures};
-use crate::ops::metrics::{Direction, Metrics, raise_to};
+use crate::ops::metrics::{Direction, Metrics, SinkTotals, raise_to};
 use crate::peer::{PeerCommand, PeerFigures, Shards};
 
 /// An owner that does not answer in this time has nothing to show.
@@ -23,14 +24,23 @@ pub(super) struct Stock {
     hub: Hub,
     shards: Arc<Shards>,
     media: Arc<Media>,
+    /// `None` where no sink is configured.
+    events: Option<Events>,
     metrics: Arc<Metrics>,
     totals: Arc<Mutex<Totals>>,
     desk: LatestFigures,
 }
 
 impl Stock {
-    pub(super) fn new(hub: Hub, shards: Arc<Shards>, media: Arc<Media>, metrics: Arc<Metrics>, desk: LatestFigures) -> Self {
-        Self { hub, shards, media, metrics, totals: Arc::default(), desk }
+    pub(super) fn new(
+        hub: Hub,
+        shards: Arc<Shards>,
+        media: Arc<Media>,
+        events: Option<Events>,
+        metrics: Arc<Metrics>,
+        desk: LatestFigures,
+    ) -> Self {
+        Self { hub, shards, media, events, metrics, totals: Arc::default(), desk }
     }
 
     async fn figures(&self) -> Vec<PeerFigures> {
@@ -48,12 +58,33 @@ impl Stock {
         })
     }
 
+    fn show_events(&self, figures: &EventFigures) {
+        let shown = &self.metrics.events;
+        shown.store_bytes.set(i64::try_from(figures.store_bytes).unwrap_or(i64::MAX));
+        raise_to(&shown.lost, figures.lost);
+        figures.made.iter().for_each(|made| shown.set_made(made.name.as_str(), made.count));
+        let mut totals = std::collections::BTreeMap::<_, SinkTotals>::new();
+        for sink in &figures.sinks {
+            let sum = totals.entry(sink.kind).or_default();
+            sum.connected += usize::from(sink.connected);
+            sum.away += usize::from(!sink.connected);
+            sum.backlog += sink.backlog;
+            sum.oldest_age_s = sum.oldest_age_s.max(sink.oldest_age.map_or(0, |age| age.as_secs()));
+            sum.confirmed += sink.confirmed;
+            sum.unrouted += sink.unrouted;
+            sum.refused += sink.refused;
+            sum.dropped += sink.dropped;
+        }
+        shown.set_sinks(&totals);
+    }
+
     async fn export(&self) -> String {
-        let (sources, peers, counts, desk) =
-            tokio::join!(self.sources(), self.figures(), self.hub.counts(), self.hub.channel_figures());
+        let (sources, peers, counts, desk, events) =
+            tokio::join!(self.sources(), self.figures(), self.hub.counts(), self.hub.channel_figures(), self.events());
         if let Ok(desk) = desk {
             *self.desk.lock().unwrap_or_else(PoisonError::into_inner) = desk;
         }
+        self.show_events(&events);
         if let Ok(counts) = counts {
             self.metrics.rooms.set(counts.rooms as i64);
             self.metrics.streams.set(counts.streams as i64);
@@ -118,6 +149,13 @@ impl Inventory for Stock {
         let (reply, answer) = oneshot::channel();
         self.media.send(MediaCommand::Figures { reply });
         tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    async fn events(&self) -> EventFigures {
+        match &self.events {
+            Some(events) => events.figures().await,
+            None => EventFigures::default(),
+        }
     }
 
     /// The paths in use now. What an idle source would do is known only by opening it; `portico plan` does that.

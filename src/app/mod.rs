@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
+use crate::events::Events;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
@@ -31,7 +32,7 @@ use crate::ops::access::{Access, SecretError};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
-use crate::room::{Rooms, SourceUpdate};
+use crate::room::{Report, Rooms, SourceUpdate};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
@@ -219,6 +220,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     #[cfg(feature = "socketio")]
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let events = Events::start(&config.events, config.tribe.max_video_bitrate, &tasks, stop.clone());
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -229,13 +232,13 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
         channels: channels::parts(config, &tasks),
+        witness: events.clone().map(|events| Box::new(move |report: &Report| events.report(report)) as _),
         realms,
     });
 
-    let stop = CancellationToken::new();
     let desk = LatestFigures::default();
     let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk)));
-    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), Arc::clone(&metrics), desk);
+    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events, Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));

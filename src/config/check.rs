@@ -152,7 +152,7 @@ impl Checker<'_> {
         let guess = nearest(name, keys.iter().map(|key| key.name.as_str())).map(str::to_owned);
         let elsewhere = self.elsewhere(name, &parent);
         let mut help = match (&guess, other_kind, elsewhere) {
-            (_, Some(other), _) => format!("`{name}` belongs to sources of type \"{}\"; ", other.name),
+            (_, Some(other), _) => format!("`{name}` belongs to type \"{}\"; ", other.name),
             (_, None, Some(section)) => format!("`{name}` belongs into [{section}]; "),
             (Some(guess), None, None) => format!("did you mean `{guess}`? "),
             (None, None, None) => String::new(),

@@ -22,6 +22,9 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("listener", "dialect", "\"peerjs\""),
     ("rpc.service", "path", "\"account/*\""),
     ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
+    ("events.sink", "name", "\"backend\""),
+    ("events.sink", "url", "\"amqps://broker.lan\""),
+    ("events.sink", "secret_file", "\"webhook-secret\""),
     ("peerjs.mount", "path", "\"/peerjs\""),
     ("peerjs.mount", "key", "\"peerjs\""),
     ("peerjs.mount", "room", "\"main\""),
@@ -52,6 +55,11 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("listen", "\"127.0.0.1:3001\""),
     ("path", "\"/\""),
     ("room_prefix", "\"forum-\""),
+    ("store_dir", "\"/var/lib/portico/events\""),
+    ("user", "\"portico\""),
+    ("password_file", "\"broker-password\""),
+    ("ca", "\"/etc/portico/ca.pem\""),
+    ("client_id", "\"portico-door\""),
     ("directory", "\"/var/cache/portico/clips\""),
 ];
 

@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{ClipsConfig, RpcConfig};
+use crate::events::EventsConfig;
 use crate::http::config::HttpConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
 use crate::ops::access::AccessConfig;
@@ -72,6 +73,8 @@ pub struct Config {
     pub clips: ClipsConfig,
     /// Requests over a data channel that local HTTP services answer.
     pub rpc: RpcConfig,
+    /// Events for a broker: who joins and leaves which room.
+    pub events: EventsConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// Rooms with settings of their own. Default: one room `main`, when no `[[source]]` is listed either.

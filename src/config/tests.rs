@@ -61,6 +61,14 @@ const BAD: &[(&str, &str)] = &[
         "rpc",
         "[rpc]\nmax_waiting = 0\n[[rpc.service]]\npath = \"*\"\ntarget = \"https://a\"\nrate = 0\nmethods = [\"PUT\"]\n[[rpc.service]]\npath = \"a/../b\"\ntarget = \"127.0.0.1:80\"\n[[rpc.service]]\npath = \"a\"\n[clips]\nmax_clip_bytes = 5\n",
     ),
+    (
+        "events",
+        "[events]\nlive_interval = \"0s\"\nmax_bytes = 5\n[[events.sink]]\nname = \"a\"\ntype = \"amqp\"\nurl = \"amqp://me:geheim@broker\"\ntopic = \"x\"\npassword_file = \"/nowhere/word\"\nexchange_type = \"topc\"\n[[events.sink]]\nname = \"a\"\ntype = \"mqtt\"\nurl = \"http://broker\"\ntopic = \"a/#\"\nuser = \"u\"\npassword_file = \"word\"\nkey = \"/nowhere/key\"\n[[events.sink]]\nname = \"c\"\ntype = \"webhook\"\nurl = \"https://\"\n[[events.sink]]\nname = \"d\"\ntype = \"kafka\"\n",
+    ),
+    (
+        "event_files",
+        "[[events.sink]]\nname = \"a\"\ntype = \"webhook\"\nurl = \"https://a/hook\"\nsecret_file = \"/nowhere/secret\"\ntimeout = \"1h\"\n[[events.sink]]\nname = \"b\"\ntype = \"amqp\"\nurl = \"amqps://broker/vhost\"\ncert = \"/nowhere/cert\"\n",
+    ),
     ("cascade", "[[source]]\nname = \"cam\"\ntype = \"v4l2\"\ndevice = 5\n[[room]]\nname = \"a\"\nsources = [\"cam\"]\n"),
 ];
 

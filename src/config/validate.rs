@@ -36,6 +36,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     rooms(config, sources_written, &mut found);
     peerjs(config, &mut found);
     rpc(config, &mut found);
+    events(config, &mut found);
     if let Err(why) = crate::ops::logging::check_filter(&config.log.filter) {
         let help = "allowed: `level` or `module=level`, comma-separated; levels: error, warn, info, debug, trace, off";
         found.error(&keys(&["log", "filter"]), format!("\"{}\" is not a log filter: {why}", config.log.filter), help);
@@ -207,6 +208,17 @@ fn rpc(config: &Config, found: &mut Findings<'_>) {
             let help = "allowed: http://127.0.0.1:9001, http://[::1]:9001, http://nas.lan/api";
             found.error(&at("target"), format!("\"{}\" is not a target: {why}", service.target), help);
         }
+    }
+}
+
+fn events(config: &Config, found: &mut Findings<'_>) {
+    for fault in crate::events::check::check(&config.events) {
+        let mut path = keys(&["events"]);
+        match fault.sink {
+            Some(index) => path.extend(item("sink", index, fault.key)),
+            None => path.extend(keys(&[fault.key])),
+        }
+        found.add(&path, fault.message, fault.help.into(), fault.warning);
     }
 }
 

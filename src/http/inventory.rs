@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::events::EventFigures;
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Refusal};
@@ -15,6 +16,8 @@ pub trait Inventory: Send + Sync {
     async fn sources(&self) -> Vec<SourceFigures>;
     /// For each source and each codec a viewer might want: the path that would be chosen now, or why there is none.
     async fn plan(&self) -> Vec<PlanRow>;
+    /// How the events for brokers stand.
+    async fn events(&self) -> EventFigures;
     /// The living peers with their owners.
     async fn peers(&self) -> Vec<(PeerOwner, PeerFigures)>;
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{rooms, sources, tokens, views};
+use super::api::{rooms, sinks, sources, tokens, views};
 use super::{api, error, events};
 
 /// Everything below `/api/v1`.
@@ -13,7 +13,7 @@ use super::{api, error, events};
     info(title = "Portico", description = "Rooms, members, streams, sources, tokens and events of a Portico gateway."),
     paths(
         api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, sources::sources, sources::plan,
-        sources::peers, tokens::sign, events::events
+        sources::peers, sinks::sinks, tokens::sign, events::events
     ),
     components(schemas(error::ErrorBody, views::TokenRequest)),
     modifiers(&Bearer),

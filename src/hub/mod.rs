@@ -9,7 +9,7 @@ mod owner;
 mod tests;
 
 pub use backlog::Share;
-pub use owner::{ChannelParts, Hub, HubParts, StorePort};
+pub use owner::{ChannelParts, Hub, HubParts, StorePort, Witness};
 
 use tokio::sync::{broadcast, mpsc};
 

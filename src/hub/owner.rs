@@ -42,6 +42,9 @@ const REPORTS: usize = 1024;
 /// How often the ends of tokens are compared with the wall clock.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 
+/// Hears every report. See [`HubParts::witness`].
+pub type Witness = Box<dyn Fn(&Report) + Send>;
+
 /// What the hub drives. The two ports never block.
 pub struct HubParts {
     /// The rooms, configured.
@@ -60,6 +63,8 @@ pub struct HubParts {
     pub sources: Vec<SourceUpdate>,
     /// What the data channels carry.
     pub channels: ChannelParts,
+    /// Hears every report, before anybody else can; `None` where nobody needs all of them. Must not wait: the rooms would.
+    pub witness: Option<Witness>,
     /// What the mounts keep across their connections; a mount's sessions name theirs by its place here.
     pub realms: Vec<Box<dyn Realm>>,
 }
@@ -103,6 +108,7 @@ impl Hub {
             publish_codecs: parts.publish_codecs,
             reports: reports.clone(),
             sessions: HashMap::new(),
+            witness: parts.witness,
             realms: parts.realms,
             open: HashMap::new(),
             layers: HashMap::new(),
@@ -200,6 +206,7 @@ struct Owner {
     media: Box<dyn Fn(MediaCommand) + Send>,
     publish_codecs: Vec<Codec>,
     reports: broadcast::Sender<Report>,
+    witness: Option<Witness>,
     sessions: HashMap<SessionId, Line>,
     realms: Vec<Box<dyn Realm>>,
     /// Peers that `rooms` has and that were not closed yet.
@@ -440,6 +447,9 @@ impl Owner {
                 Effect::Report(report) => {
                     log_report(&report);
                     self.seat(&report);
+                    if let Some(witness) = &self.witness {
+                        witness(&report);
+                    }
                     // nobody watching is fine
                     let _ = self.reports.send(report);
                 }

@@ -60,6 +60,7 @@ fn world() -> World {
         publish_codecs: vec![Codec::VP8],
         sources: vec![SourceUpdate::Present { source: camera(), rooms: vec![room("main")], kinds: vec![MediaKind::Video] }],
         channels: ChannelParts { clips: ClipsConfig::default(), rpc: RpcConfig::default(), store: None, caller: None },
+        witness: None,
         realms: Vec::new(),
     });
     World { hub, orders, demands, peer_events, _media_events: media_events, asked: Arc::default() }

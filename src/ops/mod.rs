@@ -8,3 +8,21 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod tls;
+
+use std::path::PathBuf;
+
+/// Where what must outlive the process is kept: systemd's state directory, `/var/lib/portico` for root or its owner, else the
+/// user's own.
+pub fn default_state_dir() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = set("STATE_DIRECTORY") {
+        return folder;
+    }
+    let system = PathBuf::from("/var/lib/portico");
+    let is_ours = |meta: &std::fs::Metadata| std::os::unix::fs::MetadataExt::uid(meta) == rustix::process::geteuid().as_raw();
+    if rustix::process::geteuid().is_root() || std::fs::metadata(&system).is_ok_and(|meta| is_ours(&meta)) {
+        return system;
+    }
+    let home_state = set("HOME").map(|home| home.join(".local/state"));
+    set("XDG_STATE_HOME").or(home_state).map_or(system, |folder| folder.join("portico"))
+}

@@ -230,6 +230,8 @@ pub enum Report {
         user_id: String,
         size: usize,
         remote: Option<IpAddr>,
+        /// Whether the others see it, and sizes count it.
+        visible: bool,
         facts: Facts,
     },
     MemberLost {

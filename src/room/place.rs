@@ -131,7 +131,7 @@ impl Rooms {
         if visible {
             self.tell_others(id, Notice::MemberJoined { member: view, size });
         }
-        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size, remote, facts });
+        self.report(Report::MemberJoined { room, member: id, dialect, user_id, size, remote, visible, facts });
     }
 
     /// The session said goodbye: its place, if any, is left at once.

@@ -1,9 +1,10 @@
-//! `/api/v1`: rooms, members, streams, sources, plan, peers, tokens, events, version.
+//! `/api/v1`: rooms, members, streams, sources, plan, peers, sinks, tokens, events, version.
 //!
 //! Reading what a room has needs the right to subscribe (or control) there, and lists leave out the rooms a caller may not see;
 //! changes need control. Answers are of types of their own ([`views`]), so that they do not change when the inside does.
 
 pub(super) mod rooms;
+pub(super) mod sinks;
 pub(super) mod sources;
 pub(super) mod tokens;
 pub mod views;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/sources", get(sources::sources))
         .route("/plan", get(sources::plan))
         .route("/peers", get(sources::peers))
+        .route("/sinks", get(sinks::sinks))
         .route("/tokens", post(tokens::sign))
         .route("/events", get(events::events))
 }

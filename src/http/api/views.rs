@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::{EventFigures, SinkFigures};
 use crate::http::{PlanOutcome, PlanRow};
 use crate::hub::{PeerOwner, RoomMember, RoomView};
 use crate::media::SourceFigures;
@@ -186,6 +187,45 @@ view! {
         pub srtp_profile: Option<String>,
     }
 
+    /// How the events for brokers stand.
+    pub struct EventState {
+        /// Bytes of events on disk.
+        pub store_bytes: u64,
+        /// Why events cannot be stored now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub store_error: Option<String>,
+        /// Events that never reached the disk, since the start.
+        pub lost: u64,
+        /// The configured sinks.
+        pub sinks: Vec<Sink>,
+    }
+
+    /// Where events go.
+    pub struct Sink {
+        /// Its name in the configuration.
+        pub name: String,
+        /// `amqp`, `mqtt` or `webhook`.
+        pub kind: String,
+        /// Whether it takes events now.
+        pub connected: bool,
+        /// Why not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub error: Option<String>,
+        /// Stored events it has not confirmed.
+        pub backlog: u64,
+        /// Age of the oldest of them in seconds, as exact as the store looks: within 256 events.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub oldest_age_s: Option<u64>,
+        /// Events it has confirmed since the start.
+        pub confirmed: u64,
+        /// Those among them that nobody there wanted: no queue is bound, nobody subscribes.
+        pub unrouted: u64,
+        /// Events it said it will never take, since the start.
+        pub refused: u64,
+        /// Events dropped for the store's size or their age, since the start.
+        pub dropped: u64,
+    }
+
     /// A signed token.
     pub struct Token {
         /// For `Authorization: Bearer` or `?token=`.
@@ -284,6 +324,34 @@ impl From<SourceFigures> for Source {
             encoders: figures.encoders,
             paths: figures.paths.into_iter().map(PathChoice::from).collect(),
             error: figures.error,
+        }
+    }
+}
+
+impl From<EventFigures> for EventState {
+    fn from(figures: EventFigures) -> Self {
+        Self {
+            store_bytes: figures.store_bytes,
+            store_error: figures.store_error,
+            lost: figures.lost,
+            sinks: figures.sinks.into_iter().map(Sink::from).collect(),
+        }
+    }
+}
+
+impl From<SinkFigures> for Sink {
+    fn from(figures: SinkFigures) -> Self {
+        Self {
+            name: figures.name,
+            kind: figures.kind.into(),
+            connected: figures.connected,
+            error: figures.error,
+            backlog: figures.backlog,
+            oldest_age_s: figures.oldest_age.map(|age| age.as_secs()),
+            confirmed: figures.confirmed,
+            unrouted: figures.unrouted,
+            refused: figures.refused,
+            dropped: figures.dropped,
         }
     }
 }

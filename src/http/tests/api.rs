@@ -55,6 +55,17 @@ async fn lists_show_what_the_caller_may_see() {
 }
 
 #[tokio::test]
+async fn sinks_are_shown_to_those_in_control() {
+    let rig = rig();
+    let state = rig.get("/api/v1/sinks").await.json();
+    assert_eq!((&state["store_bytes"], &state["lost"]), (&4096.into(), &0.into()));
+    let sink = &state["sinks"][0];
+    assert_eq!((&sink["name"], &sink["kind"], &sink["connected"]), (&"backend".into(), &"amqp".into(), &false.into()));
+    assert_eq!((&sink["backlog"], &sink["oldest_age_s"], &sink["dropped"]), (&3.into(), &61.into(), &1.into()));
+    rig.send(with(Method::GET, "/api/v1/sinks", "sp@*", "")).await.refused(403, "forbidden");
+}
+
+#[tokio::test]
 async fn one_room_and_its_members() {
     let rig = rig();
     assert_eq!(rig.get("/api/v1/rooms/studio").await.json()["topology"], "sfu");

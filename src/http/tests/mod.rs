@@ -82,6 +82,21 @@ impl Inventory for FakeInventory {
             PlanRow { source: "door".into(), want: "AV1".into(), outcome: PlanOutcome::Refused(refusal) },
         ]
     }
+    async fn events(&self) -> crate::events::EventFigures {
+        let sink = crate::events::SinkFigures {
+            name: "backend".into(),
+            kind: "amqp",
+            connected: false,
+            error: Some("connection refused".into()),
+            backlog: 3,
+            oldest_age: Some(std::time::Duration::from_millis(61_500)),
+            confirmed: 9,
+            unrouted: 2,
+            refused: 0,
+            dropped: 1,
+        };
+        crate::events::EventFigures { store_bytes: 4096, sinks: vec![sink], ..Default::default() }
+    }
     async fn peers(&self) -> Vec<(PeerOwner, PeerFigures)> {
         let owner = |peer, room| PeerOwner { peer: PeerId(peer), room: RoomId::new(room).unwrap(), member: MemberId([7; 16]) };
         let figures = |peer| PeerFigures { peer, remote: Some("192.0.2.9:5000".parse().unwrap()), ..PeerFigures::default() };

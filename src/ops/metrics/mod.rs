@@ -3,8 +3,10 @@
 //! Others count by the handles here: clones of a counter count into the same figure, so a thread keeps its own clone. Label
 //! values are words of an enum, never ids.
 
+mod events;
 mod process;
 
+pub use events::{EventMetrics, SinkTotals};
 pub use process::ProcessFigures;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
@@ -64,6 +66,8 @@ pub struct Metrics {
     bytes: Family<Label, Counter>,
     http_requests: Family<Label, Counter>,
     websocket_frames: Family<Label, Counter>,
+    /// The events that leave the gateway.
+    pub events: EventMetrics,
 }
 
 impl Default for Metrics {
@@ -94,7 +98,9 @@ impl Metrics {
         let bytes = counters(ours, "rtp_bytes", "RTP payload bytes, by `direction`: sent, received");
         let http_requests = counters(ours, "http_requests", "HTTP requests answered, by `status`: 1xx to 5xx");
         let websocket_frames = counters(ours, "websocket_frames", "Websocket messages, by `direction`: sent, received");
+        let events = EventMetrics::register(ours);
         let metrics = Self {
+            events,
             registry,
             rooms,
             streams,
@@ -193,6 +199,8 @@ pub fn reference(registry: Registry) -> String {
     metrics.session_refused("any");
     metrics.set_members([("any", 0)]);
     metrics.set_sources([("any", 0)]);
+    metrics.events.set_made("any", 0);
+    metrics.events.set_sinks(&[("any", SinkTotals::default())].into());
     let text = metrics.encode();
     let mut rows = Vec::new();
     let mut help = "";

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
@@ -24,7 +24,7 @@ const BACKDATE: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn ensure(state_dir: Option<&Path>, names: &[String], now: SystemTime) -> Result<Files, TlsError> {
     let folder = match state_dir {
         Some(folder) => folder.to_path_buf(),
-        None => default_state_dir(),
+        None => crate::ops::default_state_dir(),
     };
     let files = Files { cert: folder.join("tls-cert.pem"), key: folder.join("tls-key.pem") };
     if files.load().is_ok() && ends(&files.cert).is_some_and(|end| end > now + RENEW_BEFORE) {
@@ -83,22 +83,4 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)
-}
-
-/// systemd's state directory, `/var/lib/portico` for root, else the user's own.
-fn default_state_dir() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(folder) = set("STATE_DIRECTORY") {
-        return folder;
-    }
-    let system = PathBuf::from("/var/lib/portico");
-    if rustix::process::geteuid().is_root() || fs::metadata(&system).is_ok_and(|meta| is_ours(&meta)) {
-        return system;
-    }
-    let home_state = set("HOME").map(|home| home.join(".local/state"));
-    set("XDG_STATE_HOME").or(home_state).map_or(system, |folder| folder.join("portico"))
-}
-
-fn is_ours(meta: &fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::uid(meta) == rustix::process::geteuid().as_raw()
 }

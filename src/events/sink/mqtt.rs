@@ -1,0 +1,141 @@
+//! Brokers of MQTT 5, by `rumqttc`. At least once (QoS 1), never retained; the topic ends in the event's name, the user property
+//! `id` is the event's.
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use rumqttc::mqttbytes::v5::{PubAckReason, PublishProperties};
+use rumqttc::{
+    AsyncClient, Broker, ConnectionError, Event, EventLoop, Incoming, MqttOptions, PublishNoticeError, PublishOptions,
+    PublishResult, TlsConfiguration, Transport,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Link, Sink, SinkError, Verdict};
+use crate::events::check::MqttAddress;
+use crate::events::config::MqttConfig;
+use crate::events::credential;
+use crate::events::publisher::CONNECT_LIMIT;
+use crate::events::store::Stored;
+
+/// A dead connection is noticed after about this time, in seconds.
+const KEEP_ALIVE: u16 = 10;
+/// Events sent and not acknowledged at a time; brokers take 20 without being told otherwise.
+const WINDOW: usize = 20;
+
+/// A broker.
+pub(super) struct Mqtt {
+    config: MqttConfig,
+    /// The same at each connection, so that the broker drops a connection of ours that it still takes for alive.
+    client_id: String,
+}
+
+impl Mqtt {
+    pub(super) fn new(config: MqttConfig) -> Self {
+        let client_id = config.client_id.clone().unwrap_or_else(|| format!("portico-{:08x}", rand::random::<u32>()));
+        Self { config, client_id }
+    }
+
+    async fn options(&self) -> Result<MqttOptions, SinkError> {
+        let address = MqttAddress::parse(&self.config.url).map_err(SinkError::by("not an address"))?;
+        let mut options = MqttOptions::new(self.client_id.clone(), Broker::tcp(address.host, address.port));
+        options.set_keep_alive(KEEP_ALIVE).set_clean_start(true).set_connect_timeout(CONNECT_LIMIT);
+        let login = &self.config.login;
+        let password = login.password_file.as_deref().map(credential::read).transpose();
+        let password = password.map_err(SinkError::by("no password"))?;
+        match (&login.user, &password) {
+            (Some(user), Some(password)) => drop(options.set_credentials(user.clone(), password.expose().to_owned())),
+            (Some(user), None) => drop(options.set_username(user.clone())),
+            (None, Some(password)) => drop(options.set_password(password.expose().to_owned())),
+            (None, None) => {}
+        }
+        if address.tls {
+            options.set_transport(Transport::tls_with_config(self.tls().await?));
+        }
+        Ok(options)
+    }
+
+    async fn tls(&self) -> Result<TlsConfiguration, SinkError> {
+        let login = &self.config.login;
+        let Some(ca) = &login.ca else {
+            return TlsConfiguration::try_default_rustls().map_err(SinkError::by("no certificate authorities"));
+        };
+        let ca = tokio::fs::read(ca).await.map_err(SinkError::by("cannot read `ca`"))?;
+        let mut client_auth = None;
+        if let (Some(cert), Some(key)) = (&login.cert, &login.key) {
+            let cert = tokio::fs::read(cert).await.map_err(SinkError::by("cannot read `cert`"))?;
+            let key = tokio::fs::read(key).await.map_err(SinkError::by("cannot read `key`"))?;
+            client_auth = Some((cert, key));
+        }
+        Ok(TlsConfiguration::Simple { ca, alpn: None, client_auth })
+    }
+}
+
+#[async_trait]
+impl Sink for Mqtt {
+    async fn connect(&self) -> Result<Box<dyn Link>, SinkError> {
+        let (client, mut events) = AsyncClient::builder(self.options().await?).capacity(WINDOW).build();
+        // the first event of a connection is the broker's answer; a refusal is an error
+        while !matches!(events.poll().await.map_err(SinkError::by("cannot connect"))?, Event::Incoming(Incoming::ConnAck(_))) {}
+        let network = AbortOnDropHandle::new(tokio::spawn(carry(events)));
+        Ok(Box::new(MqttLink { topic: self.config.topic.trim_end_matches('/').to_owned(), client, network }))
+    }
+
+    fn window(&self) -> usize {
+        WINDOW
+    }
+}
+
+/// Runs the connection until it ends; the library would connect again by itself.
+async fn carry(mut events: EventLoop) -> ConnectionError {
+    loop {
+        if let Err(error) = events.poll().await {
+            return error;
+        }
+    }
+}
+
+struct MqttLink {
+    topic: String,
+    client: AsyncClient,
+    network: AbortOnDropHandle<ConnectionError>,
+}
+
+#[async_trait]
+impl Link for MqttLink {
+    async fn send(&mut self, event: &Stored) -> Result<BoxFuture<'static, Result<Verdict, SinkError>>, SinkError> {
+        let mut user_properties = vec![("id".to_owned(), event.id.clone())];
+        if event.made.is_plausible() {
+            user_properties.push(("timestamp".to_owned(), event.made.0.to_string()));
+        }
+        let properties =
+            PublishProperties { content_type: Some("application/json".into()), user_properties, ..PublishProperties::default() };
+        let options = PublishOptions::at_least_once().properties(properties);
+        let topic = format!("{}/{}", self.topic, event.name.as_str());
+        let sent = self.client.publish_tracked(topic, event.payload.clone(), options).await;
+        let notice = sent.map_err(SinkError::by("cannot publish"))?;
+        Ok(Box::pin(async move {
+            match notice.wait_async().await {
+                Ok(PublishResult::Qos1(ack)) if ack.reason == PubAckReason::NoMatchingSubscribers => Ok(Verdict::Unrouted),
+                Ok(_) => Ok(Verdict::Confirmed),
+                Err(PublishNoticeError::V5PubAck(PubAckReason::PayloadFormatInvalid)) => {
+                    Ok(Verdict::Refused("payload format invalid".into()))
+                }
+                Err(error) => Err(SinkError::by("not acknowledged")(error)),
+            }
+        }))
+    }
+
+    async fn lost(&mut self) -> SinkError {
+        match (&mut self.network).await {
+            Ok(error) => SinkError::by("connection lost")(error),
+            Err(error) => SinkError::by("connection lost")(error),
+        }
+    }
+
+    async fn close(self: Box<Self>) {
+        // the broker notices a connection that just ends as well
+        if self.client.disconnect().await.is_ok() {
+            let _ = self.network.await;
+        }
+    }
+}
