@@ -198,8 +198,9 @@ fn a_thousand_heartbeats_a_second_from_100_clients_change_nothing() {
     // ten a second of each, a minute at a time: the last one of the minute is as late as it may be
     for _ in 0..60 {
         for _ in 0..600 {
+            let now = world.now;
             for client in &clients {
-                world.clients[*client].dialect.handle_frame(world.now, Frame::Text(beat)).unwrap();
+                world.clients[*client].dialect.handle_frame(now, Frame::Text(beat)).unwrap();
                 assert!(world.clients[*client].dialect.poll_output().is_none());
             }
             world.now += Duration::from_millis(100);
@@ -299,11 +300,9 @@ fn a_closed_socket_frees_the_id_and_leaves_the_room_at_once() {
 fn what_is_said_before_open_is_read_after_it() {
     let mut world = World::new();
     let b = world.open("b");
-    let session = crate::vocab::SessionId::next();
-    world.rooms.open_session(world.now, session);
     let mut dialect = Peerjs::new(world.now, deps("a", "t", KEY, Grant::all("")));
     dialect.handle_frame(world.now, Frame::Text(&offer("b").to_string())).unwrap();
-    world.clients.push(Client { session, dialect, inbox: Default::default(), closed: None });
+    world.enter(dialect);
     world.pump();
     assert_eq!(world.hear(1), json!({"type": "OPEN"}));
     assert_eq!(world.hear(b), from("a", offer("b")));
@@ -313,7 +312,8 @@ fn what_is_said_before_open_is_read_after_it() {
 fn a_stop_is_said_by_the_close() {
     let mut world = World::new();
     let a = world.open("a");
-    world.rooms.stop(world.now);
+    let now = world.now;
+    world.rooms.stop(now);
     world.pump();
     assert_eq!(world.clients[a].closed.map(|(code, _)| code), Some(1001));
 }

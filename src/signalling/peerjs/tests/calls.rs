@@ -456,8 +456,10 @@ fn a_member_that_went_meanwhile_expires() {
     let id = world.others[vamp].id();
     let a = world.open("a");
     // the offer is on its way when the other leaves
-    world.clients[a].dialect.handle_frame(world.now, Frame::Text(&data(&id, "dc_1", "raw").to_string())).unwrap();
-    world.rooms.handle(world.now, world.others[vamp].session, RequestId::next(), Command::Leave);
+    let now = world.now;
+    world.clients[a].dialect.handle_frame(now, Frame::Text(&data(&id, "dc_1", "raw").to_string())).unwrap();
+    let session = world.others[vamp].session;
+    world.rooms.handle(now, session, RequestId::next(), Command::Leave);
     world.pump();
     assert_eq!(world.hear(a), expire(&id, "a"));
 }

@@ -1,23 +1,16 @@
 //! Several clients' dialects wired to one realm and one room.
 
-use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::room::{Effect, Meet, PeerUpdate, Purpose, RoomConfig, Rooms, RoomsConfig, TrackView};
-use crate::signalling::Realm;
+use crate::room::{Effect, Meet, PeerUpdate, Purpose, RoomConfig, RoomsConfig, TrackView};
+use crate::signalling::testing::{Sent, Wiring};
 use crate::vocab::{Candidate, Codec, MediaKind, MemberId, PeerId, Sdp, SdpKind, SessionId, TrackFormat, TrackId};
 
 /// The mount's key and, with it, its room.
 pub const KEY: &str = "k";
-
-pub struct Client {
-    pub session: SessionId,
-    pub dialect: Peerjs,
-    pub inbox: VecDeque<String>,
-    pub closed: Option<(u16, &'static str)>,
-}
 
 /// A member of another dialect.
 pub struct Other {
@@ -42,10 +35,7 @@ pub struct End {
 }
 
 pub struct World {
-    pub now: Instant,
-    pub rooms: Rooms,
-    pub realm: PeerjsRealm,
-    pub clients: Vec<Client>,
+    wiring: Wiring<Peerjs, PeerjsRealm>,
     pub others: Vec<Other>,
     pub ends: Vec<End>,
 }
@@ -69,6 +59,20 @@ pub fn deps(id: &str, token: &str, key: &str, grant: Grant) -> Deps {
     }
 }
 
+impl Deref for World {
+    type Target = Wiring<Peerjs, PeerjsRealm>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.wiring
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.wiring
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(RoomsConfig::default(), 5000)
@@ -76,14 +80,8 @@ impl World {
 
     pub fn with(rooms: RoomsConfig, limit: usize) -> Self {
         let realm = RealmConfig { reserved: KEY.into(), limit, expire: Duration::from_secs(5) };
-        Self {
-            now: Instant::now(),
-            rooms: Rooms::new(rooms, Vec::new()),
-            realm: PeerjsRealm::new(realm, PeerjsFigures::shared()),
-            clients: Vec::new(),
-            others: Vec::new(),
-            ends: Vec::new(),
-        }
+        let realm = PeerjsRealm::new(realm, PeerjsFigures::shared());
+        Self { wiring: Wiring::new(rooms, realm), others: Vec::new(), ends: Vec::new() }
     }
 
     /// The room is an `sfu`.
@@ -91,28 +89,15 @@ impl World {
         let mut world = Self::new();
         let name = RoomId::new(KEY).unwrap();
         let room = RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new() };
-        world.rooms.configure(world.now, RoomsConfig::default(), vec![room]);
+        let now = world.now;
+        world.rooms.configure(now, RoomsConfig::default(), vec![room]);
         world
     }
 
     /// A member of another dialect joins; its number.
     pub fn join(&mut self, dialect: DialectName) -> usize {
-        let session = SessionId::next();
-        self.rooms.open_session(self.now, session);
-        let joining = Joining {
-            room: RoomId::new(KEY).unwrap(),
-            user_id: "somebody".into(),
-            dialect,
-            remote: None,
-            grant: Grant::all(""),
-            visible: true,
-            facts: Facts::default(),
-            opens: Topology::Mesh,
-            dialect_limit: None,
-            replaces_lost: false,
-        };
+        let session = self.wiring.stranger(dialect, KEY, "somebody");
         self.others.push(Other { session, member: MemberId([0; 16]), notices: Vec::new() });
-        self.rooms.handle(self.now, session, RequestId::next(), Command::Join(Box::new(joining)));
         self.pump();
         let other = self.others.last_mut().unwrap();
         let welcome = other.notices.drain(..).find_map(|notice| match notice {
@@ -125,7 +110,7 @@ impl World {
 
     /// Something a member of another dialect asks for.
     pub fn ask(&mut self, other: usize, command: Command) {
-        self.rooms.handle(self.now, self.others[other].session, RequestId::next(), command);
+        self.wiring.ask(self.others[other].session, command);
         self.pump();
     }
 
@@ -147,8 +132,12 @@ impl World {
         self.news(PeerUpdate::Flowing { peer, kind: MediaKind::Video });
     }
 
+    fn tell(&mut self, update: PeerUpdate) {
+        self.wiring.rooms.handle_peer(self.wiring.now, update);
+    }
+
     pub fn news(&mut self, update: PeerUpdate) {
-        self.rooms.handle_peer(self.now, update);
+        self.tell(update);
         self.pump();
     }
 
@@ -169,12 +158,14 @@ impl World {
     }
 
     fn introduce(&mut self, deps: Deps) -> usize {
-        let session = SessionId::next();
-        self.rooms.open_session(self.now, session);
-        let dialect = Peerjs::new(self.now, deps);
-        self.clients.push(Client { session, dialect, inbox: VecDeque::new(), closed: None });
+        let client = self.enter(Peerjs::new(self.now, deps));
         self.pump();
-        self.clients.len() - 1
+        client
+    }
+
+    /// A connection of which nothing was carried out yet; its number.
+    pub fn enter(&mut self, dialect: Peerjs) -> usize {
+        self.wiring.open(dialect)
     }
 
     /// A new client that heard `OPEN`.
@@ -193,10 +184,8 @@ impl World {
     }
 
     pub fn say_frame(&mut self, client: usize, frame: Frame<'_>) {
-        if self.clients[client].closed.is_none() {
-            self.clients[client].dialect.handle_frame(self.now, frame).expect("every frame is taken");
-            self.pump();
-        }
+        self.wiring.frame(client, frame);
+        self.pump();
     }
 
     /// The next frame, as JSON.
@@ -206,32 +195,27 @@ impl World {
 
     pub fn hear_text(&mut self, client: usize) -> String {
         let one = &mut self.clients[client];
-        one.inbox.pop_front().unwrap_or_else(|| panic!("nothing was sent to client {client}; closed: {:?}", one.closed))
-    }
-
-    pub fn silent(&self) -> bool {
-        self.clients.iter().all(|client| client.inbox.is_empty())
+        match one.inbox.pop_front() {
+            Some(Sent::Text(text)) => text,
+            Some(Sent::Bytes(_)) => panic!("brokers send text"),
+            None => panic!("nothing was sent to client {client}; closed: {:?}", one.closed),
+        }
     }
 
     /// The client closes its socket.
     pub fn hang_up(&mut self, client: usize) {
-        self.clients[client].closed.get_or_insert((0, "by the client"));
-        self.rooms.handle(self.now, self.clients[client].session, RequestId::next(), Command::Leave);
+        self.wiring.end(client, Command::Leave);
         self.pump();
     }
 
     pub fn wait(&mut self, time: Duration) {
-        self.now += time;
-        self.rooms.handle_timeout(self.now);
-        if self.realm.next_timeout().is_some_and(|at| at <= self.now) {
-            self.realm.handle_timeout(self.now);
+        let end = self.now + time;
+        while let Some(next) = self.next_timeout().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.wake();
+            self.pump();
         }
-        for client in self.clients.iter_mut().filter(|client| client.closed.is_none()) {
-            if client.dialect.next_timeout().is_some_and(|at| at <= self.now) {
-                client.dialect.handle_timeout(self.now);
-            }
-        }
-        self.pump();
+        self.now = end;
     }
 
     /// Members of the room now, by their ids.
@@ -240,93 +224,54 @@ impl World {
         rooms.iter().flat_map(|room| &room.members).map(|member| member.view.user_id.clone()).collect()
     }
 
-    /// Carries outputs and effects until nothing is left to do.
+    /// Carries everything out until nothing is left to do: Portico answers and offers at once.
     pub fn pump(&mut self) {
         loop {
-            let mut idle = true;
-            for at in 0..self.clients.len() {
-                while let Some(output) = self.clients[at].dialect.poll_output() {
-                    idle = false;
-                    self.carry(at, output);
-                }
+            self.wiring.pump();
+            while let Some((session, notice)) = self.told.pop_front() {
+                self.others.iter_mut().find(|other| other.session == session).expect("a stranger").notices.push(notice);
             }
-            while let Some(effect) = self.rooms.poll_effect() {
-                idle = false;
-                match effect {
-                    Effect::Notify(session, notice) => {
-                        if let Some(client) = self.living(session) {
-                            self.clients[client].dialect.handle_notice(self.now, &notice);
-                        } else if let Some(other) = self.others.iter_mut().find(|other| other.session == session) {
-                            other.notices.push(notice);
-                        }
-                    }
-                    Effect::OpenPeer(open) => {
-                        let (peer, offer) = (open.peer, open.offer);
-                        let tracks = match &open.purpose {
-                            Purpose::Ingest { .. } => true,
-                            Purpose::Meet(meet) => meet.publish.is_some(),
-                            Purpose::Play { .. } => false,
-                        };
-                        let sdp = if offer.is_some() { Sdp::answer(PORTICO) } else { Sdp::offer(PORTICO) };
-                        if let Purpose::Meet(meet) = open.purpose {
-                            let descriptions = offer.into_iter().collect();
-                            self.ends.push(End { peer, meet: *meet, descriptions, candidates: Vec::new() });
-                        }
-                        if tracks {
-                            self.rooms.handle_peer(self.now, PeerUpdate::Tracks { peer, tracks: views(peer) });
-                        }
-                        self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
-                    }
-                    Effect::DescribePeer { peer, sdp } => {
-                        let offered = sdp.kind == SdpKind::Offer;
-                        if let Some(end) = self.ends.iter_mut().find(|end| end.peer == peer) {
-                            end.descriptions.push(sdp);
-                        }
-                        if offered {
-                            let sdp = Sdp::answer(PORTICO);
-                            self.rooms.handle_peer(self.now, PeerUpdate::Described { peer, sdp });
-                        }
-                    }
-                    Effect::AddCandidate { peer, candidate } => {
-                        if let Some(end) = self.ends.iter_mut().find(|end| end.peer == peer) {
-                            end.candidates.push(candidate);
-                        }
-                    }
-                    Effect::ClosePeer { peer, .. } => self.ends.retain(|end| end.peer != peer),
-                    Effect::EndSession(session, _) => self.realm.handle_gone(self.now, session),
-                    _ => {}
-                }
-            }
-            while let Some(output) = self.realm.poll_output() {
-                idle = false;
-                if let Some(client) = self.living(output.to) {
-                    self.clients[client].dialect.handle_realm(self.now, output.word);
-                }
-            }
-            if idle {
-                return;
-            }
+            let Some(order) = self.orders.pop_front() else { return };
+            self.carry_out(order);
         }
     }
 
-    fn living(&self, session: SessionId) -> Option<usize> {
-        self.clients.iter().position(|client| client.session == session && client.closed.is_none())
-    }
-
-    fn carry(&mut self, at: usize, output: Output) {
-        let client = &mut self.clients[at];
-        if client.closed.is_some() {
-            return;
-        }
-        match output {
-            Output::Command(req, command) => self.rooms.handle(self.now, client.session, req, command),
-            Output::Realm(message) => self.realm.handle(self.now, client.session, message),
-            Output::Send(text) => client.inbox.push_back(text),
-            Output::Close { code, reason } => {
-                client.closed = Some((code, reason));
-                self.rooms.handle(self.now, client.session, RequestId::next(), Command::Leave);
+    fn carry_out(&mut self, order: Effect) {
+        let end = |ends: &[End], peer| ends.iter().position(|end| end.peer == peer);
+        match order {
+            Effect::OpenPeer(open) => {
+                let (peer, offer) = (open.peer, open.offer);
+                let tracks = match &open.purpose {
+                    Purpose::Ingest { .. } => true,
+                    Purpose::Meet(meet) => meet.publish.is_some(),
+                    Purpose::Play { .. } => false,
+                };
+                let sdp = if offer.is_some() { Sdp::answer(PORTICO) } else { Sdp::offer(PORTICO) };
+                if let Purpose::Meet(meet) = open.purpose {
+                    let descriptions = offer.into_iter().collect();
+                    self.ends.push(End { peer, meet: *meet, descriptions, candidates: Vec::new() });
+                }
+                if tracks {
+                    self.tell(PeerUpdate::Tracks { peer, tracks: views(peer) });
+                }
+                self.tell(PeerUpdate::Described { peer, sdp });
             }
-            Output::SendBinary(_) => panic!("brokers send text"),
+            Effect::DescribePeer { peer, sdp } => {
+                let offered = sdp.kind == SdpKind::Offer;
+                if let Some(at) = end(&self.ends, peer) {
+                    self.ends[at].descriptions.push(sdp);
+                }
+                if offered {
+                    self.tell(PeerUpdate::Described { peer, sdp: Sdp::answer(PORTICO) });
+                }
+            }
+            Effect::AddCandidate { peer, candidate } => {
+                if let Some(at) = end(&self.ends, peer) {
+                    self.ends[at].candidates.push(candidate);
+                }
+            }
+            Effect::ClosePeer { peer, .. } => self.ends.retain(|end| end.peer != peer),
+            _ => {}
         }
     }
 }
