@@ -104,7 +104,8 @@ const dialects = open => ({
         for (const member of all.filter(other => !strangers(other, 'peerjs'))) {
           // a tribe client has one connection with each other member: Portico's, as soon as somebody's stream is up
           if (topology === 'mesh' && member.name === 'tribe') continue;
-          await client.ask(called(member), { serialization: 'raw', label: 'chat' });
+          // with whom it has words already it does not open a second way for them
+          if (topology !== 'mesh' || !(await client.peers()).includes(called(member))) await client.ask(called(member), { serialization: 'raw', label: 'chat' });
           await client.call(called(member));
         }
         await client.ask(room, { serialization: 'raw', label: 'chat' });
@@ -128,6 +129,7 @@ const dialects = open => ({
         for (const member of all.filter(other => !strangers(other, 'simple-peerjs'))) {
           // see above
           if (topology === 'mesh' && member.name === 'tribe') continue;
+          if (topology === 'mesh' && client.peers().includes(called(member))) continue;
           // a connection that never opens fails by the library's own limit
           client.dial(called(member)).catch(error => refused.push({ name: member.name, error: String(error?.type ?? error) }));
         }
