@@ -234,7 +234,7 @@ async fn assert_refused(
     Refused(status, code): Refused,
     what: &str,
 ) -> reqwest::header::HeaderMap {
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.unwrap_or_else(|error| panic!("{what}: no answer: {error:?}"));
     let (got, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.text().await.expect("a body");
     let problem: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{what}: {got} {error}: {body}"));
@@ -272,7 +272,13 @@ async fn whip_and_whep_say_what_is_wrong() {
     ] {
         let what = format!("{path} {kind} {}", body.chars().take(20).collect::<String>());
         let code = refused.1;
-        assert_refused(client.post(format!("{base}{path}")).header(CONTENT_TYPE, kind).body(body), refused, &what).await;
+        let request = client.post(format!("{base}{path}")).header(CONTENT_TYPE, kind).body(body);
+        let headers = assert_refused(request, refused, &what).await;
+        assert_eq!(
+            headers.contains_key("connection"),
+            code == "too_large",
+            "{what}: a body that is not read ends the connection"
+        );
         gateway.wait_log(&format!("code=\"{code}\""));
     }
     let not_text = client.post(format!("{base}/whip/yard/cam")).header(CONTENT_TYPE, sdp).body(vec![0xffu8, 0xfe, 0]);

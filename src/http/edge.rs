@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts as Head;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
@@ -93,6 +93,7 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     let remote = client_address(remote.to_canonical(), &head.headers, &edge.trusted_proxies);
     let preflight = head.method == Method::OPTIONS && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let method = head.method.clone();
+    let version = head.version;
     // the path only: a query may hold a token
     let path = head.uri.path().to_owned();
 
@@ -108,6 +109,11 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
             (finish(response, &request_id), shown_to)
         }
     };
+    let unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    if unread && version <= Version::HTTP_11 {
+        // what is left of the body is not read: a client must know that its next request needs another connection (RFC 9112 §9.6)
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if preflight && matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND) {
         response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
