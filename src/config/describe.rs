@@ -24,6 +24,8 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
     ("events.sink", "name", "\"backend\""),
     ("events.sink", "url", "\"amqps://broker.lan\""),
+    ("events.sink.mqtt", "url", "\"mqtt://broker.lan\""),
+    ("events.sink.webhook", "url", "\"https://example.org/portico\""),
     ("events.sink", "secret_file", "\"webhook-secret\""),
     ("peerjs.mount", "path", "\"/peerjs\""),
     ("peerjs.mount", "key", "\"peerjs\""),
@@ -118,7 +120,7 @@ fn nested_examples(text: &mut String, path: &str, nested: &[&Key]) {
 fn is_section(shape: &Shape) -> bool {
     match shape {
         Shape::Table(_) => true,
-        Shape::List(of) => matches!(**of, Shape::Table(_)),
+        Shape::List(of) => matches!(**of, Shape::Table(_) | Shape::Kinds { .. }),
         _ => false,
     }
 }
@@ -138,10 +140,13 @@ fn list_example(text: &mut String, name: &str, section: &Key, of: &Shape) {
                 for key in keys {
                     if key.name == "name" {
                         comment(text, &key.doc);
-                        let _ = writeln!(text, "#name = \"{}\"", if index == 0 { "door" } else { &kind.name });
+                        let own = format!("\"{}\"", kind.name);
+                        let _ = writeln!(text, "#name = {}", if index == 0 { sample(name, key) } else { own });
                         let _ = writeln!(text, "#{tag} = \"{}\"", kind.name);
                     } else {
-                        key_example(text, name, key);
+                        let of_kind = format!("{name}.{}", kind.name);
+                        let has_own = SAMPLES.iter().any(|(section, sampled, _)| *section == of_kind && *sampled == key.name);
+                        key_example(text, if has_own { &of_kind } else { name }, key);
                     }
                 }
             }
@@ -277,7 +282,10 @@ fn keys_reference(text: &mut String, path: &str, keys: &[&Key]) {
             Shape::Table(keys) => table_reference(text, &name, &key.doc, keys),
             Shape::List(of) => {
                 let _ = write!(text, "\n## `[[{name}]]`\n\n{}\n", key.doc);
-                keys_reference(text, &name, &of.keys(None));
+                match of.as_ref() {
+                    Shape::Kinds { tag, common, kinds } => kinds_reference(text, &name, tag, common, kinds),
+                    of => keys_reference(text, &name, &of.keys(None)),
+                }
             }
             _ => {}
         }

@@ -46,6 +46,11 @@ fn camera() -> SourceName {
 
 /// A hub with the source `camera` in the room `main`.
 fn world() -> World {
+    watched(None)
+}
+
+/// The same with somebody who hears every report.
+fn watched(witness: Option<Witness>) -> World {
     let (order, orders) = mpsc::unbounded_channel();
     let (demand, demands) = mpsc::unbounded_channel();
     let (peer_events, peer_news) = mpsc::unbounded_channel();
@@ -60,7 +65,7 @@ fn world() -> World {
         publish_codecs: vec![Codec::VP8],
         sources: vec![SourceUpdate::Present { source: camera(), rooms: vec![room("main")], kinds: vec![MediaKind::Video] }],
         channels: ChannelParts { clips: ClipsConfig::default(), rpc: RpcConfig::default(), store: None, caller: None },
-        witness: None,
+        witness,
         realms: Vec::new(),
     });
     World { hub, orders, demands, peer_events, _media_events: media_events, asked: Arc::default() }
@@ -269,6 +274,27 @@ async fn stopping_ends_every_place_and_peer() {
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer: closed } if closed == peer));
     assert!(matches!(next(&mut session).await, Notice::Ended { reason: EndReason::Stopping }));
     assert!(world.hub.open_session().await.is_err(), "a hub that stopped takes no sessions");
+}
+
+#[tokio::test]
+async fn the_witness_hears_every_report_and_those_of_a_stop_before_it_is_answered() {
+    let (tell, heard) = std::sync::mpsc::channel();
+    let world = watched(Some(Box::new(move |report| drop(tell.send(report.clone())))));
+    let mut behind = world.hub.reports();
+    // more than is kept for those who only watch
+    let stays = world.join("yard", DialectName::Tribe).await;
+    for _ in 0..600 {
+        let session = world.join("yard", DialectName::Page).await;
+        world.ask(&session, Command::Leave).await;
+    }
+    world.hub.stop().await.unwrap();
+    assert!(matches!(behind.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
+    let reports: Vec<Report> = heard.try_iter().collect();
+    let count = |fits: fn(&Report) -> bool| reports.iter().filter(|report| fits(report)).count();
+    assert_eq!(count(|report| matches!(report, Report::MemberJoined { .. })), 602, "with the camera");
+    assert!(count(|report| matches!(report, Report::MemberLeft { .. })) >= 601);
+    assert_eq!(count(|report| matches!(report, Report::MemberLeft { dialect: DialectName::Tribe, .. })), 1);
+    drop(stays);
 }
 
 // ---- connections that stand for somebody ----

@@ -9,7 +9,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOption
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::brokers::Rabbit;
@@ -115,6 +115,8 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     connected(&gateway.base, "backend").await;
     connected(&gateway.base, "second").await;
     bind(&channel, "watch", "live_events").await;
+    // messages are on disk when they are confirmed, queues and bindings up to two seconds later (Erlang's disk_log)
+    tokio::time::sleep(Duration::from_secs(3)).await;
 
     let (stays, answer) = tribe_joined(&gateway.base, "yard", "stays").await;
     for number in 0..10 {
@@ -168,6 +170,8 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     let got = read(&channel, "watch", last).await;
     let odd = read(&channel, "odd-watch", last).await;
 
+    assert_eq!(sink(&gateway.base, "backend").await["unrouted"], 0, "the queue is bound");
+
     let mut yard = vec!["+stays 1".to_owned()];
     for user in (0..10).map(|n| format!("early{n}")).chain((0..40).map(|n| format!("during{n}"))) {
         yard.extend([format!("+{user} 2"), format!("-{user} 1")]);
@@ -205,6 +209,29 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     the_consumer_of_the_guide_works(&gateway.base, &rabbit).await;
     let (status, took) = gateway.terminate();
     assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_says_nothing_is_hung_up_on() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let gateway = Gateway::start(&format!(
+        "[events]\nstore_dir = \"{}\"\n[[events.sink]]\nname = \"backend\"\ntype = \"amqp\"\nurl = \"amqp://{}\"\n",
+        store.path().display(),
+        silent.local_addr().expect("an address")
+    ));
+    let (mut first, _) = silent.accept().await.expect("a connection");
+    let mut heard = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, first.read_to_end(&mut heard)).await.expect("it ends");
+    assert!(end.is_ok() && heard.starts_with(b"AMQP"), "{end:?} after {heard:?}");
+    let _second = tokio::time::timeout(PATIENCE, silent.accept()).await.expect("it is tried again").expect("a connection");
+    let seen = sink(&gateway.base, "backend").await;
+    assert_eq!((&seen["connected"], &seen["error"]), (&false.into(), &"no answer in time".into()), "{seen}");
+    // its thread is gone as well
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("threads").flatten();
+    let name = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+    let waiting = threads().map(name).filter(|name| name.starts_with("lapin")).count();
+    assert!(waiting <= 1, "{waiting} threads wait");
 }
 
 /// The Python block of docs/guide/events.md, as it stands there.

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::PATIENCE;
 
-/// A port of loopback that nobody uses now.
+/// A port of loopback that nobody uses now. Not one of those that outgoing connections get: while a broker is away, who looks for it
+/// there could meet another program, or itself.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port").port()
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(|| 10_000 + rand::random::<u16>() % 20_000).take(1000).find(free).expect("a free port")
 }
 
 /// Waits until somebody listens there, as long as the process lives.

@@ -1,21 +1,27 @@
 //! RabbitMQ and other brokers of AMQP 0-9-1, by `lapin`. The routing key is the event's name, the message id the event's.
 
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind, Event, ExchangeKind};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Link, Sink, SinkError, Verdict};
 use crate::events::config::{AmqpConfig, ExchangeType};
 use crate::events::credential;
+use crate::events::publisher::CONNECT_LIMIT;
 use crate::events::store::Stored;
 
 /// A dead connection is noticed after twice this time, in seconds, unless the address says otherwise (`?heartbeat=`).
@@ -101,18 +107,61 @@ impl Sink for Amqp {
     async fn connect(&self) -> Result<Box<dyn Link>, SinkError> {
         let properties = ConnectionProperties::default().with_connection_name("portico".into());
         let runtime = lapin::runtime::default_runtime().map_err(SinkError::by("no runtime"))?;
-        let connection = Connection::connect_uri_with_config(self.address()?, properties, self.tls().await?, runtime)
-            .await
-            .map_err(SinkError::by("cannot connect"))?;
+        let tls = self.tls().await?;
+        let line = Line::default();
+        let (held, reactor) = (line.clone(), runtime.clone());
+        let reach = async move |address: AMQPUri, _| {
+            let to = &address.authority;
+            let connecting = async {
+                let found: Vec<SocketAddr> = lookup_host((to.host.as_str(), to.port)).await?.collect();
+                let stream = AsyncTcpStream::connect(&reactor, found).await?;
+                if let AsyncTcpStream::Plain(socket) = &stream {
+                    held.hold(socket.get_ref().as_fd().try_clone_to_owned()?);
+                }
+                match address.scheme {
+                    AMQPScheme::AMQP => Ok(stream),
+                    AMQPScheme::AMQPS => stream.into_tls(&to.host, tls.as_ref()).await,
+                }
+            };
+            // the library's own thread waits here, and nobody else could end that
+            let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Ok(timeout(CONNECT_LIMIT, connecting).await.map_err(late).flatten()?)
+        };
+        let hangup = Hangup(line);
+        let connection =
+            Connection::connector(self.address()?, runtime, reach, properties).await.map_err(SinkError::by("cannot connect"))?;
         let channel = self.exchange(&connection).await?;
         // from here on: that there was no exchange is told as an error as well
         let events = Box::pin(connection.events_listener());
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(SinkError::by("no publisher confirms"))?;
-        Ok(Box::new(AmqpLink { exchange: self.config.exchange.clone(), connection, channel, events }))
+        Ok(Box::new(AmqpLink { exchange: self.config.exchange.clone(), connection, channel, events, _hangup: hangup }))
     }
 
     fn window(&self) -> usize {
         64
+    }
+}
+
+/// A second handle to a connection's socket.
+#[derive(Clone, Default)]
+struct Line(Arc<Mutex<Option<OwnedFd>>>);
+
+impl Line {
+    fn hold(&self, socket: OwnedFd) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+}
+
+/// Ends the socket when it is dropped. The library has a thread per connection, which would wait for a broker that says nothing
+/// long after everybody else has given up on it.
+struct Hangup(Line);
+
+impl Drop for Hangup {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // one that is closed already is as good
+            let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+        }
     }
 }
 
@@ -121,6 +170,7 @@ struct AmqpLink {
     connection: Connection,
     channel: Channel,
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    _hangup: Hangup,
 }
 
 #[async_trait]

@@ -74,6 +74,7 @@ pub(super) enum Verdict {
     /// It has it.
     Confirmed,
     /// It took it, and nobody there wanted it.
+    #[cfg_attr(not(any(feature = "amqp", feature = "mqtt")), allow(dead_code))] // a web server cannot tell
     Unrouted,
     /// It will never take it; why.
     Refused(String),
@@ -200,7 +201,8 @@ impl Driver {
                 self.lose(&error);
                 continue;
             }
-            if last_call.is_some() && self.publisher.is_idle() {
+            // a far end that is away does not come back within the moment that is left
+            if last_call.is_some() && (self.publisher.is_idle() || !self.publisher.is_up()) {
                 break;
             }
             let timeout = self.publisher.next_timeout();
