@@ -26,7 +26,7 @@ impl Server {
         let mut config = tempfile::Builder::new().suffix(".toml").tempfile().map_err(|error| error.to_string())?;
         // everything else as it is by default, the log included; loopback has no limits of connections
         let text = "[rooms]\nmax_rooms = 10000\nmax_members = 100000\n[media]\nice_addresses = [\"127.0.0.1\"]\n\
-                    [peerjs]\nconcurrent_limit = 100000\n[star]\nmax_peers = 100000\n";
+                    [clips]\nstore_in_mesh = false\n[peerjs]\nconcurrent_limit = 100000\n[star]\nmax_peers = 100000\n";
         config.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
         let mut command = Command::new(binary);
         command.args(["run", "--ice-port", "0", "--listen", &address.to_string(), "--config"]).arg(config.path());

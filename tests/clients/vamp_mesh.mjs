@@ -1,6 +1,7 @@
 // node vamp_mesh.mjs URL [VERSION] [VAMP]: three members in Node, socket.io-client VERSION (2 or 4; `mixed` for both): a mesh comes up; a JSON
-// header and binary slices arrive once each, in order; one leaves; a fourth comes. A server that stores clips is one more member of each list.
-import { words } from './lib/args.mjs';
+// header and binary slices arrive once each, in order; one leaves; a fourth comes. A server that stores clips calls the first,
+// and is one more member of each later list; `--stores=1`: it is such a one.
+import { option, words } from './lib/args.mjs';
 import { connect } from './lib/vamp.mjs';
 import { withNode } from './lib/node_client.mjs';
 import { until } from './lib/until.mjs';
@@ -9,13 +10,18 @@ const [url, version = '2', vamp = `v${Math.random().toString(36).slice(2)}`] = w
 const clientOf = index => version === 'mixed' ? [2, 4][index % 2] : Number(version);
 await withNode(async () => {
   const all = [];
-  for (let i = 0; i < 3; i++) all.push(await connect(null, { url, vamp, client: clientOf(i), user: `u${i}`, join: i === 2 ? 'join room' : 'join vamp' }));
-  // nobody but the server can be there before the first
-  const room = all[0].events().find(event => event['all users'])['all users'];
+  const room = [];
+  for (let i = 0; i < 3; i++) {
+    all.push(await connect(null, { url, vamp, client: clientOf(i), user: `u${i}`, join: i === 2 ? 'join room' : 'join vamp' }));
+    if (i > 0) continue;
+    // nobody but the server can call who is alone; one that does not store clips will not
+    const caller = until('the server', () => all[0].events().find(event => event['user joined'])?.['user joined'], option('stores') ? 60000 : 2000);
+    room.push(...await caller.then(id => [id], error => { if (option('stores')) throw error; return []; }));
+  }
   for (const member of all) await until('a mesh of three', () => member.peers().length === 2 + room.length);
   const ids = all.map(member => member.id());
   const lists = all.map(member => member.events().find(event => event['all users'])['all users']);
-  if (JSON.stringify(lists) !== JSON.stringify([room, [ids[0], ...room], [ids[0], ids[1], ...room]])) throw new Error(`lists: ${JSON.stringify(lists)} of ${ids}`);
+  if (JSON.stringify(lists) !== JSON.stringify([[], [ids[0], ...room], [ids[0], ids[1], ...room]])) throw new Error(`lists: ${JSON.stringify(lists)} of ${ids}`);
   const result = { ids, room, transports: [], clips: [] };
   for (const member of all) result.transports.push(await until('websocket', () => member.transport() === 'websocket' && member.transport()));
   for (const [index, sender] of all.entries()) {

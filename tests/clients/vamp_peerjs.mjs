@@ -11,6 +11,10 @@ import { connect } from './lib/vamp.mjs';
 const [url, vamp, key] = words;
 await withBrowser(async open => {
   const v = await connect(marked(open, 'vamp'), { url, vamp, client: 4, user: 'v', audio: true });
+  const callers = async () => (await v.events()).filter(event => event['user joined']).map(event => event['user joined']);
+  // the room, which keeps clips, calls who is alone
+  await until('the room', async () => (await callers()).length === 1);
+  const [room] = await callers();
   const members = (await (await fetch(`${url}/api/v1/rooms/${vamp}`)).json()).members;
   const id = members.find(member => member.dialect === 'vamp').id;
   const p = await peerjs(marked(open, 'peerjs'), { url, path: '/peerjs', key, id: 'of-peerjs', media: true });
@@ -26,7 +30,7 @@ await withBrowser(async open => {
   await p.call(id);
   await until('sound of PeerJS', async () => (await seen(v.page)).sounds.includes('peerjs'));
   await until('sound of Vamp', async () => (await seen(p.page)).sounds.includes('vamp'));
-  const joined = (await v.events()).filter(event => event['user joined']).map(event => event['user joined']);
+  const joined = (await callers()).filter(id => id !== room);
   if (new Set(joined).size !== 3) throw new Error(`ids: ${joined}`);
   await p.leave();
   const left = async () => (await v.events()).filter(event => event['user left']).map(event => event['user left']);

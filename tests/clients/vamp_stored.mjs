@@ -1,5 +1,5 @@
-// node vamp_stored.mjs URL [VERSION] [VAMP]: members in Node in a mesh whose server stores clips. The server is one more member of the list. One
-// records; who comes within the clip and who comes after it get it from the server, once and whole, after its end; who was there gets nothing from
+// node vamp_stored.mjs URL [VERSION] [VAMP]: members in Node in a mesh whose server stores clips. The server calls the first, and is one more
+// member of later lists. One records; who comes within the clip and who comes after it get it from the server, once and whole, after its end; who was there gets nothing from
 // it. A leave ends a clip. `--off`: the server stores nothing and is no member.
 import { option, words } from './lib/args.mjs';
 import { withNode } from './lib/node_client.mjs';
@@ -21,8 +21,11 @@ await withNode(async () => {
     return one;
   };
   const a = await member();
-  const [room, ...others] = a.events().find(event => event['all users'])['all users'];
-  check('the server is the only one there', stores ? /^[\w-]{20}$/.test(room ?? '') && others.length === 0 : room === undefined, room, others);
+  const first = a.events().find(event => event['all users'])['all users'];
+  const callers = a.events().filter(event => event['user joined']).map(event => event['user joined']);
+  const [room] = callers;
+  check('nobody else is there', first.length === 0, first);
+  check('the server alone calls', stores ? /^[\w-]{20}$/.test(room ?? '') && callers.length === 1 : room === undefined, callers);
   const ofRoom = one => one.clips().filter(clip => clip.from === room);
   const replayed = async (one, clips) => {
     await until(`${clips.length} clips of the server`, () => ofRoom(one).length === clips.length && ofRoom(one).at(-1).bytes >= clips.at(-1).bytes);

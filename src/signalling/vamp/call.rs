@@ -69,6 +69,7 @@ struct Direct {
 impl Call {
     pub(super) fn joined(welcome: &Welcome, deps: &Deps) -> Self {
         let roster = Roster::new(DialectName::Vamp, welcome);
+        let alone = roster.shown().is_empty();
         let mut call = Self {
             also_all_users: deps.config.also_all_users,
             // who is to keep the clips must hear them
@@ -80,6 +81,14 @@ impl Call {
             listed: Vec::new(),
             outputs: VecDeque::new(),
         };
+        if alone {
+            // the first in a vamp is told so; who keeps its clips comes right after it
+            call.list(Vec::new());
+            call.listed = call.ids();
+            let shown = call.roster.shown();
+            shown.iter().for_each(|shown| call.offer(shown.member));
+            return call;
+        }
         call.list(call.ids());
         call
     }
