@@ -141,7 +141,7 @@ async fn a_message_over_a_million_bytes_closes_only_its_session() {
 // checklist 22; both on one endpoint
 #[tokio::test]
 async fn a_connection_of_vamp_hears_of_no_peer_and_a_peer_of_no_vamp() {
-    let gateway = Gateway::start("");
+    let gateway = Gateway::start("[clips]\nstore_in_mesh = false\n");
     let base = &gateway.base;
     let mut vamps = Vec::new();
     for _ in 0..2 {
