@@ -22,8 +22,9 @@ use crate::room::DialectName;
 use crate::signalling::session::{self, Running};
 use crate::signalling::{Dialect, Entry, RealmId};
 
-/// Bytes read at once. The library's default of 128 KiB would be most of an idle connection's memory.
-const READ_BUFFER: usize = 4 * 1024;
+/// Bytes read at once: candidates and descriptions of data channels are smaller, those of pictures take two reads. It is the largest
+/// part of an idle connection's memory; the library's default is 128 KiB.
+const READ_BUFFER: usize = 3 * 1024;
 /// Bytes gathered before a write that nobody asked for: a description and its candidates leave together. Grows as it is used.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// How long the far end may take to answer a close frame. Short enough for a stop within 2 s.
