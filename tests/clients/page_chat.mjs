@@ -26,6 +26,8 @@ async function openChat(page, name) {
   await page.evaluate(() => document.activeElement.blur());
   await page.keyboard.press('c');
   await page.waitForSelector('#chat', { state: 'visible' });
+  const written = await page.inputValue('#chat-text');
+  if (written) throw new Error(`the key that opens the chat is written in it: ${written}`);
   return page.evaluate(() => document.activeElement.id);
 }
 

@@ -231,7 +231,10 @@ export class RoomView {
     if (!this.#session || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.closest?.('input, select, textarea, dialog[open]')) return;
     const button = { m: 'mic', v: 'camera', s: 'sound', f: 'show-figures', c: 'chat-open' }[event.key.toLowerCase()];
-    if (button && !byId(button).hidden) byId(button).click();
+    if (!button || byId(button).hidden) return;
+    // what opens may take the focus: the key is not to be its first letter
+    event.preventDefault();
+    byId(button).click();
   }
 
   async #tick() {
