@@ -14,7 +14,7 @@
 //! | [`signalling`] | the dialect contract, the driver per connection, the dialects |
 //! | [`peer`] | WebRTC connections: the driver over `rtc`, negotiation rules |
 //! | [`channel`] | what data channels carry: text, clips, RPC (PURE but for `store` and `call`) |
-//! | [`events`] | joins and leaves for a broker: a store on disk, AMQP, MQTT, webhooks (PURE but for `store`, `keeper`, `sink`) |
+//! | [`event`] | joins and leaves for a broker: a store on disk, AMQP, MQTT, webhooks (PURE but for `store`, `keeper`, `sink`) |
 //! | [`media`] | capture, codecs, devices, planner: everything GStreamer and V4L2 |
 //! | [`forward`] | one layer of one track: packetiser, cache, fan-out |
 //! | [`http`] | router, API, page |
@@ -24,7 +24,7 @@ pub mod app;
 pub mod channel;
 pub mod cli;
 pub mod config;
-pub mod events;
+pub mod event;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzz;

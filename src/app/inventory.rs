@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::desk_metrics::LatestFigures;
-use crate::events::{EventFigures, Events};
+use crate::event::{EventFigures, Events};
 use crate::http::{Inventory, PlanOutcome, PlanRow};
 use crate::hub::{Hub, PeerOwner};
 use crate::media::{Media, MediaCommand, SourceFigures};

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
-use crate::events::Events;
+use crate::event::Events;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{ClipsConfig, RpcConfig};
-use crate::events::EventsConfig;
+use crate::event::EventsConfig;
 use crate::http::config::HttpConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
 use crate::ops::access::AccessConfig;

@@ -212,7 +212,7 @@ fn rpc(config: &Config, found: &mut Findings<'_>) {
 }
 
 fn events(config: &Config, found: &mut Findings<'_>) {
-    for fault in crate::events::check::check(&config.events) {
+    for fault in crate::event::check::check(&config.events) {
         let mut path = keys(&["events"]);
         match fault.sink {
             Some(index) => path.extend(item("sink", index, fault.key)),

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::events::EventFigures;
+use crate::event::EventFigures;
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Refusal};

@@ -3,12 +3,10 @@
 //! One task owns [`Rooms`](crate::room::Rooms). Sessions send [`Command`]s and get [`Notice`]s; effects become
 //! [`PeerCommand`](crate::peer::PeerCommand)s and [`MediaCommand`](crate::media::MediaCommand)s; their events come back.
 
-mod backlog;
 mod owner;
 #[cfg(test)]
 mod tests;
 
-pub use backlog::Share;
 pub use owner::{ChannelParts, Hub, HubParts, StorePort, Witness};
 
 use tokio::sync::{broadcast, mpsc};
@@ -18,7 +16,7 @@ pub use crate::room::{RoomMember, RoomView};
 use crate::peer::Credit;
 use crate::room::{Command, Notice, Report};
 use crate::signalling::{ChannelNews, RealmId, RealmMessage, RealmWord};
-use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId};
+use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId, Share};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
 pub struct HubSession {

@@ -19,7 +19,6 @@ use tracing::{debug, info, warn};
 use channels::{Dropped, store_event};
 use peers::{Demanded, OpenState};
 
-use super::backlog::{self, Backlog};
 use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
 use crate::channel::call::Caller;
 use crate::channel::{CallError, CallId, ClipsConfig, Desk, Reply, RpcConfig, StoreCommand, StoreEvent};
@@ -28,15 +27,19 @@ use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
 use crate::room::{Command, Counts, Effect, Notice, Report, Rooms, SourceUpdate};
 use crate::signalling::{Realm, RealmId, RealmOutput};
-use crate::vocab::{Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackId};
+use crate::vocab::{Backlog, Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackId};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
 /// Requests taken in one turn, before everything else that waits gets its turn.
 const BATCH: usize = 32;
-/// Words waiting for one session; long ones are bounded in bytes as well ([`backlog::MAX_BYTES`]). A session that is this far behind
+/// Words waiting for one session; long ones are bounded in bytes as well ([`MOST_BYTES`]). A session that is this far behind
 /// does not read any more and is ended.
 const OUTBOX: usize = 1024;
+/// Most bytes of long words that wait for one session.
+const MOST_BYTES: usize = 1 << 20;
+/// Words below this are bounded by their number alone.
+const LONG: usize = 256;
 /// Reports kept for a slow watcher; older ones are lost to it, and it is told.
 const REPORTS: usize = 1024;
 /// How often the ends of tokens are compared with the wall clock.
@@ -459,11 +462,11 @@ impl Owner {
 
     fn notify(&mut self, session: SessionId, notice: Notice) {
         let bytes = notice.bytes();
-        if bytes < backlog::LONG {
+        if bytes < LONG {
             return self.pass(session, Told::Notice(Box::new(notice)));
         }
         let Some(line) = self.sessions.get(&session) else { return };
-        match line.backlog.take(bytes) {
+        match line.backlog.take(bytes, MOST_BYTES) {
             Some(share) => self.pass(session, Told::Long(Box::new((notice, share)))),
             None => self.give_up(session),
         }
@@ -481,7 +484,7 @@ impl Owner {
 
     /// Ends a session for which too much waits.
     fn give_up(&mut self, session: SessionId) {
-        warn!(%session, words = OUTBOX, bytes = backlog::MAX_BYTES, "session does not read; ended");
+        warn!(%session, words = OUTBOX, bytes = MOST_BYTES, "session does not read; ended");
         self.hang_up(session);
         self.rooms.handle(Instant::now(), session, RequestId(0), Command::Leave);
     }

@@ -3,6 +3,7 @@
 //! Every other module may use these; they use nothing of Portico and no IO. Time is always an argument.
 
 mod access;
+mod backlog;
 mod duration;
 mod ids;
 mod media;
@@ -10,6 +11,7 @@ mod message;
 mod sdp;
 
 pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
+pub use backlog::{Backlog, Share};
 pub use duration::DurationText;
 pub use ids::{
     ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,

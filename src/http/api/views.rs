@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::{EventFigures, SinkFigures};
+use crate::event::{EventFigures, SinkFigures};
 use crate::http::{PlanOutcome, PlanRow};
 use crate::hub::{PeerOwner, RoomMember, RoomView};
 use crate::media::SourceFigures;

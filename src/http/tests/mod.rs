@@ -82,8 +82,8 @@ impl Inventory for FakeInventory {
             PlanRow { source: "door".into(), want: "AV1".into(), outcome: PlanOutcome::Refused(refusal) },
         ]
     }
-    async fn events(&self) -> crate::events::EventFigures {
-        let sink = crate::events::SinkFigures {
+    async fn events(&self) -> crate::event::EventFigures {
+        let sink = crate::event::SinkFigures {
             name: "backend".into(),
             kind: "amqp",
             connected: false,
@@ -95,7 +95,7 @@ impl Inventory for FakeInventory {
             refused: 0,
             dropped: 1,
         };
-        crate::events::EventFigures { store_bytes: 4096, sinks: vec![sink], ..Default::default() }
+        crate::event::EventFigures { store_bytes: 4096, sinks: vec![sink], ..Default::default() }
     }
     async fn peers(&self) -> Vec<(PeerOwner, PeerFigures)> {
         let owner = |peer, room| PeerOwner { peer: PeerId(peer), room: RoomId::new(room).unwrap(), member: MemberId([7; 16]) };

@@ -16,11 +16,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::company::Company;
-use super::flow::{Backlog, Rate, Share};
+use super::flow::{BURST, Rate};
 use super::member::{News, Order};
 use super::wire::GroupData;
 use crate::signalling::{Realm, RealmMessage, RealmOutput, RealmWord};
-use crate::vocab::SessionId;
+use crate::vocab::{Backlog, SessionId, Share};
 
 /// Most ids a joiner remembers of members it was bound to; beyond it starts over, as it does when it tried all.
 const MAX_TRIED: usize = 4096;
@@ -366,7 +366,7 @@ impl Groups {
 
     fn deliver(&mut self, to: SessionId, number: u32, to_joiner: bool, data: Option<Bytes>) {
         let Some(reader) = self.connections.get(&to).filter(|reader| !reader.closing) else { return };
-        let Some(share) = reader.backlog.take(data.as_ref().map_or(0, Bytes::len)) else {
+        let Some(share) = reader.backlog.take(data.as_ref().map_or(0, Bytes::len), BURST) else {
             return self.close(to, Verdict::Slow);
         };
         let (sender, recipient) = if to_joiner { (0, number) } else { (number, 0) };

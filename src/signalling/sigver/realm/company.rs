@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Binding, Errand, Groups, Way, Word};
+use crate::signalling::sigver::flow::BURST;
 use crate::signalling::sigver::member::{Action, Gateway, Order};
 use crate::vocab::SessionId;
 
@@ -133,7 +134,7 @@ impl Groups {
     fn order(&mut self, session: SessionId, order: Order) {
         let Some(connection) = self.connections.get(&session) else { return };
         let weight = if let Order::Send(bytes) = &order { MESSAGE_WEIGHT + bytes.len() } else { 0 };
-        let Some(share) = connection.errands.take(weight) else { return };
+        let Some(share) = connection.errands.take(weight, BURST) else { return };
         self.tell(session, Word::Order(Box::new(Errand { order, share })));
     }
 }

@@ -9,8 +9,8 @@
 
 use std::io::{self, Read};
 
-use super::super::event::{EventName, WallMs};
 use super::super::maker::MOST_PAYLOAD;
+use super::super::record::{EventName, WallMs};
 
 const MAGIC: &[u8; 16] = b"PORTICO-EVENTS-1";
 /// Bytes of a segment before its first record.

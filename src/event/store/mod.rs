@@ -15,7 +15,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::event::{Event, EventName, WallMs};
+use super::record::{Event, EventName, WallMs};
 use frame::{HEAD, Head, Record};
 use ledger::{Ledger, Segment};
 

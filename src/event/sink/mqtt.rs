@@ -11,11 +11,11 @@ use rumqttc::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Link, Sink, SinkError, Verdict};
-use crate::events::check::MqttAddress;
-use crate::events::config::MqttConfig;
-use crate::events::credential;
-use crate::events::publisher::CONNECT_LIMIT;
-use crate::events::store::Stored;
+use crate::event::check::MqttAddress;
+use crate::event::config::MqttConfig;
+use crate::event::credential;
+use crate::event::publisher::CONNECT_LIMIT;
+use crate::event::store::Stored;
 
 /// A dead connection is noticed after about this time, in seconds.
 const KEEP_ALIVE: u16 = 10;

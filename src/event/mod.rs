@@ -12,10 +12,10 @@
 pub mod check;
 pub mod config;
 mod credential;
-mod event;
 mod keeper;
 mod maker;
 mod publisher;
+mod record;
 mod sink;
 mod store;
 #[cfg(test)]
@@ -31,13 +31,13 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 pub use config::EventsConfig;
-pub use event::EventName;
+pub use record::EventName;
 
 use crate::room::Report;
 use crate::vocab::Bitrate;
-use event::WallMs;
 use keeper::{Desk, Keeper, Order, StorePort};
 use maker::{Habits, Maker};
+use record::WallMs;
 use sink::SharedStatus;
 use store::Limits;
 

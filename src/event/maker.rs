@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, EventName, Join, Leave, Live, Own, Session, WallMs};
+use super::record::{Event, EventName, Join, Leave, Live, Own, Session, WallMs};
 use crate::room::{DialectName, Facts, Remark, Report};
 use crate::vocab::{Bitrate, MemberId, RoomId};
 

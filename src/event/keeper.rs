@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use super::event::WallMs;
 use super::maker::Maker;
+use super::record::WallMs;
 use super::store::{Batch, Limits, Store, StoreError};
 use super::{EventCount, Settings};
 

@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{Link, Sink, SinkError, Verdict};
-use crate::events::config::WebhookConfig;
-use crate::events::credential;
-use crate::events::event::WallMs;
-use crate::events::store::Stored;
+use crate::event::config::WebhookConfig;
+use crate::event::credential;
+use crate::event::record::WallMs;
+use crate::event::store::Stored;
 
 /// A server in trouble is asked again after this time at the longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const SECRET_PREFIX: &str = "whsec_";
 
 /// The key of a secret: its base64 behind `whsec_`, else its own bytes. `None` for `whsec_` and something else.
-pub(in crate::events) fn key(secret: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(in crate::event) fn key(secret: &str) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = match secret.strip_prefix(SECRET_PREFIX) {
         Some(encoded) => STANDARD.decode(encoded).ok()?,
         None => secret.as_bytes().to_vec(),
@@ -162,7 +162,7 @@ fn verdict(status: StatusCode) -> Result<Verdict, SinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::EventName;
+    use crate::event::EventName;
 
     #[test]
     fn signatures_are_those_of_the_standard() {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::super::event::WallMs;
+use super::super::record::WallMs;
 use super::frame::{HEAD, Head};
 
 /// Records between two marks: as many are read in vain at most to find one.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::event::{EventName, WallMs};
+use super::super::record::{EventName, WallMs};
 use super::*;
 
 fn stored(seq: u64) -> Stored {

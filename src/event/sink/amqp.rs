@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Link, Sink, SinkError, Verdict};
-use crate::events::config::{AmqpConfig, ExchangeType};
-use crate::events::credential;
-use crate::events::publisher::CONNECT_LIMIT;
-use crate::events::store::Stored;
+use crate::event::config::{AmqpConfig, ExchangeType};
+use crate::event::credential;
+use crate::event::publisher::CONNECT_LIMIT;
+use crate::event::store::Stored;
 
 /// A dead connection is noticed after twice this time, in seconds, unless the address says otherwise (`?heartbeat=`).
 const HEARTBEAT: u16 = 10;
