@@ -332,6 +332,43 @@ async fn whip_and_whep_say_what_is_wrong() {
     viewer.plays_on().await;
 }
 
+/// A client that sends its whole body before it reads hears why it was of no use, not a broken pipe.
+#[test]
+fn a_body_that_nobody_reads_is_sent_to_its_end_and_answered() {
+    let gateway = Gateway::start(CONFIG);
+    let host = gateway.base.trim_start_matches("http://").to_owned();
+    let send = |path: &str, kind: &str, length: usize| {
+        let mut socket = TcpStream::connect(&host).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        let sent = socket.write_all(head.as_bytes()).and_then(|()| {
+            for _ in 0..length / 4096 {
+                socket.write_all(&[b'x'; 4096])?;
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        let mut answer = [0; 12];
+        let heard = socket.read_exact(&mut answer).map(|()| String::from_utf8_lossy(&answer).into_owned());
+        (sent.map_err(|error| error.kind()), heard.map_err(|error| error.kind()))
+    };
+    for (path, kind, status) in [
+        ("/whip/yard/cam", "application/sdp", "413"),
+        ("/whip/yard/cam", "text/plain", "415"),
+        ("/whip/nowhere/cam", "application/sdp", "413"),
+        ("/nothing/is/here", "text/plain", "405"),
+        ("/metrics", "text/plain", "405"),
+    ] {
+        for _ in 0..5 {
+            let heard = send(path, kind, 1 << 20);
+            assert_eq!(heard, (Ok(()), Ok(format!("HTTP/1.1 {status}"))), "{path} {kind}");
+        }
+    }
+    // it is not read for ever: a body of a gigabyte is cut off
+    let (sent, _) = send("/whip/yard/cam", "application/sdp", 1 << 30);
+    assert!(sent.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_says_what_is_wrong() {
     let (mut gateway, base, viewer) = start().await;

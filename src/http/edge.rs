@@ -16,6 +16,7 @@ use governor::{Quota, RateLimiter};
 
 use super::access::AccessCheck;
 use super::error::{RefusedAs, Verbatim};
+use super::linger::linger;
 use super::{ApiError, Caller, Limits, Origins, Parts};
 use crate::ops::metrics::Metrics;
 
@@ -98,10 +99,17 @@ pub(super) async fn pass(State(edge): State<Arc<Edge>>, request: Request, next: 
     let path = head.uri.path().to_owned();
 
     let (mut response, shown_to) = match edge.check(remote, &head) {
-        Err(refusal) => (refusal.finish(&request_id), None),
+        Err(refusal) => {
+            let answer = refusal.finish(&request_id);
+            if answer.status() != StatusCode::TOO_MANY_REQUESTS {
+                drop(linger(&head.headers, body));
+            }
+            (answer, None)
+        }
         Ok(shown_to) => {
             let caller = Caller::new(remote, &head, edge.access.clone());
             head.extensions.insert(caller);
+            let body = linger(&head.headers, body);
             let answer = tokio::time::timeout(edge.request_time, next.run(Request::from_parts(head, body))).await;
             let response = answer.unwrap_or_else(|_| {
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").finish(&request_id)

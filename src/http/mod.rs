@@ -22,6 +22,7 @@ mod health;
 mod hub_door;
 mod ingest;
 mod inventory;
+mod linger;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod origin;
