@@ -95,10 +95,20 @@ fn messages_that_are_too_large_are_kept_or_told() {
 
 #[test]
 fn peerjs_peers_call_each_other() {
-    let seen = run("peerjs_media.mjs", &broker(""), &[]);
-    for side in ["a", "b"] {
-        assert!(seen[side]["framesDecoded"].as_u64() > Some(30), "{seen:#}");
+    for room in ["", SFU] {
+        let seen = run("peerjs_media.mjs", &broker(room), &[]);
+        for side in ["a", "b"] {
+            assert!(seen[side]["framesDecoded"].as_u64() > Some(30), "{seen:#}");
+        }
     }
+}
+
+#[test]
+fn in_an_sfu_room_a_call_by_id_rings() {
+    let seen = run("peerjs_ring.mjs", &broker(SFU), &[]);
+    assert_eq!((&seen["ring"]["peer"], &seen["ring"]["metadata"]), (&json!("of-peerjs"), &json!({"name": "Ann"})), "{seen:#}");
+    assert_eq!((&seen["early"], &seen["answered"]), (&json!([]), &json!(["of-page"])), "not before it is taken: {seen:#}");
+    assert_eq!((&seen["goesOn"], &seen["openAtC"]), (&json!(true), &json!(0)), "{seen:#}");
 }
 
 #[test]

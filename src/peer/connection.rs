@@ -112,7 +112,9 @@ pub(super) struct Connection {
     figures: PeerFigures,
     up: bool,
     over: bool,
+    /// When it must be connected, or its own offer answered.
     connect_by: Instant,
+    connect_limit: Duration,
     /// When media may leave; `None` before it is up and once it did.
     start_at: Option<Instant>,
     started: bool,

@@ -121,7 +121,8 @@ pub struct PeerSpec {
     pub receive: Option<Receive>,
     /// Data channels; `None` refuses their section.
     pub data: Option<DataSpec>,
-    /// The far end must be connected by then, counted from `Open`, else `Down(NeverConnected)`. Default 15 s.
+    /// The far end must be connected by then, else `Down(NeverConnected)`. Counted from when both descriptions are there; an offer of
+    /// Portico's own waits two minutes for its answer, as somebody may have to pick up.
     pub connect_limit: Duration,
 }
 

@@ -122,8 +122,9 @@ pub struct Meeting {
     /// The far end's offer, or `None` for Portico to offer.
     pub offer: Option<Sdp>,
     /// The far end's tracks become this stream of its member. Nothing is received where it is `None`, where the name is
-    /// taken, where the member has as many streams as it may, or without `Right::Publish`. Where Portico offers, its tracks are of
-    /// the kinds that are expected.
+    /// taken by another means than a meeting, where the member has as many streams as it may, or without `Right::Publish`. Of several
+    /// meetings that receive for one name the first gives the stream; when it ends, the next one does. Where Portico offers, its
+    /// tracks are of the kinds that are expected.
     pub publish: Option<StreamName>,
     /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Room`]. What comes up later is
     /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.

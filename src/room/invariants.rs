@@ -101,12 +101,12 @@ impl Rooms {
                 assert!(stream.up && stream.viewers.contains(id), "and is up and knows who plays it");
             }
             if let Link::Meet(meet) = &peer.link {
-                self.check_meet(owner, meet);
+                self.check_meet(owner, meet, peer.up);
             }
         }
     }
 
-    fn check_meet(&self, owner: &Member, meet: &Meet) {
+    fn check_meet(&self, owner: &Member, meet: &Meet, up: bool) {
         if let Some(with) = meet.with {
             let Some(other) = self.members.get(&with) else {
                 assert!(meet.outlasts && !meet.sends && meet.plays.is_none(), "what stands for nobody sends nothing");
@@ -114,7 +114,12 @@ impl Rooms {
             };
             assert!(other.room == owner.room && other.id != owner.id && other.visible, "in the same room, another, and seen");
         }
-        assert!(meet.publishes.is_none() || owner.may(Right::Publish), "nothing is received without the right");
+        assert!(meet.offers.is_none() || owner.may(Right::Publish), "nothing is received without the right");
+        assert!(meet.publishes.is_none() || meet.publishes == meet.offers, "it gives what it offers");
+        if let Some(name) = meet.offers.as_ref().filter(|_| up && !meet.tracks.is_empty()) {
+            let full = owner.streams.len() >= self.config.max_streams_per_member;
+            assert!(full || owner.stream(name).is_some(), "what is brought is given, by it or by another");
+        }
         match &meet.plays {
             Some((whose, _)) => {
                 assert!(meet.sends && owner.may(Right::Subscribe), "nothing is sent without the right");

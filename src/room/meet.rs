@@ -30,11 +30,17 @@ impl Rooms {
         }
         let limit = self.config.max_streams_per_member;
         let (speaks, hears) = (asker.may(Right::Publish), asker.may(Right::Subscribe));
-        let free = |name: &_| speaks && asker.streams.len() < limit && asker.stream(name).is_none();
+        let of_meeting = |stream: &Stream| match stream.origin {
+            Origin::Peer(peer) => self.peers.get(&peer).is_some_and(|peer| matches!(peer.link, Link::Meet(_))),
+            Origin::Source(_) => false,
+        };
+        let may_give = |name: &_| speaks && asker.stream(name).map_or(asker.streams.len() < limit, of_meeting);
         let mut meet = Meet {
             with: meeting.with,
             outlasts: meeting.outlasts,
-            publishes: meeting.publish.filter(free),
+            offers: meeting.publish.filter(may_give),
+            tracks: Vec::new(),
+            publishes: None,
             sends: meeting.play && hears,
             plays: None,
         };
@@ -44,7 +50,7 @@ impl Rooms {
 
         let purpose = Purpose::Meet(Box::new(effect::Meet {
             with: meet.with,
-            publish: meet.publishes.clone(),
+            publish: meet.offers.clone(),
             sends: meet.sends,
             expects: meeting.expects,
             plays,
@@ -55,13 +61,8 @@ impl Rooms {
             broker: meeting.broker,
             pair: meeting.pair,
         }));
-        let (published, played) = (meet.publishes.clone(), meet.plays.clone());
+        let played = meet.plays.clone();
         self.open_peer(session, member, req, meeting.peer, meeting.offer, purpose, Link::Meet(meet))?;
-        if let Some(name) = published
-            && let Some(asker) = self.members.get_mut(&member)
-        {
-            asker.streams.push(Stream::new(name, Origin::Peer(meeting.peer)));
-        }
         if let Some((owner, name)) = played
             && let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(&name))
         {
@@ -114,7 +115,28 @@ impl Rooms {
         self.effects.push_back(Effect::FeedPeer { peer: id, plays: Some(plays) });
     }
 
-    /// A connection that was to publish brings no tracks: the name is free again.
+    /// Where no connection of the member gives the stream that one of its meetings brings, that one does: the first to bring it, and
+    /// when that ends, the next.
+    pub(super) fn give_streams(&mut self, member: MemberId) {
+        let Some(owner) = self.members.get(&member) else { return };
+        for id in owner.peers.clone() {
+            let Some(owner) = self.members.get_mut(&member) else { return };
+            let full = owner.streams.len() >= self.config.max_streams_per_member;
+            let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.up && !full) else { continue };
+            let Link::Meet(meet) = &mut peer.link else { continue };
+            let Some(name) = meet.offers.clone().filter(|name| owner.stream(name).is_none()) else { continue };
+            if meet.tracks.is_empty() {
+                continue;
+            }
+            let mut stream = Stream::new(name.clone(), Origin::Peer(id));
+            stream.take(meet.tracks.clone());
+            meet.publishes = Some(name.clone());
+            owner.streams.push(stream);
+            self.put_up(member, &name);
+        }
+    }
+
+    /// A connection that published brings no tracks any more: the name is free again.
     pub(super) fn publishes_nothing(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Link::Meet(meet) = &mut peer.link else { return };
@@ -133,13 +155,21 @@ impl Rooms {
         let others = self.members_of(room).flat_map(|other| other.peers.iter().copied());
         let met = others.filter(|id| matches!(&self.peers[id].link, Link::Meet(meet) if meet.with == Some(member)));
         for id in met.collect::<Vec<_>>() {
+            let stays = self.carries_own(id);
             match self.peers.get_mut(&id).map(|peer| &mut peer.link) {
-                Some(Link::Meet(meet)) if meet.outlasts && meet.publishes.is_some() => {
+                Some(Link::Meet(meet)) if meet.outlasts && stays => {
                     meet.sends = false;
                 }
                 _ => self.end_peer(id, EndReason::Left, Ending { close: true, tell: true }),
             }
         }
+    }
+
+    /// Whether a meeting carries its own member's stream, or may yet where no other connection does.
+    fn carries_own(&self, id: PeerId) -> bool {
+        let Some((peer, Link::Meet(meet))) = self.peers.get(&id).map(|peer| (peer, &peer.link)) else { return false };
+        let may_yet = |name| !(peer.up && meet.tracks.is_empty()) && self.member(peer.member).stream(name).is_none();
+        meet.publishes.is_some() || meet.offers.as_ref().is_some_and(may_yet)
     }
 
     // ---- words ----

@@ -93,12 +93,26 @@ pub(super) struct Meet {
     pub with: Option<MemberId>,
     /// It stays when `with` leaves, if it carries the member's own stream.
     pub outlasts: bool,
+    /// What its tracks become once they flow, unless another connection of the member gives it.
+    pub offers: Option<StreamName>,
+    /// The tracks that it was agreed to receive.
+    pub tracks: Vec<TrackView>,
     /// The member's own stream, in.
     pub publishes: Option<StreamName>,
     /// Sends media when there is some.
     pub sends: bool,
     /// What it sends now.
     pub plays: Option<(MemberId, StreamName)>,
+}
+
+impl Stream {
+    /// Has these tracks from now on.
+    pub fn take(&mut self, tracks: Vec<TrackView>) {
+        let mut kinds: Vec<MediaKind> = tracks.iter().map(|track| track.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        (self.tracks, self.kinds) = (tracks, kinds);
+    }
 }
 
 impl Link {

@@ -6,7 +6,7 @@ use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
 use super::rooms::Rooms;
-use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, RoomId, Sdp, SdpKind, SessionId, StreamName};
+use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, Sdp, SdpKind, SessionId, StreamName};
 use std::time::Instant;
 
 /// Who must be told that a peer ends.
@@ -195,23 +195,22 @@ impl Rooms {
 
     /// New tracks make a new stream of the same name: who played the old one is told that it ended.
     fn negotiated(&mut self, id: PeerId, tracks: Vec<TrackView>) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let Some(name) = peer.link.publishes().cloned() else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let member = peer.member;
-        if tracks.is_empty() && matches!(peer.link, Link::Meet(_)) {
-            // nothing came of it: another connection may publish under the name
-            self.publishes_nothing(id);
-            return;
+        if let Link::Meet(meet) = &mut peer.link {
+            meet.tracks.clone_from(&tracks);
+            if meet.publishes.is_none() || tracks.is_empty() {
+                self.publishes_nothing(id);
+                return self.give_streams(member);
+            }
         }
+        let Some(name) = self.peers.get(&id).and_then(|peer| peer.link.publishes()).cloned() else { return };
         if self.members.get(&member).and_then(|m| m.stream(&name)).is_none_or(|stream| stream.tracks == tracks) {
             return;
         }
         self.take_down(member, &name);
         if let Some(stream) = self.members.get_mut(&member).and_then(|m| m.stream_mut(&name)) {
-            let mut kinds: Vec<MediaKind> = tracks.iter().map(|track| track.kind).collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            (stream.tracks, stream.kinds) = (tracks, kinds);
+            stream.take(tracks);
         }
         self.put_up(member, &name);
     }
@@ -227,6 +226,7 @@ impl Rooms {
         if let Some(stream) = publishes {
             self.put_up(member, &stream);
         }
+        self.give_streams(member);
     }
 
     // ---- ends ----
@@ -247,7 +247,13 @@ impl Rooms {
         self.end_meetings_with(member);
         let Some(leaving) = self.members.get(&member) else { return };
         let streams: Vec<_> = leaving.streams.iter().map(|stream| stream.name.clone()).collect();
-        for peer in leaving.peers.clone() {
+        let peers = leaving.peers.clone();
+        for peer in &peers {
+            if let Some(Link::Meet(meet)) = self.peers.get_mut(peer).map(|peer| &mut peer.link) {
+                meet.offers = None;
+            }
+        }
+        for peer in peers {
             self.end_peer(peer, reason, Ending { close: true, tell: false });
         }
         for stream in streams {
@@ -273,6 +279,7 @@ impl Rooms {
             if let Some(owner) = self.members.get_mut(&peer.member) {
                 owner.streams.retain(|kept| kept.name != *stream);
             }
+            self.give_streams(peer.member);
         }
         if ending.tell {
             let notice = match peer.opening {

@@ -25,6 +25,15 @@ pub(crate) fn sent_kinds(description: &str) -> Vec<MediaKind> {
     kinds_of(description, "a=sendonly", "a=recvonly")
 }
 
+/// The kinds of media that an offer has sections for, whoever is to send there.
+pub(crate) fn offered_kinds(offer: &str) -> Vec<MediaKind> {
+    let mut kinds = Vec::new();
+    for media in offer.lines().filter_map(|line| line.strip_prefix("m=")) {
+        keep(&mut kinds, Some((accepted_kind(media), true)));
+    }
+    kinds
+}
+
 /// Whether a description has a section for data channels that is not refused (port 0).
 pub(crate) fn has_channels(description: &str) -> bool {
     let port = |line: &str| line.strip_prefix("m=application ")?.split_ascii_whitespace().next().map(|port| port != "0");

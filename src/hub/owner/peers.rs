@@ -180,7 +180,7 @@ impl Owner {
         let receive = match &asked.purpose {
             Purpose::Ingest { .. } => true,
             Purpose::Play { .. } => false,
-            Purpose::Meet(meet) => self.meets_to_receive(asked.peer, meet, summary.as_ref()),
+            Purpose::Meet(meet) => meets_to_receive(meet, summary.as_ref()),
         };
         let receive = receive.then(|| match &asked.purpose {
             // Portico's own offer asks for what is expected, and for nothing else
@@ -277,19 +277,6 @@ impl Owner {
         }
     }
 
-    /// Whether a connection that stands for somebody is to receive. Where nothing comes, the room frees the stream's name at once.
-    fn meets_to_receive(&mut self, peer: PeerId, meet: &Meet, offer: Option<&negotiate::OfferSummary>) -> bool {
-        let publishes = meet.publish.is_some();
-        let brings = match offer {
-            Some(offer) => offer.sections.iter().any(|section| section.sends),
-            None => !meet.expects.is_empty(),
-        };
-        if publishes && !brings {
-            self.rooms.handle_peer(Instant::now(), PeerUpdate::Tracks { peer, tracks: Vec::new() });
-        }
-        publishes && brings
-    }
-
     fn open_at_shard(&mut self, opening: Opening, send: Vec<SendTrack>) {
         let Opening { asked, receive, slots } = opening;
         let label = asked.owner_label();
@@ -377,6 +364,15 @@ impl OpenPeer {
             Purpose::Meet(meet) => meet.with.map_or_else(|| self.room.to_string(), |with| with.to_string()),
         }
     }
+}
+
+/// Whether a connection that stands for somebody is to receive.
+fn meets_to_receive(meet: &Meet, offer: Option<&negotiate::OfferSummary>) -> bool {
+    let brings = match offer {
+        Some(offer) => offer.sections.iter().any(|section| section.sends),
+        None => !meet.expects.is_empty(),
+    };
+    meet.publish.is_some() && brings
 }
 
 /// What a viewer can take: the codecs of the sections it receives on. Without an offer Portico proposes what everyone plays.

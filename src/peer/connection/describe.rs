@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::codecs;
 use super::super::credit::Budget;
@@ -23,6 +23,8 @@ use rtc::statistics::StatsSelector;
 
 /// Late remote candidates kept.
 const KEPT_CANDIDATES: usize = 64;
+/// How long an offer of Portico's own waits for its answer.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// What came of a later description.
 pub(in crate::peer) enum Described {
@@ -106,7 +108,8 @@ impl Connection {
             figures: PeerFigures { peer: spec.peer.0, ..PeerFigures::default() },
             up: false,
             over: false,
-            connect_by: now + spec.connect_limit,
+            connect_by: now + if offer.is_some() { spec.connect_limit } else { ANSWER_LIMIT },
+            connect_limit: spec.connect_limit,
             start_at: None,
             started: false,
             heard: now,
@@ -176,6 +179,7 @@ impl Connection {
             return Described::Down(EndReason::BadDescription);
         }
         self.blueprint.plan = plan;
+        self.connect_by = now + self.connect_limit;
         self.follow_plan();
         self.follow_incoming(answer, mailbox);
         Described::Taken(self.tracks())

@@ -161,6 +161,39 @@ fn one_that_never_answers_is_given_up_at_its_limit() {
     assert!(world.age() >= LIMIT && world.age() < LIMIT + Duration::from_millis(10));
 }
 
+/// Somebody may have to pick up.
+#[test]
+fn an_own_offer_waits_two_minutes_for_its_answer() {
+    let limit = Duration::from_secs(15);
+    let id = LayerId { track: TrackId::next(), index: 0 };
+    let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
+    let began = Instant::now();
+    let open = || {
+        let send = vec![SendTrack { layer: Arc::clone(&layer), stream_label: "main".into() }];
+        End::open(began, SocketAddr::from(([127, 0, 0, 1], 5000)), PeerSpec { send, ..bare(limit) })
+    };
+    let given_up = |end: &mut End, from: Instant| {
+        let mut now = from;
+        while end.down().is_none() {
+            now = now.max(end.connection.next_timeout());
+            end.connection.timeout(now);
+            end.drain(now);
+        }
+        assert_eq!(end.down(), Some(EndReason::NeverConnected));
+        now - from
+    };
+    let (mut ringing, _) = open();
+    assert_eq!(given_up(&mut ringing, began), Duration::from_secs(120));
+    // once it is answered, it has as long as any other
+    let (mut taken, offer) = open();
+    let receive = Some(Receive { video: vec![], audio: true });
+    let spec = PeerSpec { offer: Some(offer), receive, ..bare(limit) };
+    let (_far, answer) = End::open(began, SocketAddr::from(([127, 0, 0, 2], 5000)), spec);
+    let later = began + Duration::from_secs(100);
+    assert!(matches!(taken.connection.describe(later, &answer, &Mailbox::detached()), Described::Taken(_)));
+    assert_eq!(given_up(&mut taken, later), limit);
+}
+
 #[test]
 fn a_goodbye_is_told_at_once() {
     let mut world = World::new(LIMIT);

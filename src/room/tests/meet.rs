@@ -81,18 +81,37 @@ fn a_meeting_publishes_and_plays_on_one_connection() {
 }
 
 #[test]
-fn only_the_first_connection_publishes() {
+fn the_first_connection_that_brings_a_stream_gives_it_and_then_the_next() {
     let mut world = World::new();
-    let (_, first) = world.join(joining("a", "one"));
+    let (one, first) = world.join(joining("a", "one"));
     let (_, second) = world.join(joining("a", "two"));
-    let (three, _) = world.join(vamp("a", "three"));
-    let peer = world.meet(three, meeting(Some(first)));
-    assert!(world.opened().publish.is_some());
-    world.meet(three, meeting(Some(second)));
-    assert!(world.opened().publish.is_none(), "the name is taken");
-    world.update(PeerUpdate::Tracks { peer, tracks: Vec::new() });
-    world.meet(three, meeting(Some(second)));
-    assert!(world.opened().publish.is_some(), "a connection that brings nothing leaves the name");
+    let (three, third) = world.join(vamp("a", "three"));
+    let peers = [first, second, second].map(|with| {
+        let peer = world.meet(three, meeting(Some(with)));
+        assert!(world.opened().publish.is_some());
+        peer
+    });
+    let news = |world: &mut World| {
+        let told = world.told(one).into_iter();
+        told.filter_map(|notice| match notice {
+            Notice::StreamUp { member, stream } if member == third => Some(stream.tracks.first().map(|track| track.track.0)),
+            Notice::StreamDown { member, .. } if member == third => Some(None),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    world.told(one);
+    world.up(peers[1]);
+    assert_eq!(news(&mut world), [Some(peers[1].0)], "the first that is connected, not the first that was opened");
+    world.up(peers[0]);
+    world.up(peers[2]);
+    assert_eq!(news(&mut world), []);
+    world.update(PeerUpdate::Down { peer: peers[1], reason: EndReason::Left });
+    assert_eq!(news(&mut world), [None, Some(peers[0].0)]);
+    world.update(PeerUpdate::Tracks { peer: peers[0], tracks: Vec::new() });
+    assert_eq!(news(&mut world), [None, Some(peers[2].0)], "what brings nothing any more leaves the name as well");
+    world.ask(three, Command::Leave);
+    assert_eq!(news(&mut world), [None], "who leaves gives nothing else");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 /// A newcomer's second offer is for a new connection: clients do not negotiate again.
-const RULES: Rules = Rules { again: Again::Replace, outlasts: false };
+const RULES: Rules = Rules { again: Again::Replace, outlasts: false, spares: false };
 /// What is off comes this late.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Most frames, and most bytes of them, that wait for the list of peers. A client cannot address anybody before it has the list.

@@ -57,6 +57,9 @@ pub struct Rules {
     pub again: Again,
     /// See [`Meeting::outlasts`].
     pub outlasts: bool,
+    /// Its clients end a connection while others of theirs go on: what the others bring is taken as well, and one of them gives the
+    /// stream when the first is gone.
+    pub spares: bool,
 }
 
 /// A connection that Portico offers.
@@ -64,8 +67,8 @@ pub struct Rules {
 pub struct Call {
     /// Send the media of whom it stands for.
     pub play: bool,
-    /// Kinds that the offer has a section for even while there is nothing to send. Where no other connection publishes, the
-    /// client's own media of these kinds is taken too.
+    /// Kinds that the offer has a section for even while there is nothing to send. Where no other connection publishes, or
+    /// others are spare ([`Rules::spares`]), the client's own media of these kinds is taken too.
     pub expects: Vec<MediaKind>,
     /// How messages on its data channels look.
     pub framing: Framing,
@@ -127,7 +130,7 @@ const OWN_CHANNEL: &str = "chat";
 /// joined a room, and anew with another room.
 ///
 /// The first connection that brings media, or is offered sections for it, publishes the member's stream `main`; while it lives the
-/// others only send.
+/// others only send, unless they are spare ([`Rules::spares`]).
 #[derive(Debug)]
 pub struct Links {
     /// The room's own id.
@@ -234,9 +237,12 @@ impl Links {
     pub fn answered(&mut self, key: &LinkKey, answer: Sdp) -> bool {
         let Some(link) = self.links.get(key) else { return false };
         let peer = link.peer;
-        if self.publishing == Some(peer) && sdp::sent_kinds(&answer.text).is_empty() {
+        let brings = !sdp::sent_kinds(&answer.text).is_empty();
+        if self.publishing == Some(peer) && !brings {
             // it could have brought something, and does not
             self.publishing = None;
+        } else if self.rules.spares && brings {
+            self.publishing.get_or_insert(peer);
         }
         self.order(Command::Describe { peer, sdp: answer });
         true
@@ -322,8 +328,8 @@ impl Links {
             return Err(TooMany);
         }
         let peer = PeerId::next();
-        let publish = (brings && self.publishing.is_none()).then(main_stream);
-        if publish.is_some() {
+        let publish = (brings && (self.rules.spares || self.publishing.is_none())).then(main_stream);
+        if brings && self.publishing.is_none() {
             self.publishing = Some(peer);
         }
         let mut channels = call.channels;

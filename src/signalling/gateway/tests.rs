@@ -163,7 +163,7 @@ fn every_pair_of_plain_dialects_is_decided_once() {
 // ---- links ----
 
 fn links(again: Again) -> Links {
-    Links::new(&room(), Rules { again, outlasts: false })
+    Links::new(&room(), Rules { again, outlasts: false, spares: false })
 }
 
 fn key(n: u8) -> LinkKey {

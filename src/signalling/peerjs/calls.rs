@@ -7,29 +7,26 @@
 //!                    └─ anybody else ─────────────────────► the realm
 //! ```
 
+mod direct;
+mod pairing;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use tracing::debug;
 
-use super::pairs::{Between, Form, Repeats};
-use super::payload::{self, Payload, Says, Style};
-use super::realm::Ask;
+use super::pairs::Repeats;
+use super::payload::{self, Payload, Style};
 use super::wire::{self, Kind};
-use crate::room::{Body, BrokerIds, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Topology, Welcome};
-use crate::signalling::gateway::{
-    Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, meet_directly, room_member,
-};
-use crate::signalling::{Output, RealmMessage};
+use crate::room::{Body, BrokerIds, DialectName, Framing, MemberView, Notice, Signal, Topology, Welcome};
+use crate::signalling::gateway::{Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, room_member};
+use crate::signalling::{Output, sdp};
 use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, RequestId, Sdp, StreamName};
 
 /// Most connections with clients of other dialects that are remembered; the oldest is forgotten first.
 const MAX_DIRECT: usize = 256;
 /// Most messages to other dialects' clients whose fate is not known.
 const MAX_ASKED: usize = 256;
-/// Most data connections that one other client may open with this one: they count as this one's in the room.
-const MAX_OPENED: usize = 8;
 /// The label of a media connection's only channel, as PeerJS makes it: closing it hangs up.
 const HANG_UP: &str = "undefined";
 
@@ -54,6 +51,8 @@ pub(super) struct Calls {
     library: Option<Library>,
     /// Connections at Portico.
     ends: HashMap<LinkKey, End>,
+    /// Calls of other clients that have not taken them yet, oldest first.
+    ringing: VecDeque<Ringing>,
     /// Connections with clients of other dialects, oldest first.
     direct: VecDeque<Direct>,
     /// Connections that may not be, whose candidates still come; oldest first, at most [`MAX_DIRECT`].
@@ -92,16 +91,25 @@ struct End {
     name: Box<str>,
     /// Portico called.
     placed: bool,
-    /// Another client has the other end of this data connection; where Portico called, this is what its offer says.
+    /// Another client has the other end of this connection.
     pair: Option<Pair>,
 }
 
-/// The other end of a data connection between two clients.
+/// The other end of a connection between two clients. Where that one began, what its offer says is repeated.
 enum Pair {
     /// The other client was called for it.
     Called,
     /// The other client opened it.
     Opened(Repeats),
+}
+
+/// The client calls another one, which has not taken the call yet: so long its offer waits, as it would without Portico.
+struct Ringing {
+    key: LinkKey,
+    /// Whom it calls.
+    name: Box<str>,
+    style: Style,
+    offer: Sdp,
 }
 
 /// One connection with a client of another dialect.
@@ -121,10 +129,11 @@ impl Calls {
         Self {
             me,
             room: room.into(),
-            links: Links::new(&welcome.room, Rules { again: Again::Renegotiate, outlasts: false }),
+            links: Links::new(&welcome.room, Rules { again: Again::Renegotiate, outlasts: false, spares: true }),
             roster: Roster::new(DialectName::Peerjs, welcome),
             library,
             ends: HashMap::new(),
+            ringing: VecDeque::new(),
             direct: VecDeque::new(),
             refused: VecDeque::new(),
             asked: HashMap::new(),
@@ -181,6 +190,7 @@ impl Calls {
         match notice {
             Notice::MemberLeft { member, .. } => {
                 self.placed.remove(member);
+                self.stop_ringing(outputs, |ringing| ringing.key.who == *member);
                 self.direct.retain(|direct| direct.with != *member);
                 self.refused.retain(|(with, _)| with != member);
             }
@@ -208,7 +218,7 @@ impl Calls {
     /// Everything that is remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.ends.len() + self.direct.len() + self.asked.len() + self.refused.len()
+        self.ends.len() + self.direct.len() + self.asked.len() + self.refused.len() + self.ringing.len()
     }
 
     /// Connections at Portico that are remembered.
@@ -234,14 +244,19 @@ impl Calls {
         if part.style != Style::Simple && self.links.has(&key) {
             self.links.stop(&key); // PeerJS replaces, simple-peerjs negotiates again
         }
-        let play = ["m=audio", "m=video"].iter().any(|kind| text.lines().any(|line| line.starts_with(kind)));
+        let client = self.roster.view(who).is_some_and(|view| view.dialect == DialectName::Peerjs);
+        let kinds = sdp::offered_kinds(&text);
         let offer = Sdp::offer(text);
+        if media && client {
+            self.forget_ended();
+            return self.ring(outputs, Ringing { key, name: dst.into(), style: part.style, offer }, kinds, &part.says);
+        }
         let offered = if *dst == *self.room {
             // who calls the room may ask the services behind it
             let ids = BrokerIds { own: dst.into(), far: self.me.as_ref().into() };
             self.links.offered_with_requests(key.clone(), offer, framing, ids)
         } else {
-            self.links.offered(key.clone(), offer, play, framing)
+            self.links.offered(key.clone(), offer, !kinds.is_empty(), framing)
         };
         if offered.is_err() {
             self.forget_ended();
@@ -250,12 +265,7 @@ impl Calls {
         if again {
             return; // what is negotiated again has its other end
         }
-        let peerjs = self.roster.view(who).is_some_and(|view| view.dialect == DialectName::Peerjs);
-        let pair = Form::of(framing).filter(|_| peerjs).map(|form| {
-            let (from, connection) = (self.me.as_ref().into(), part.connection.as_str().into());
-            tell(outputs, dst, &Between::Calls { from, connection, form, says: part.says.clone() });
-            Pair::Called
-        });
+        let pair = (client && framing != Framing::None).then(|| self.pair(outputs, &key, dst, framing, kinds, &part.says));
         self.ends.insert(key, End { style: part.style, name: dst.into(), placed: false, pair });
         if media && *dst == *self.room {
             self.place_calls();
@@ -267,6 +277,7 @@ impl Calls {
         for (key, end) in self.ends.iter().filter(|(key, _)| key.who == who) {
             self.hang_up(outputs, key, end);
         }
+        self.hang_up_ringing(outputs, who);
         self.links.stop_all(who);
         self.direct.retain(|direct| direct.with != who);
         self.forget_ended();
@@ -275,58 +286,6 @@ impl Calls {
     fn forget_ended(&mut self) {
         let links = &self.links;
         self.ends.retain(|key, _| links.has(key));
-    }
-
-    // ---- data connections of two clients, with Portico between ----
-
-    /// The session of another client of this mount says something.
-    pub(super) fn handle_told(&mut self, outputs: &mut VecDeque<Output>, text: &str) {
-        match serde_json::from_str(text) {
-            Ok(Between::Calls { from, connection, form, says }) => self.called(outputs, &from, &connection, form, &says),
-            Ok(Between::HangsUp { from, connection }) => {
-                let Some(shown) = self.roster.find(&from, IdForm::Hex) else { return };
-                let Some(key) = LinkKey::named(shown.member, &connection) else { return };
-                if self.ends.get(&key).is_some_and(|end| end.pair.is_some()) {
-                    self.ends.remove(&key);
-                    self.links.stop(&key);
-                }
-            }
-            Err(error) => debug!(%error, "another session's text is not understood"),
-        }
-        self.drain(outputs);
-    }
-
-    /// Calls the client in the name of another one that opened a data connection with it.
-    fn called(&mut self, outputs: &mut VecDeque<Output>, from: &str, connection: &str, form: Form, says: &Says<'_>) {
-        let Some(shown) = self.roster.find(from, IdForm::Hex).filter(|shown| shown.reach == Reach::Portico) else { return };
-        let Some(key) = LinkKey::named(shown.member, connection) else { return };
-        // a second offer of the other client for the connection replaces it
-        self.links.stop(&key);
-        self.ends.remove(&key);
-        let opened = |(of, end): &(&LinkKey, &End)| of.who == key.who && matches!(end.pair, Some(Pair::Opened(_)));
-        let too_many = self.ends.iter().filter(opened).count() >= MAX_OPENED;
-        // simple-peerjs has one form, and so has a client that has not shown what it is
-        let framing = match self.library {
-            Some(Library::Peerjs | Library::OldPeerjs) => self.own(form.framing()),
-            Some(Library::Simple) | None => Framing::Plain,
-        };
-        let label = says.label.as_deref().filter(|label| label.len() <= NewChannel::MAX_NAME).unwrap_or(connection);
-        let channel = NewChannel { ordered: says.reliable, ..NewChannel::labelled(label) };
-        let call = Call { play: false, expects: Vec::new(), framing, channels: vec![channel] };
-        let pair = Some(Pair::Opened(Repeats::new(framing, says)));
-        let end = End { style: self.style(false), name: from.into(), placed: true, pair };
-        if too_many || self.links.call(key.clone(), call).is_err() {
-            return self.hang_up(outputs, &key, &end);
-        }
-        self.ends.insert(key, end);
-    }
-
-    /// The client's end of a connection is closed: the other end is to be.
-    fn hang_up(&self, outputs: &mut VecDeque<Output>, key: &LinkKey, end: &End) {
-        if end.pair.is_some() {
-            let (from, connection) = (self.me.as_ref().into(), key.connection.as_ref().into());
-            tell(outputs, &end.name, &Between::HangsUp { from, connection });
-        }
     }
 
     fn handle_link(&mut self, outputs: &mut VecDeque<Output>, event: LinkEvent) {
@@ -346,7 +305,8 @@ impl Calls {
                     self.hang_up(outputs, &key, &end);
                 }
             }
-            LinkEvent::Refused { .. } | LinkEvent::Up { .. } => {}
+            LinkEvent::Up { key } => self.taken(outputs, &key),
+            LinkEvent::Refused { .. } => {}
         }
     }
 
@@ -378,10 +338,10 @@ impl Calls {
             self.room_gives = default_of(&streaming);
         }
         for view in streaming {
-            if Some(view.member) == self.room_gives || !self.placed.insert(view.member) {
+            let who = view.member;
+            if Some(who) == self.room_gives || !self.placed.insert(who) || self.calls_with(who) {
                 continue;
             }
-            let who = view.member;
             let name = if view.dialect == DialectName::Peerjs { view.user_id.clone() } else { IdForm::Hex.write(who) };
             let Some(key) = LinkKey::named(who, &fresh("mc_")) else { continue };
             let channels = vec![NewChannel::labelled(HANG_UP)];
@@ -399,97 +359,6 @@ impl Calls {
 
     fn has_streams(&self, member: MemberId) -> bool {
         self.roster.view(member).is_some_and(|view| !view.streams.is_empty())
-    }
-
-    // ---- with clients of other dialects ----
-
-    /// The client's step towards one of them.
-    fn pass(&mut self, outputs: &mut VecDeque<Output>, kind: Kind, who: MemberId, dst: &str, part: &Payload<'_>) {
-        let dialect = self.roster.view(who).map(|view| view.dialect);
-        let (step, signalled, framing) = match kind {
-            Kind::Offer => {
-                let framing = part.framing.unwrap_or(Framing::None);
-                let met = dialect.map(|dialect| meet_directly((DialectName::Peerjs, framing), dialect));
-                // what makes PeerJS say `peer-unavailable`, and simple-peerjs refuse its `connect`
-                let Some(Ok(framing)) = met else {
-                    if self.refused.len() >= MAX_DIRECT {
-                        self.refused.pop_front();
-                    }
-                    self.refused.push_back((who, part.connection.as_str().into()));
-                    return self.send(outputs, Kind::Expire, dst, None);
-                };
-                let signalled: Arc<str> = part.connection.as_str().into();
-                self.remember(Direct {
-                    with: who,
-                    ours: part.connection.as_str().into(),
-                    signalled: Arc::clone(&signalled),
-                    style: part.style,
-                    framing,
-                });
-                (Step::Offer, signalled, framing)
-            }
-            _ => {
-                let step = if kind == Kind::Answer { Step::Answer } else { Step::Candidate };
-                let known = self.direct.iter().find(|direct| direct.with == who && *direct.ours == *part.connection);
-                match known {
-                    Some(direct) => (step, Arc::clone(&direct.signalled), direct.framing),
-                    // a candidate may come before its offer, but those of a refused one go with it
-                    None if step == Step::Candidate && !self.is_refused(who, &part.connection) => {
-                        (step, part.connection.as_str().into(), Framing::None)
-                    }
-                    None => return,
-                }
-            }
-        };
-        let signal = Signal { step, value: part.value.to_owned(), connection: signalled, framing, original: None };
-        let req = RequestId::next();
-        if step == Step::Offer && self.asked.len() < MAX_ASKED {
-            self.asked.insert(req, dst.into());
-        }
-        outputs.push_back(Output::Command(req, Command::Tell { to: who, body: Body::Signal(Box::new(signal)) }));
-    }
-
-    /// A step of one of them towards the client.
-    fn signalled(&mut self, outputs: &mut VecDeque<Output>, from: &MemberView, signal: &Signal) {
-        let name = IdForm::Hex.write(from.member);
-        let with_it = |direct: &Direct| direct.with == from.member && direct.signalled == signal.connection;
-        let kind = match signal.step {
-            Step::Offer => {
-                let Some(sdp) = signal.as_description() else { return };
-                let media = !sdp.text.lines().any(|line| line.starts_with("m=application"));
-                // a PeerJS client negotiates a connection once: another offer is another connection to it
-                self.direct.retain(|direct| !with_it(direct));
-                self.remember(Direct {
-                    with: from.member,
-                    ours: fresh(if media { "mc_" } else { "dc_" }).into(),
-                    signalled: Arc::clone(&signal.connection),
-                    style: self.style(media),
-                    framing: signal.framing,
-                });
-                Kind::Offer
-            }
-            Step::Answer => Kind::Answer,
-            Step::Candidate => match signal.as_candidate() {
-                Some(candidate) if !candidate.candidate.is_empty() => Kind::Candidate,
-                _ => return, // PeerJS does not say when there are no more
-            },
-            Step::Other => return,
-        };
-        let Some(direct) = self.direct.iter().rev().find(|direct| with_it(direct)) else { return };
-        let payload = payload::write(kind, direct.style, &direct.ours, &signal.value, direct.framing);
-        self.send(outputs, kind, &name, Some(&payload));
-    }
-
-    fn is_refused(&self, who: MemberId, connection: &str) -> bool {
-        self.refused.iter().any(|(with, refused)| *with == who && **refused == *connection)
-    }
-
-    fn remember(&mut self, new: Direct) {
-        self.direct.retain(|direct| !(direct.with == new.with && direct.ours == new.ours));
-        if self.direct.len() >= MAX_DIRECT {
-            self.direct.pop_front();
-        }
-        self.direct.push_back(new);
     }
 
     // ---- out ----
@@ -518,10 +387,6 @@ impl Calls {
             outputs.push_back(Output::Command(req, command));
         }
     }
-}
-
-fn tell(outputs: &mut VecDeque<Output>, dst: &str, what: &Between<'_>) {
-    outputs.push_back(Output::Realm(RealmMessage::Peerjs(Ask::Tell { dst: dst.into(), text: what.write() })));
 }
 
 /// Whose stream a room gives by itself, as the room chooses it (`StreamChoice::Room`).

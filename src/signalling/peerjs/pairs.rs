@@ -6,8 +6,9 @@
 //!                            └─► b's Calls ─► Link (b, dc_1) ─────┘ stands for a ─ OFFER dc_1 from a ─► b
 //! ```
 //!
-//! So the program at `b` hears of a data connection as it would without Portico: from `a`, with the same id, label, serialization and
-//! metadata. When either end is closed, so is the other.
+//! So the program at `b` hears of a connection as it would without Portico: from `a`, with the same id, label, serialization and
+//! metadata. When either end is closed, so is the other. A data connection has its answer at once; a call has it when `b` has taken
+//! it (`Between::Takes`), so that the program at `a` sees it ring, and then `b`'s media.
 
 use std::borrow::Cow;
 
@@ -16,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::payload::Says;
 use super::wire::json;
 use crate::room::Framing;
+use crate::vocab::MediaKind;
 
 /// What a session tells another by their realm. Written as JSON, so that it counts in the addressee's backlog.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Between<'a> {
-    /// My client opened a data connection with yours: call it in my client's name.
+    /// My client opened a connection with yours: call it in my client's name.
     Calls {
         /// The client's id.
         #[serde(borrow)]
@@ -28,11 +30,22 @@ pub(super) enum Between<'a> {
         /// Its id for the connection.
         #[serde(borrow)]
         connection: Cow<'a, str>,
-        /// How messages look at its end.
-        form: Form,
+        /// How messages look at its end; `None` for a call with media alone.
+        form: Option<Form>,
+        /// The kinds of media in its offer.
+        media: Vec<MediaKind>,
         /// What it said in its offer.
         #[serde(borrow)]
         says: Says<'a>,
+    },
+    /// My client has taken that call of yours.
+    Takes {
+        /// The client's id.
+        #[serde(borrow)]
+        from: Cow<'a, str>,
+        /// The connection's.
+        #[serde(borrow)]
+        connection: Cow<'a, str>,
     },
     /// My client's end of that connection is closed.
     HangsUp {
@@ -79,7 +92,7 @@ impl Between<'_> {
     }
 }
 
-/// What Portico's offer of a data connection repeats of the offer that led to it.
+/// What Portico's offer repeats of the offer that led to it.
 #[derive(Clone, Debug)]
 pub(super) struct Repeats {
     pub(super) framing: Framing,

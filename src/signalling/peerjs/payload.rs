@@ -39,11 +39,11 @@ pub struct Payload<'a> {
     pub value: &'a RawValue,
     /// How messages on the connection look; `None` for a serialization that nobody here knows. Counts in offers.
     pub framing: Option<Framing>,
-    /// What else an offer of a data connection says.
+    /// What else an offer says.
     pub says: Says<'a>,
 }
 
-/// What an offer of a PeerJS data connection says to the other side's program.
+/// What a PeerJS offer says to the other side's program. Calls have metadata alone.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Says<'a> {
     /// Its label; `None`: its id.
@@ -155,7 +155,7 @@ pub fn write(kind: Kind, style: Style, connection: &str, value: &RawValue, frami
     write_saying(kind, style, connection, value, framing, &says)
 }
 
-/// The same with what an offer of a data connection says.
+/// The same with what an offer says.
 pub fn write_saying(
     kind: Kind,
     style: Style,
@@ -191,7 +191,7 @@ pub fn write_saying(
             Framing::BinaryPack => "binary",
             _ => "raw",
         }),
-        metadata: says.metadata.filter(|_| of_data),
+        metadata: says.metadata.filter(|_| peerjs && kind == Kind::Offer),
         id: simple.then_some(connection),
         signal,
     })

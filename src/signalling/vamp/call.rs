@@ -36,7 +36,7 @@ const USER_LEFT: &str = "user left";
 const FORM: IdForm = IdForm::Base64Url20;
 /// A client that offers to somebody again has made a new connection; the old one is gone with its page's. A connection ends
 /// with the one it stands for, but the one by which others hear the client: see [`Call::part`].
-const RULES: Rules = Rules { again: Again::Replace, outlasts: true };
+const RULES: Rules = Rules { again: Again::Replace, outlasts: true, spares: false };
 
 /// Most connections that clients of other dialects have offered directly.
 const MAX_DIRECT: usize = 64;

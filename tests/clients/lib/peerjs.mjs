@@ -3,20 +3,23 @@ import { pageClient } from './page_client.mjs';
 
 /**
  * Connects to a broker. `url` is its origin, `path` its mount, `id` the wanted peer id (none: the broker gives one).
- * With `media` calls are made and answered with the fake camera, otherwise answered with nothing. `version`: `1.5.5` or `1.4.7`.
+ * With `media` calls are made and answered with the fake camera, otherwise answered with nothing. Without `picksUp` they are answered by `pickUp()`.
+ * `version`: `1.5.5` or `1.4.7`.
  */
-export const connect = (open, { page, url, path = '/', key = 'peerjs', id, media = false, version = '1.5.5' }) =>
-  pageClient(open, { page, bundles: [`${BUNDLES[version]}/dist/peerjs.js`], start, options: { url, path, key, id, media } });
+export const connect = (open, { page, url, path = '/', key = 'peerjs', id, media = false, picksUp = true, version = '1.5.5' }) =>
+  pageClient(open, { page, bundles: [`${BUNDLES[version]}/dist/peerjs.js`], start, options: { url, path, key, id, media, picksUp } });
 
 const BUNDLES = { '1.5.5': 'peerjs', '1.4.7': 'peerjs-147' };
 
 /** Runs in the page. */
-async function start({ url, path, key, id, media }, env) {
+async function start({ url, path, key, id, media, picksUp }, env) {
   const { hostname, port, protocol } = new URL(url);
   const options = { host: hostname, port: Number(port), path, key, secure: protocol === 'https:', config: { iceServers: [] }, debug: 1 };
   const camera = media ? await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360 }, audio: true }) : undefined;
   const connections = [];
   const calls = [];
+  const ringing = [];
+  const answered = [];
   const texts = [];
   const events = [];
   const sha256 = async bytes => [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map(b => b.toString(16).padStart(2, '0')).join('');
@@ -38,6 +41,7 @@ async function start({ url, path, key, id, media }, env) {
   };
   const watch = call => {
     calls.push(call);
+    call.on('stream', () => answered.push(call.peer));
     call.on('close', () => events.push({ hungUp: call.peer }));
     call.on('error', error => events.push({ call: call.peer, error: error.type ?? error.message }));
     return call;
@@ -46,7 +50,11 @@ async function start({ url, path, key, id, media }, env) {
   for (const name of ['open', 'disconnected', 'close']) peer.on(name, value => events.push({ [name]: value ?? true }));
   peer.on('error', error => events.push({ error: error.type, message: error.message }));
   peer.on('connection', keep);
-  peer.on('call', call => { watch(call); call.answer(camera); });
+  peer.on('call', call => {
+    watch(call);
+    if (picksUp) call.answer(camera);
+    else ringing.push(call);
+  });
   const settled = () => events.find(event => 'open' in event || 'error' in event);
   const from = index => connections.find(connection => connection.label === index || connection.peer === index);
   await env.until('open or an error from the broker', settled);
@@ -80,6 +88,12 @@ async function start({ url, path, key, id, media }, env) {
     },
     /** Calls with the camera, or with nothing to send. */
     call(to, nothing = false) { watch(peer.call(to, nothing ? new MediaStream() : camera)); },
+    callWith(to, metadata) { watch(peer.call(to, camera, { metadata })); },
+    /** Calls that nobody has answered: who, its id, what it said. */
+    ringing: () => ringing.map(({ peer, connectionId, metadata }) => ({ peer, connectionId, metadata: metadata ?? null })),
+    pickUp(from) { ringing.splice(ringing.findIndex(call => call.peer === from), 1)[0].answer(camera); },
+    /** With whom there is a stream, or was, in order. */
+    answered: () => [...new Set(answered)],
     hangUp(to) { calls.find(call => call.peer === to).close(); },
     closeConnection(to) { from(to).close(); },
     listAllPeers: () => new Promise(done => {

@@ -3,5 +3,6 @@
 mod broker;
 mod calls;
 mod hostile;
+mod ringing;
 mod transcript;
 mod world;

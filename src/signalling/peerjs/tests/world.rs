@@ -224,6 +224,16 @@ impl World {
         rooms.iter().flat_map(|room| &room.members).map(|member| member.view.user_id.clone()).collect()
     }
 
+    /// Who has a stream that is up, by their ids.
+    pub fn streams(&self) -> Vec<String> {
+        let rooms = self.rooms.rooms();
+        let members = rooms.iter().flat_map(|room| &room.members);
+        let mut ids: Vec<String> =
+            members.filter(|member| !member.view.streams.is_empty()).map(|member| member.view.user_id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
     /// Carries everything out until nothing is left to do: Portico answers and offers at once.
     pub fn pump(&mut self) {
         loop {
