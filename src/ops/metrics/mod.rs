@@ -3,9 +3,11 @@
 //! Others count by the handles here: clones of a counter count into the same figure, so a thread keeps its own clone. Label
 //! values are words of an enum, never ids.
 
+mod board;
 mod events;
 mod process;
 
+pub use board::{BoardFigures, Throttled};
 pub use events::{EventMetrics, SinkTotals};
 pub use process::ProcessFigures;
 pub use prometheus_client::metrics::counter::Counter;
@@ -80,6 +82,7 @@ impl Metrics {
     /// Adds the gateway's figures to a registry in which other modules may have registered theirs, and keeps it.
     pub fn new(mut registry: Registry) -> Self {
         registry.register_collector(Box::new(process::ProcessCollector));
+        registry.register_collector(Box::new(board::BoardCollector { sys: "/sys".into() }));
         let ours = registry.sub_registry_with_prefix(PREFIX);
         ours.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let rooms = gauge(ours, "rooms", "Rooms now");
