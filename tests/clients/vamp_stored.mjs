@@ -53,18 +53,18 @@ await withNode(async () => {
   await replayed(b, clips.slice(0, 1));
   const direct = b.clips().filter(clip => clip.from === a.id());
   check('what runs comes from who records, once', direct.length === 1 && direct[0].slices === 20 && direct[0].digest === clips[1].digest, direct);
-  // a leave ends a clip, and what was recorded stays
+  // a leave ends a clip, and what was recorded stays: what reached the server by then, which is not what reached b
   const stop = {};
   const cut = record(a, 60, 1000, stop);
   await until('a part', () => b.clips().at(-1)?.head.startTime === 60 && b.clips().at(-1).slices > 10);
   [a.leave(), a.gone = true, stop.now = true];
-  await cut;
+  const sent = await cut;
   const c = await member();
   await until('three clips', () => ofRoom(c).length === 3);
   await sleep(500);
   const [one, two, three] = ofRoom(c);
   check('whole', one.digest === clips[0].digest && two.digest === clips[1].digest, ofRoom(c), clips);
-  check('as far as it was recorded', three.head.startTime === 60 && three.bytes > 10 * 500 && three.bytes % 500 === 0, three);
+  check('as far as it was recorded', three.head.startTime === 60 && three.bytes > 0 && three.bytes % 500 === 0 && three.bytes <= sent.bytes, three, sent);
   check('nothing again to who was there', ofRoom(b).length === 1, ofRoom(b));
   for (const member of [b, c]) check('no errors', member.events().every(event => !event.error || event.error.id === a.id()), member.events());
   return { room, clips, cut: three };
