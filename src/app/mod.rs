@@ -6,6 +6,7 @@
 mod access;
 mod channels;
 mod desk_metrics;
+mod found;
 mod inventory;
 mod mounts;
 mod peerjs_metrics;
@@ -38,6 +39,7 @@ use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use crate::vocab::MediaKind;
 use desk_metrics::{DeskCollector, LatestFigures};
+use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
 use star_metrics::StarCollector;
@@ -296,10 +298,12 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     // systemd may not be there; then this does nothing
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    wait(&mut signals, &job, &hub).await;
+    let mut found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
+    wait(&mut signals, &job, &hub, &access, &mut found).await;
 
     let stopping = Instant::now();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let goodbye = tokio::task::spawn_blocking(move || found.stop());
     info!("stopping: sessions are ended");
     // a hub that is gone has ended its places
     let _ = hub.stop().await;
@@ -309,6 +313,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         tasks.wait().await;
         let _ = http.await;
         let _ = hub_task.await;
+        let _ = goodbye.await;
     };
     if tokio::time::timeout(STOP_LIMIT.saturating_sub(stopping.elapsed()) / 2, drained).await.is_err() {
         warn!("some connections did not end in time and are cut off");
@@ -365,18 +370,18 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: Cancella
 }
 
 /// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
-async fn wait(signals: &mut Signals, job: &Job, hub: &Hub) {
+async fn wait(signals: &mut Signals, job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => reload(job, hub).await,
+            _ = signals.hangup.recv() => reload(job, hub, access, found).await,
         }
     }
 }
 
 /// Rooms, limits and the log filter change at once; anything else is named and waits for a restart.
-async fn reload(job: &Job, hub: &Hub) {
+async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
     let Ok(loaded) = cli::run::load(&job.args) else {
         warn!("the configuration has errors (above); the running one stays");
         return;
@@ -386,6 +391,7 @@ async fn reload(job: &Job, hub: &Hub) {
         warn!(%error, "log filter not changed");
     }
     let rooms = new.effective(!device::cameras().is_empty()).rooms;
+    found.set_rooms(access, &rooms);
     if hub.configure(new.rooms.clone(), rooms).await.is_err() {
         return;
     }

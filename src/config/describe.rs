@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 10] = ["http", "access", "tls", "media", "rooms", "sources", "log", "room", "source", "listener"];
+const ORDER: [&str; 11] = ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "listener"];
 
 /// So many of them, at the end, are lists.
 const LISTS: usize = 3;

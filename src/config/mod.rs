@@ -30,6 +30,7 @@ use crate::http::config::HttpConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
 use crate::ops::access::AccessConfig;
 use crate::ops::logging::LogConfig;
+use crate::ops::mdns::config::MdnsConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
@@ -53,6 +54,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Certificates.
     pub tls: TlsConfig,
+    /// Whether and how the local network is told of the gateway.
+    pub mdns: MdnsConfig,
     /// Limits and habits of all rooms.
     pub rooms: RoomsConfig,
     /// Habits of all sources.

@@ -10,6 +10,7 @@ use super::{Config, MERGED_BY_NAME};
 use crate::channel::rpc::{check_path, check_target};
 use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, check_exposure};
+use crate::ops::mdns::MAX_NAME;
 use crate::ops::tls::TlsMode;
 use crate::signalling::peerjs::{PeerjsConfig, PeerjsMountError};
 use crate::vocab::{MediaKind, Right};
@@ -29,6 +30,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     let mut found = Findings { tree, problems: Vec::new() };
     access(config, &mut found);
     tls(config, &mut found);
+    mdns(config, &mut found);
     http(config, &mut found);
     listeners(config, &mut found);
     media(config, &mut found);
@@ -152,6 +154,14 @@ fn listeners(config: &Config, found: &mut Findings<'_>) {
                 found.error(&item("listener", index, key), why.to_string(), "letters, digits, `-`, `_` and `.` are good");
             }
         }
+    }
+}
+
+fn mdns(config: &Config, found: &mut Findings<'_>) {
+    let name = &config.mdns.name;
+    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        let help = "what the network is told is a name of at most 63 bytes, as in \"Hall camera\"";
+        found.error(&keys(&["mdns", "name"]), "not a name for the network", help);
     }
 }
 

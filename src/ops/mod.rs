@@ -5,6 +5,7 @@
 pub mod access;
 pub mod announce;
 pub mod logging;
+pub mod mdns;
 pub mod metrics;
 pub mod net;
 pub mod tls;
