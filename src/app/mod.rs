@@ -10,6 +10,7 @@ mod found;
 mod inventory;
 mod mounts;
 mod peerjs_metrics;
+mod stage_metrics;
 mod star_metrics;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -26,6 +27,7 @@ use tracing::{error, info, warn};
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
 use crate::event::Events;
+use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
@@ -42,6 +44,7 @@ use desk_metrics::{DeskCollector, LatestFigures};
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
+use stage_metrics::StageCollector;
 use star_metrics::StarCollector;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
@@ -209,10 +212,12 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let mut signals = Signals::new().map_err(StartError::System)?;
     let (peer_news, peer_events) = mpsc::unbounded_channel();
-    let shards = Arc::new(Shards::start(shard_config(config), peer_news)?);
+    let stages = Arc::<Stages>::default();
+    let shards = Arc::new(Shards::start(shard_config(config, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
-    let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
+    let media_config =
+        MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone(), stages: Arc::clone(&stages) };
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
@@ -239,7 +244,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let desk = LatestFigures::default();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk)));
+    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages)));
     let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events, Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
@@ -325,20 +330,21 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 }
 
 /// The figures of modules that count for themselves.
-fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures) -> Registry {
+fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures, stages: &Arc<Stages>) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
     registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
     let ours = registry.sub_registry_with_prefix(metrics::PREFIX);
     ours.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
     ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
+    ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     registry
 }
 
 /// The list of figures for `docs/ref/metrics.md`.
 #[cfg(test)]
 pub(crate) fn metrics_reference() -> String {
-    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default()))
+    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default(), &Arc::default()))
 }
 
 /// Says at start what is wrong with sources, without holding the start up.
@@ -444,7 +450,7 @@ fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), Sta
 }
 
 /// Candidates: what config says; else loopback when only this machine can reach the gateway, else all of the machine.
-fn shard_config(config: &Config) -> ShardConfig {
+fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
     let addresses = match (&config.media.ice_addresses[..], config.is_local()) {
         ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ([], false) => {
@@ -454,7 +460,7 @@ fn shard_config(config: &Config) -> ShardConfig {
         }
         (some, _) => some.to_vec(),
     };
-    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1) }
+    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1), stages: Arc::clone(stages) }
 }
 
 /// Which source is in which room, and what it gives.

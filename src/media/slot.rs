@@ -283,6 +283,7 @@ impl Slot {
             marks: Marks { last_frame: Arc::clone(&self.last_frame), news: Arc::new(news) },
             holds: Arc::default(),
             device: Arc::clone(&self.device),
+            stages: Arc::clone(&self.shared.stages),
         };
         match Pipeline::start(start) {
             Ok(pipeline) => self.pipeline = Some(pipeline),

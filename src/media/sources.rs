@@ -17,6 +17,7 @@ use super::plan::{Choice, SourceOffer};
 use super::slot::Slot;
 use super::tap::LastFrame;
 use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError};
+use crate::forward::Stages;
 
 /// Longest time `stop` waits for devices to close.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
@@ -80,7 +81,13 @@ impl Media {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
         let board = Arc::new(board);
-        let shared = Arc::new(Shared { board: Arc::clone(&board), presences: Arc::default(), orders: orders.clone(), events });
+        let shared = Arc::new(Shared {
+            board: Arc::clone(&board),
+            presences: Arc::default(),
+            orders: orders.clone(),
+            events,
+            stages: Arc::clone(&config.stages),
+        });
         let mut slots: Vec<Slot> = Vec::new();
         let mut sources = Vec::new();
         for source in config.sources {
@@ -135,6 +142,7 @@ pub(super) struct Shared {
     pub presences: Arc<PresenceCache>,
     pub orders: mpsc::Sender<ToOwner>,
     pub events: UnboundedSender<MediaEvent>,
+    pub stages: Arc<Stages>,
 }
 
 struct Owner {
@@ -228,6 +236,7 @@ pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<Sour
         marks: Marks { last_frame: Arc::new(LastFrame::new(now)), news: Arc::new(news) },
         holds: Arc::default(),
         device: Arc::default(),
+        stages: Arc::default(),
     };
     let pipeline = Pipeline::start(start).map_err(|error| SourceError::Failed(error.to_string()))?;
     let outcome = loop {

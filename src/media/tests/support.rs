@@ -37,7 +37,7 @@ impl Bench {
         // shown with a test that fails
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let file: File = toml::from_str(sources).unwrap();
-        let config = MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source };
+        let config = MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source, ..Default::default() };
         let (tell, events) = mpsc::unbounded_channel();
         Self { media: Media::start_on(board, config, tell).unwrap(), events, next: 0 }
     }
