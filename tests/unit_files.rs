@@ -88,3 +88,63 @@ fn every_file_is_in_the_list_and_every_exception_is_explained() {
         assert!(readme.contains(&format!("`{setting}=")), "README.md does not explain {field} ({setting})");
     }
 }
+
+#[test]
+fn socket_of_systemd_is_taken_and_counts_as_what_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("portico.toml");
+    let run = |access: &str, interface: &str| {
+        let source = "[[source]]\nname = 'test'\ntype = 'test'\ntone = 0\n";
+        let text = format!("[http]\nlisten = '127.0.0.1:0'\n[media]\nice_port = 0\n{access}\n{source}");
+        std::fs::write(&config, text).expect("the configuration is written");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let listen = format!("{interface}:{port}");
+        let program = [env!("CARGO_BIN_EXE_portico"), "run", "--config", config.to_str().expect("UTF-8")];
+        let home = format!("HOME={}", folder.path().display());
+        let child = Command::new("systemd-socket-activate").args(["-l", &listen, "-E", &home]).args(program).spawn();
+        match child {
+            Ok(child) => Some((Started(child), format!("127.0.0.1:{port}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("SKIPPED: systemd-socket-activate is missing (Debian package systemd)");
+                None
+            }
+            Err(error) => panic!("systemd-socket-activate does not run: {error}"),
+        }
+    };
+    // the first caller starts it, and is answered by it
+    let Some((_gateway, address)) = run("", "127.0.0.1") else { return };
+    assert!(ask(&address).starts_with("HTTP/1.1 200"), "the caller that waited is served");
+    // others could reach this socket: that the configuration names loopback does not make everybody an administrator
+    let Some((mut refused, address)) = run("", "0.0.0.0") else { return };
+    assert_eq!(ask(&address), "");
+    assert_eq!(refused.0.wait().expect("it ends").code(), Some(78));
+}
+
+/// A process that ends with the test.
+struct Started(std::process::Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks for `/healthz` as soon as somebody listens; the answer, or nothing where the connection ends without one.
+fn ask(address: &str) -> String {
+    use std::io::{Read, Write};
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut stream = loop {
+        match std::net::TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(std::time::Instant::now() < limit, "{error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a limit");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it is asked");
+    let mut answer = String::new();
+    // a reset is an end, too
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}

@@ -8,7 +8,9 @@ pub mod credential;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod status;
 pub mod tls;
+pub mod watchdog;
 
 use std::path::PathBuf;
 
