@@ -125,6 +125,13 @@ impl Shards {
         self.mailbox.command(command);
     }
 
+    /// Answered in the next turn of the thread, after the orders before it; dropped where the thread is gone.
+    pub fn ping(&self) -> tokio::sync::oneshot::Receiver<()> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.mailbox.send(Order::Ping(reply));
+        answer
+    }
+
     /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
     pub fn demux_entries(&self) -> usize {
         let (reply, answer) = std_mpsc::sync_channel(1);
@@ -273,6 +280,8 @@ impl Shard {
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
+                // the asker may have given up
+                Ok(Order::Ping(reply)) => drop(reply.send(())),
                 #[cfg(test)]
                 Ok(Order::Clog(peer)) => self.out.clogged = peer,
                 Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return false,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::ops::credential::{self, NoCredential};
 use crate::vocab::{Right, RoomPattern};
 
 /// Who may do what.
@@ -17,7 +18,8 @@ pub struct AccessConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub token_secret: Option<Secret>,
-    /// A file with that secret; white space around it is ignored. Default none. Not together with `token_secret`.
+    /// A file with that secret; white space around it is ignored. A name without `/`, as in `portico.token-secret`, is that of a
+    /// systemd credential (`LoadCredential=`). Default none. Not together with `token_secret`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_secret_file: Option<PathBuf>,
     /// Rights of those who bring no token: `publish`, `subscribe`, `control`, `bridge`. Default none, except on a loopback address
@@ -70,12 +72,13 @@ impl AccessConfig {
         self.token_secret.is_some() || self.token_secret_file.is_some()
     }
 
-    /// The token secret, read from its file where it is kept in one.
+    /// The token secret, read from its file or credential where it is kept in one.
     pub fn secret(&self) -> Result<Option<Secret>, SecretError> {
         if let Some(secret) = &self.token_secret {
             return Ok(Some(secret.clone()));
         }
-        self.token_secret_file.as_deref().map(read_secret).transpose()
+        let Some(file) = &self.token_secret_file else { return Ok(None) };
+        read_secret(&credential::locate(file)?).map(Some)
     }
 }
 
@@ -93,6 +96,9 @@ pub fn read_secret(path: &std::path::Path) -> Result<Secret, SecretError> {
 /// Why there is no usable token secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// A credential is named, and systemd gave none.
+    #[error("the token secret: {0}")]
+    NoCredential(#[from] NoCredential),
     /// The file cannot be read.
     #[error("the token secret file {} cannot be read", path.display())]
     Unreadable {
