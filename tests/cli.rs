@@ -95,6 +95,62 @@ fn schema_prints_schema_example_and_keys() {
     assert!(text(&portico(&["schema", "--keys"], &[]).stdout).contains("## `[media]`"));
 }
 
+/// Runs a program of the test group and returns what it printed; it must say nothing on stderr.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let run = Command::new(program).args(arguments).output();
+    let output = run.unwrap_or_else(|error| panic!("{program} (tools/ensure-packages test): {error}"));
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{program} {arguments:?}");
+    text(&output.stdout).to_owned()
+}
+
+#[test]
+fn manual_pages_are_set_without_complaint() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let output = portico(&["man", folder.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let pages: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for page in &pages {
+        let set = printed("groff", &["-man", "-Tutf8", "-ww", "-rLL=100n", "-P-cbou", page.to_str().unwrap()]);
+        assert!(set.contains("NAME") && set.contains("SYNOPSIS") && set.contains("SEE ALSO"), "{page:?}: {set}");
+    }
+    let token = printed("groff", &["-man", "-Tutf8", "-P-cbou", folder.join("portico-token.1").to_str().unwrap()]);
+    let example = "  portico token --room kitchen --for 12h --url https://192.168.1.7:8780\n";
+    assert!(token.contains(example), "an example can be copied: {token}");
+
+    let output = portico(&["man", "/proc/nowhere"], &[]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("/proc/nowhere"));
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |shell: &str, name: &str| {
+        let output = portico(&["completions", shell], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        file(dir.path(), name, text(&output.stdout)).to_str().unwrap().to_owned()
+    };
+    let bash = script("bash", "portico.bash");
+    let ask = "source \"$1\"; COMP_WORDS=(portico tok); COMP_CWORD=1; _portico portico tok portico; echo \"${COMPREPLY[@]}\"
+               COMP_WORDS=(portico token --ri); COMP_CWORD=2; _portico portico --ri token; echo \"${COMPREPLY[@]}\"";
+    assert_eq!(printed("bash", &["--norc", "-c", ask, "bash", &bash]), "token\n--rights\n");
+
+    let fish = script("fish", "portico.fish");
+    let ask = format!("source {fish}; complete -C 'portico tok'; complete -C 'portico token --ri'");
+    let told = printed("fish", &["--no-config", "-c", &ask]);
+    let words: Vec<&str> = told.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(words, ["token", "--rights"], "{told}");
+
+    // zsh completes only at a terminal: here it reads the script, and knows it as the one for portico
+    let zsh = script("zsh", "_portico");
+    printed("zsh", &["-f", "-n", &zsh]);
+    let ask = format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[portico]", dir.path().display());
+    assert_eq!(printed("zsh", &["-f", "-c", &ask]), "_portico\n");
+    assert_eq!(portico(&["completions", "cmd.exe"], &[]).status.code(), Some(64));
+}
+
 #[test]
 fn token_signs_what_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
