@@ -180,6 +180,46 @@ fn token_signs_what_was_asked_for() {
 }
 
 #[test]
+fn join_links_are_for_the_configured_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = file(dir.path(), "secret", "sixteen characters or more\n");
+    let state = dir.path().join("state");
+    let config = |listen: &str| {
+        let text = format!(
+            "[http]\nlisten = \"{listen}\"\n[access]\ntoken_secret_file = {:?}\n[tls]\nstate_dir = {:?}\n",
+            secret.to_str().unwrap(),
+            state.to_str().unwrap()
+        );
+        file(dir.path(), "portico.toml", &text).to_str().unwrap().to_owned()
+    };
+    let join = |config: &str, more: &[&str]| portico(&[&["token", "--join", "--config", config], more].concat(), &[]);
+
+    // an address as it stands in the configuration, whether the machine has it or not
+    let elsewhere = config("192.0.2.7:9443");
+    let told = join(&elsewhere, &["--room", "kitchen"]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+    let mut lines = text(&told.stdout).lines();
+    let link = lines.next().expect("a link");
+    assert!(link.starts_with("https://192.0.2.7:9443/?room=kitchen#token="), "{link}");
+    let code: Vec<&str> = lines.collect();
+    assert!(code.len() > 20 && code.iter().all(|line| line.chars().all(|c| " █▀▄".contains(c))), "{code:?}");
+    assert!(!state.exists(), "no certificate is made");
+
+    let told: Value = serde_json::from_slice(&join(&elsewhere, &["--json"]).stdout).unwrap();
+    assert_eq!(told["urls"].as_array().unwrap(), &[told["url"].clone()]);
+    assert_eq!(told["rights"], serde_json::json!(["publish", "subscribe"]));
+    let told = join(&elsewhere, &["--url", "https://door.example"]);
+    assert!(text(&told.stdout).starts_with("https://door.example/#token="), "{}", text(&told.stdout));
+
+    let told = join(&config("127.0.0.1:9443"), &[]);
+    assert_eq!(text(&told.stdout).lines().count(), 1, "{}", text(&told.stdout));
+    assert!(text(&told.stderr).contains("only this machine can open it"), "{}", text(&told.stderr));
+    let told = join(&config("0.0.0.0:0"), &[]);
+    assert_eq!(told.status.code(), Some(64));
+    assert!(text(&told.stderr).contains("--url"), "{}", text(&told.stderr));
+}
+
+#[test]
 fn token_without_a_secret_says_how_to_make_one() {
     let dir = tempfile::tempdir().unwrap();
     let config = file(dir.path(), "portico.toml", "");

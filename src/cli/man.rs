@@ -123,7 +123,7 @@ mod tests {
         }
         let token = text("portico-token.1");
         assert!(token.contains("portico\\-token \\- Signs a token"), "{token}");
-        assert!(token.contains("\n  # a link that opens a room"), "examples keep their lines: {token}");
+        assert!(token.contains("\n  # a link to an address that you name"), "examples keep their lines: {token}");
         assert!(token.contains("\\-\\-rights"), "{token}");
         assert!(text("portico.1").contains("/etc/portico/portico.toml"));
     }
