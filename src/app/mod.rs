@@ -34,7 +34,7 @@ use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubGone, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
-use crate::ops::access::{Access, SecretError, check_exposure};
+use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
@@ -327,7 +327,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         });
     }
 
-    announce(&job, listen, certificate.as_ref());
+    announce(&job, listen, certificate.as_ref(), &access);
     let listening_ms = started.elapsed().as_millis() as u64;
     info!(%listen, ice = ?shards.addresses(), sources = effective.sources.len(), listening_ms, "listening");
     systemd::tell(sd_notify::NotifyState::Ready);
@@ -525,11 +525,21 @@ fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
     ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1), stages: Arc::clone(stages) }
 }
 
-/// Prints where the page is.
-fn announce(job: &Job, listen: SocketAddr, certificate: Option<&tls::Tls>) {
+/// Prints where the page is, and an invitation where the configuration wants one. This is standard output and not the log: where logs
+/// are copied to, no token goes; where systemd started us, it is in the journal all the same.
+fn announce(job: &Job, listen: SocketAddr, certificate: Option<&tls::Tls>, access: &Access) {
     let urls = announce::urls(listen, certificate.is_some(), &net::machine_addresses());
     let fingerprint = certificate.filter(|it| it.self_signed).map(|it| it.fingerprint().to_string());
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let text = announce::welcome(&urls, fingerprint.as_deref(), terminal || job.args.qr, cli::colour(&std::io::stdout()));
-    cli::print(&text);
+    let (terminal, colour) = (std::io::IsTerminal::is_terminal(&std::io::stdout()), cli::colour(&std::io::stdout()));
+    let holds = job.loaded.config.access.join_link;
+    let request = TokenRequest::invitation(SystemTime::now(), holds);
+    let link = match (request.and_then(|request| access.sign(&request, SystemTime::now())), urls.first()) {
+        (Some(token), Some(base)) => Some(cli::token::join_link(base, &[], &token)),
+        _ => None,
+    };
+    let with_qr = (terminal || job.args.qr) && link.is_none();
+    cli::print(&announce::welcome(&urls, fingerprint.as_deref(), with_qr, colour));
+    if let Some(link) = link {
+        cli::print(&announce::invitation(&link, holds, colour));
+    }
 }

@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod check;
+pub mod completions;
 pub mod devices;
 pub mod doctor;
+pub mod man;
 pub mod plan;
 mod print;
 pub mod run;
@@ -79,6 +81,10 @@ pub enum Command {
     Schema(schema::Args),
     /// Measures what forwarding costs on this machine: CPU per packet, latency, memory, time to the first frame.
     Bench(bench::Args),
+    /// Prints what a shell needs to complete commands and options.
+    Completions(completions::Args),
+    /// Writes the manual pages into a folder.
+    Man(man::Args),
 }
 
 /// Where the configuration comes from: for every subcommand that reads it.
@@ -118,6 +124,8 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Token(args) => token::main(&args),
         Command::Schema(args) => schema::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man(args) => man::main(&args),
     }
 }
 

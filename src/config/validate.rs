@@ -106,6 +106,10 @@ fn access(config: &Config, found: &mut Findings<'_>) {
         let message = format!("{} can be read by every user of this machine", file.display());
         found.warning(&keys(&["access", "token_secret_file"]), message, format!("chmod o= {}", file.display()));
     }
+    if !access.join_link.is_zero() && !access.has_secret() {
+        let help = "set `token_secret_file` as well, or remove `join_link`";
+        found.warning(&keys(&["access", "join_link"]), "there is no secret to sign a join link with", help);
+    }
     let strong = access.anonymous.iter().position(|right| matches!(right, Right::Control | Right::Bridge));
     if let Some(index) = strong.filter(|_| !config.is_local()) {
         let path = [keys(&["access", "anonymous"]), vec![Step::Item(index)]].concat();

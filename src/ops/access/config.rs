@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -22,6 +23,12 @@ pub struct AccessConfig {
     /// systemd credential (`LoadCredential=`). Default none. Not together with `token_secret`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_secret_file: Option<PathBuf>,
+    /// How long a join link holds that is printed at start, with a QR code: whoever has it may publish and subscribe in every room.
+    /// Started by systemd, it stands in the journal, for those who may read that. Needs a token secret. Default 0 s: none is
+    /// printed, and `portico token --join` makes one when it is wanted.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "crate::vocab::DurationText")]
+    pub join_link: Duration,
     /// Rights of those who bring no token: `publish`, `subscribe`, `control`, `bridge`. Default none, except on a loopback address
     /// without a token secret, where everyone may do everything.
     pub anonymous: Vec<Right>,
