@@ -6,6 +6,7 @@
 mod access;
 mod channels;
 mod desk_metrics;
+mod events;
 mod found;
 mod inventory;
 mod mounts;
@@ -25,7 +26,6 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
-use crate::event::Events;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
@@ -39,6 +39,7 @@ use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use crate::vocab::MediaKind;
 use desk_metrics::{DeskCollector, LatestFigures};
+use events::ToldEvents;
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
@@ -223,7 +224,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let events = Events::start(&config.events, config.tribe.max_video_bitrate, &tasks, stop.clone());
+    let events = ToldEvents::start(config, &effective, listen, &media, &tasks, stop.clone());
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -234,13 +235,17 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         publish_codecs: config.media.publish_codecs.clone(),
         sources: source_updates(&effective),
         channels: channels::parts(config, &tasks),
-        witness: events.clone().map(|events| Box::new(move |report: &Report| events.report(report)) as _),
+        witness: Some({
+            let events = events.events.clone();
+            Box::new(move |report: &Report| events.report(report))
+        }),
         realms,
     });
 
     let desk = LatestFigures::default();
     let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk)));
-    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events, Arc::clone(&metrics), desk);
+    let stock =
+        Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));
@@ -299,7 +304,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let mut found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
-    wait(&mut signals, &job, &hub, &access, &mut found).await;
+    wait(&mut signals, &job, &hub, &access, &mut found, &events).await;
 
     let stopping = Instant::now();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -370,18 +375,18 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: Cancella
 }
 
 /// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
-async fn wait(signals: &mut Signals, job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
+async fn wait(signals: &mut Signals, job: &Job, hub: &Hub, access: &Access, found: &mut Found, events: &ToldEvents) {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => reload(job, hub, access, found).await,
+            _ = signals.hangup.recv() => reload(job, hub, access, found, events).await,
         }
     }
 }
 
 /// Rooms, limits and the log filter change at once; anything else is named and waits for a restart.
-async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
+async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found, events: &ToldEvents) {
     let Ok(loaded) = cli::run::load(&job.args) else {
         warn!("the configuration has errors (above); the running one stays");
         return;
@@ -398,6 +403,7 @@ async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
     if hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
         return;
     }
+    let applied_events = events.reload(&new, &old.events).await;
     // where clips are kept, and whether, is decided at the start
     let clips = crate::channel::ClipsConfig {
         directory: old.clips.directory.clone(),
@@ -410,12 +416,13 @@ async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found) {
         log: new.log.clone(),
         clips,
         rpc: new.rpc.clone(),
+        events: applied_events,
         ..old.clone()
     };
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms, log filter, clips and rpc applied; other changes need a restart");
+        warn!("rooms, log filter, clips, rpc and events applied; other changes need a restart");
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Order {
     Read { from: u64, reply: oneshot::Sender<Result<Batch, StoreError>> },
     /// A sink has everything before that number.
     Confirm { sink: String, next: u64 },
+    /// Other limits and sinks from now on.
+    Change { settings: Settings, sinks: Vec<String> },
     /// How it stands.
     Figures { sinks: Vec<String>, reply: oneshot::Sender<StoreFigures> },
     /// Store what waits; then answer.
@@ -201,6 +203,13 @@ impl Keeper {
                 if let Some(store) = &mut self.store {
                     store.confirm(&sink, next);
                 }
+            }
+            Order::Change { settings, sinks } => {
+                if let Some(store) = &mut self.store {
+                    store.change(settings.limits, &sinks);
+                }
+                (self.settings, self.sinks) = (settings, sinks);
+                self.tidy_at = Instant::now();
             }
             Order::Figures { sinks, reply } => drop(reply.send(self.figures(&sinks))),
             Order::Flush { reply } => {

@@ -175,8 +175,14 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_with("", |_| {})
+    }
+
+    /// The same with more configuration, in which `{folder}` is its folder, and what else is to be there.
+    pub fn start_with(more: &str, prepare: impl Fn(&Path)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         certificates(dir.path());
+        prepare(dir.path());
         let (port, tls_port) = (free_port(), free_port());
         let passwords = dir.path().join("passwords");
         fs::write(&passwords, "portico:hush\n").expect("it is written");
@@ -188,8 +194,9 @@ impl Mosquitto {
         let config = format!(
             "listener {port} 127.0.0.1\nlistener {tls_port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {folder}/server.pem\n\
              keyfile {folder}/server.key\nrequire_certificate true\nallow_anonymous false\npassword_file {}\nuser {user}\npersistence true\n\
-             persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n",
-            passwords.display()
+             persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n{}",
+            passwords.display(),
+            more.replace("{folder}", &folder.to_string())
         );
         fs::write(dir.path().join("mosquitto.conf"), config).expect("it is written");
         let mut mosquitto = Self { port, tls_port, dir, server: None };

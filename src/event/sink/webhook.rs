@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Link, Sink, SinkError, Verdict};
+use super::{End, Link, Sink, SinkError, Verdict};
 use crate::event::config::WebhookConfig;
 use crate::event::credential;
 use crate::event::record::WallMs;
@@ -132,7 +132,7 @@ impl Link for WebhookLink {
         std::future::pending().await
     }
 
-    async fn close(self: Box<Self>) {}
+    async fn close(self: Box<Self>, _end: End) {}
 }
 
 /// Without the address, which may hold what only the configuration should.

@@ -153,6 +153,12 @@ impl Store {
         Ok(())
     }
 
+    /// Other limits and sinks from now on. A sink that is new begins with what comes; one that is gone is forgotten.
+    pub fn change(&mut self, limits: Limits, sinks: &[String]) {
+        self.ledger.change(limits, sinks);
+        self.unsynced = true;
+    }
+
     /// Removes the segments that are over the limits, or that nobody wants.
     pub fn tidy(&mut self, now: WallMs) {
         if self.ledger.last_is_expired(now)
