@@ -162,3 +162,72 @@ async fn sinks_come_go_and_change_while_it_runs_and_those_that_stay_keep_what_wa
     until(&events, |seen| backlogs(seen) == [("a".to_owned(), 3)]).await;
     end(tasks, stop).await;
 }
+
+/// Names the folder that is a small file system to [`on_a_small_disk`].
+const SMALL_DISK: &str = "PORTICO_TEST_SMALL_DISK";
+
+#[test]
+fn a_really_full_disk_costs_only_what_memory_cannot_hold_and_that_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    // in a mount namespace of its own: nothing of it is left, however the test ends
+    let on_small_disk = |program: &std::path::Path, args: &[&str]| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", "mount -t tmpfs -o size=256k portico-test \"$0\" && exec \"$@\""]);
+        command.arg(folder.path()).arg(program).args(args).env(SMALL_DISK, folder.path()).output()
+    };
+    if !on_small_disk("true".as_ref(), &[]).is_ok_and(|output| output.status.success()) {
+        eprintln!("not tested here: a full disk takes root and mount namespaces");
+        return;
+    }
+    let name = "event::tests::on_a_small_disk";
+    let inside = on_small_disk(&std::env::current_exe().unwrap(), &["--exact", name, "--ignored", "--nocapture"]).unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&inside.stdout), String::from_utf8_lossy(&inside.stderr));
+    assert!(inside.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, on a small disk"]
+async fn on_a_small_disk() {
+    let disk = PathBuf::from(std::env::var_os(SMALL_DISK).expect("run by the test above"));
+    let folder = tempfile::tempdir().unwrap();
+    // somebody else has filled it nearly
+    let others = disk.join("others");
+    std::fs::write(&others, vec![0; 128 << 10]).unwrap();
+    let config = EventsConfig {
+        store_dir: Some(disk.join("store")),
+        sink: vec![away(folder.path())],
+        // not told in between
+        live_interval: Duration::from_secs(3600),
+        ..EventsConfig::default()
+    };
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let events = start(&config, &tasks, &stop);
+    // some reach the disk, then it is full
+    let mut made = 0;
+    while events.figures().await.store_error.is_none() {
+        assert!(made < 5000, "it is never full");
+        (0..50).for_each(|_| events.report(&joined(1)));
+        made += 50;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let full = events.figures().await;
+    assert!(full.store_error.as_deref().is_some_and(|why| why.contains("No space left")), "{full:?}");
+    assert_eq!(full.lost, 0, "memory holds the rest");
+    // more than memory holds
+    let more = maker::MOST_WAITING as u64 + 1000;
+    (0..more).for_each(|_| events.report(&joined(1)));
+    let memory = maker::MOST_WAITING as u64;
+    // rooms are told once meanwhile as well
+    let total = |seen: &EventFigures| seen.made.iter().map(|made| made.count).sum::<u64>();
+    let seen = until(&events, |seen| seen.sinks[0].backlog + memory + seen.lost == total(seen)).await;
+    assert!(seen.lost >= 1000 && seen.sinks[0].backlog > 0, "{seen:?}");
+    // the others go, and there is more room
+    std::fs::remove_file(&others).unwrap();
+    let grown = std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk).status().unwrap();
+    assert!(grown.success());
+    // all that memory held is stored
+    let whole = |seen: &EventFigures| seen.sinks[0].backlog + seen.lost == total(seen) && seen.store_error.is_none();
+    let seen = until(&events, whole).await;
+    assert!(seen.lost >= 1000 && seen.sinks[0].dropped == 0, "{seen:?}");
+    end(tasks, stop).await;
+}

@@ -183,6 +183,7 @@ mod tests {
     fn the_body_has_type_time_and_the_event_as_it_is() {
         let made = WallMs(1_790_000_000_123);
         let event = Stored {
+            lane: 0,
             seq: 1,
             id: "a-1".into(),
             name: EventName::RoomLeave,
