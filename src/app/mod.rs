@@ -31,7 +31,7 @@ use crate::hub::{Hub, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
 use crate::ops::access::{Access, SecretError};
 use crate::ops::metrics::{self, Metrics, Registry};
-use crate::ops::{announce, net, tls};
+use crate::ops::{announce, archive, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms, SourceUpdate};
 use crate::signalling::peerjs::PeerjsFigures;
@@ -98,6 +98,9 @@ pub enum StartError {
     /// An entry of `http.allowed_origins`; `portico check` finds it before.
     #[error("http.allowed_origins: {0}")]
     Origins(String),
+    /// `portico restore` is at work.
+    #[error("{} is being restored now", .0.display())]
+    Restoring(std::path::PathBuf),
     /// No runtime, no signal handler.
     #[error("the system refuses what every program needs")]
     System(#[source] std::io::Error),
@@ -195,6 +198,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     if let Some(warning) = access.start_warning() {
         warn!("{warning}");
     }
+    // kept until the end: `portico restore` keeps off
+    let _in_use = hold_state(config)?;
     let certificate = match config.tls.enabled(loopback) {
         true => Some(tls::server_config(&config.tls, &net::certificate_names(), SystemTime::now())?),
         false => None,
@@ -327,6 +332,16 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     media.stop();
     info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
     Ok(())
+}
+
+/// Says that the folders of the state are in use.
+fn hold_state(config: &Config) -> Result<Vec<std::fs::File>, StartError> {
+    let folders = config.tls.state_dir.iter().cloned().chain([crate::ops::default_state_dir()]);
+    let mut held = Vec::new();
+    for folder in folders {
+        held.extend(archive::hold(&folder).map_err(|_| StartError::Restoring(folder))?);
+    }
+    Ok(held)
 }
 
 /// The figures of modules that count for themselves.

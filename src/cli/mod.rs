@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand. Parses, prints, and sets the exit code; the work is done elsewhere.
 
+pub mod backup;
 pub mod bench;
 pub mod check;
 pub mod devices;
 pub mod doctor;
+pub mod health;
 pub mod plan;
 mod print;
 pub mod run;
@@ -77,6 +79,12 @@ pub enum Command {
     Token(token::Args),
     /// Prints the configuration's JSON schema, an example, or the reference of keys.
     Schema(schema::Args),
+    /// Says whether the running gateway is ready and really gives pictures: for updaters and scripts.
+    Health(health::Args),
+    /// Writes configuration, secrets and state to one file.
+    Backup(backup::Args),
+    /// Puts back what `portico backup` wrote.
+    Restore(backup::RestoreArgs),
     /// Measures what forwarding costs on this machine: CPU per packet, latency, memory, time to the first frame.
     Bench(bench::Args),
 }
@@ -117,6 +125,9 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Plan(args) => plan::main(&args),
         Command::Token(args) => token::main(&args),
         Command::Schema(args) => schema::main(&args),
+        Command::Health(args) => health::main(&args),
+        Command::Backup(args) => backup::main(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Bench(args) => bench::main(&args),
     }
 }
