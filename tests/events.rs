@@ -8,6 +8,9 @@ mod brokers;
 #[path = "support/clients.rs"]
 mod clients;
 #[cfg(feature = "mqtt")]
+#[path = "events/home.rs"]
+mod home;
+#[cfg(feature = "mqtt")]
 #[path = "events/mqtt.rs"]
 mod mqtt;
 mod support;
@@ -47,6 +50,20 @@ async fn connected(base: &str, name: &str) {
     until("the broker", async || match sink(base, name).await {
         seen if seen["connected"] == true => Ok(()),
         seen => Err(seen.to_string()),
+    })
+    .await;
+}
+
+/// Gives the gateway another configuration (SIGHUP) and waits until it goes by it.
+async fn reload(gateway: &mut support::Gateway, config: &str) {
+    let applied = |gateway: &mut support::Gateway| gateway.log().matches("configuration applied").count();
+    let before = applied(gateway);
+    std::fs::write(gateway.dir().join("portico.toml"), config).expect("it is written");
+    let sent = std::process::Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    until("that it is applied", async || match applied(gateway) {
+        now if now > before => Ok(()),
+        _ => Err(gateway.log()),
     })
     .await;
 }

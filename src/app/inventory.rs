@@ -24,8 +24,7 @@ pub(super) struct Stock {
     hub: Hub,
     shards: Arc<Shards>,
     media: Arc<Media>,
-    /// `None` where no sink is configured.
-    events: Option<Events>,
+    events: Events,
     metrics: Arc<Metrics>,
     totals: Arc<Mutex<Totals>>,
     desk: LatestFigures,
@@ -36,7 +35,7 @@ impl Stock {
         hub: Hub,
         shards: Arc<Shards>,
         media: Arc<Media>,
-        events: Option<Events>,
+        events: Events,
         metrics: Arc<Metrics>,
         desk: LatestFigures,
     ) -> Self {
@@ -152,10 +151,7 @@ impl Inventory for Stock {
     }
 
     async fn events(&self) -> EventFigures {
-        match &self.events {
-            Some(events) => events.figures().await,
-            None => EventFigures::default(),
-        }
+        self.events.figures().await
     }
 
     /// The paths in use now. What an idle source would do is known only by opening it; `portico plan` does that.

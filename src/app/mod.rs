@@ -6,6 +6,7 @@
 mod access;
 mod channels;
 mod desk_metrics;
+mod events;
 mod found;
 mod inventory;
 mod mounts;
@@ -29,20 +30,20 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
-use crate::event::Events;
 use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubGone, HubParts};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
 use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
-use crate::ops::{announce, net, tls};
+use crate::ops::{announce, archive, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
 use desk_metrics::{DeskCollector, LatestFigures};
+use events::ToldEvents;
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
@@ -110,6 +111,9 @@ pub enum StartError {
         /// Its address.
         listen: SocketAddr,
     },
+    /// `portico restore` is at work.
+    #[error("{} is being restored now", .0.display())]
+    Restoring(std::path::PathBuf),
     /// No runtime, no signal handler.
     #[error("the system refuses what every program needs")]
     System(#[source] std::io::Error),
@@ -220,6 +224,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     if let Some(warning) = access.start_warning() {
         warn!("{warning}");
     }
+    // kept until the end: `portico restore` keeps off
+    let _in_use = hold_state(config)?;
     let certificate = match config.tls.enabled(loopback) {
         true => Some(tls::server_config(&config.tls, &net::certificate_names(), SystemTime::now())?),
         false => None,
@@ -251,7 +257,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let events = Events::start(&config.events, config.tribe.max_video_bitrate, &tasks, stop.clone());
+    let events = ToldEvents::start(config, &effective, listen, &media, &tasks, stop.clone());
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -262,13 +268,17 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         publish_codecs: config.media.publish_codecs.clone(),
         sources: reload::present(&effective),
         channels: channels::parts(config, &tasks),
-        witness: events.clone().map(|events| Box::new(move |report: &Report| events.report(report)) as _),
+        witness: Some({
+            let events = events.events.clone();
+            Box::new(move |report: &Report| events.report(report))
+        }),
         realms,
     });
 
     let desk = LatestFigures::default();
     let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages)));
-    let stock = Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events, Arc::clone(&metrics), desk);
+    let stock =
+        Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
     let look_again = Arc::new(Notify::new());
@@ -334,7 +344,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     tasks.spawn(systemd::look_after(owners, config.sources.open_limit, stop.clone()));
 
     let found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
-    let mut running = Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, effective };
+    let mut running = Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, effective };
     wait(&mut signals, &job, &mut running).await;
 
     let stopping = Instant::now();
@@ -358,6 +368,16 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     media.stop();
     info!(took_ms = stopping.elapsed().as_millis() as u64, "stopped");
     Ok(())
+}
+
+/// Says that the folders of the state are in use.
+fn hold_state(config: &Config) -> Result<Vec<std::fs::File>, StartError> {
+    let folders = config.tls.state_dir.iter().cloned().chain([crate::ops::default_state_dir()]);
+    let mut held = Vec::new();
+    for folder in folders {
+        held.extend(archive::hold(&folder).map_err(|_| StartError::Restoring(folder))?);
+    }
+    Ok(held)
 }
 
 /// The figures of modules that count for themselves.
@@ -427,6 +447,7 @@ struct Running {
     look_again: Arc<Notify>,
     access: Arc<Access>,
     found: Found,
+    events: ToldEvents,
     /// What runs now.
     effective: Effective,
 }
@@ -468,6 +489,7 @@ async fn reload(job: &Job, running: &mut Running) {
     if running.hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
         return;
     }
+    let applied_events = running.events.reload(&new, &old.events).await;
     // where clips are kept, and whether, is decided at the start
     let clips = crate::channel::ClipsConfig {
         directory: old.clips.directory.clone(),
@@ -486,12 +508,13 @@ async fn reload(job: &Job, running: &mut Running) {
         log: new.log.clone(),
         clips,
         rpc: new.rpc.clone(),
+        events: applied_events,
         ..old.clone()
     };
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms, sources, log filter, clips and rpc applied; other changes need a restart");
+        warn!("rooms, sources, log filter, clips, rpc and events applied; other changes need a restart");
     }
 }
 

@@ -1,10 +1,12 @@
 //! The command line: one file per subcommand. Parses, prints, and sets the exit code; the work is done elsewhere.
 
+pub mod backup;
 pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod devices;
 pub mod doctor;
+pub mod health;
 pub mod man;
 pub mod plan;
 mod print;
@@ -79,6 +81,12 @@ pub enum Command {
     Token(token::Args),
     /// Prints the configuration's JSON schema, an example, or the reference of keys.
     Schema(schema::Args),
+    /// Says whether the running gateway is ready and really gives pictures: for updaters and scripts.
+    Health(health::Args),
+    /// Writes configuration, secrets and state to one file.
+    Backup(backup::Args),
+    /// Puts back what `portico backup` wrote.
+    Restore(backup::RestoreArgs),
     /// Measures what forwarding costs on this machine: CPU per packet, latency, memory, time to the first frame.
     Bench(bench::Args),
     /// Prints what a shell needs to complete commands and options.
@@ -123,6 +131,9 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Plan(args) => plan::main(&args),
         Command::Token(args) => token::main(&args),
         Command::Schema(args) => schema::main(&args),
+        Command::Health(args) => health::main(&args),
+        Command::Backup(args) => backup::main(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),

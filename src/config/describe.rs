@@ -62,6 +62,7 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("password_file", "\"broker-password\""),
     ("ca", "\"/etc/portico/ca.pem\""),
     ("client_id", "\"portico-door\""),
+    ("device_name", "\"Hall board\""),
     ("directory", "\"/var/cache/portico/clips\""),
 ];
 

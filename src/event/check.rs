@@ -103,7 +103,7 @@ pub fn check(config: &EventsConfig) -> Vec<Fault> {
                 "give each a name of its own",
             );
         }
-        if sink::build(entry).is_none() {
+        if sink::build(entry, None).is_none() {
             let message = format!("this build has no sinks of type \"{}\"", entry.kind.as_str());
             found.error("type", message, "build it with the cargo feature of that name");
         }
@@ -118,9 +118,11 @@ pub fn check(config: &EventsConfig) -> Vec<Fault> {
                 if mqtt.login.cert.is_some() && mqtt.login.ca.is_none() {
                     found.error("cert", "a client certificate by MQTT needs `ca` as well", "name the broker's authority in `ca`");
                 }
-                if mqtt.topic.contains(['+', '#', '\0']) || mqtt.topic.starts_with(['/', '$']) {
-                    let help = "allowed: names with `/` between them, without `+` and `#`, such as \"portico/events\"";
-                    found.error("topic", format!("\"{}\" is not the beginning of a topic", mqtt.topic), help);
+                for (key, topic) in [("topic", &mqtt.topic), ("discovery_prefix", &mqtt.discovery_prefix)] {
+                    if topic.contains(['+', '#', '\0']) || topic.starts_with(['/', '$']) {
+                        let help = "allowed: names with `/` between them, without `+` and `#`, such as \"portico/events\"";
+                        found.error(key, format!("\"{topic}\" is not the beginning of a topic"), help);
+                    }
                 }
             }
             SinkKind::Webhook(webhook) => found.webhook(webhook),

@@ -140,9 +140,26 @@ pub struct MqttConfig {
     #[serde(default = "default_topic")]
     #[schemars(length(min = 1, max = 200))]
     pub topic: String,
-    /// The client id. Default `portico-` and a random number.
+    /// The client id. Default `portico-` and a random number; with `home_assistant` one that stays the same, made of the machine's
+    /// id. Of several gateways on one machine each needs one of its own then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// Whether Home Assistant finds the listed rooms and the sources, by retained messages of its MQTT discovery. Default false: what
+    /// there is of such messages is taken back.
+    #[serde(default)]
+    pub home_assistant: bool,
+    /// What Home Assistant's discovery topics begin with. Default `homeassistant`.
+    #[serde(default = "default_discovery_prefix")]
+    #[schemars(length(min = 1, max = 200))]
+    pub discovery_prefix: String,
+    /// What the board is called in Home Assistant. Default: the machine's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub device_name: Option<String>,
+}
+
+fn default_discovery_prefix() -> String {
+    "homeassistant".into()
 }
 
 fn default_topic() -> String {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::maker::Maker;
 use super::record::WallMs;
@@ -31,6 +31,8 @@ pub(super) enum Order {
     Read { from: u64, reply: oneshot::Sender<Result<Batch, StoreError>> },
     /// A sink has everything before that number.
     Confirm { sink: String, next: u64 },
+    /// Other limits and sinks from now on.
+    Change { settings: Settings, sinks: Vec<String> },
     /// How it stands.
     Figures { sinks: Vec<String>, reply: oneshot::Sender<StoreFigures> },
     /// Store what waits; then answer.
@@ -154,12 +156,16 @@ pub(super) struct Keeper {
     trouble: Option<(String, Instant)>,
     sync_at: Option<Instant>,
     tidy_at: Instant,
+    /// Whether it was told that places cannot be saved.
+    places_told: bool,
+    /// Events whose loss was told.
+    told_lost: u64,
 }
 
 impl Keeper {
     pub fn new(settings: Settings, sinks: Vec<String>, desk: Desk, head: watch::Sender<Option<u64>>) -> Self {
         let tidy_at = Instant::now();
-        Self { settings, sinks, desk, head, store: None, trouble: None, sync_at: None, tidy_at }
+        Self { settings, sinks, desk, head, store: None, trouble: None, sync_at: None, tidy_at, places_told: false, told_lost: 0 }
     }
 
     /// Runs until [`Order::Stop`], or until nobody can give orders.
@@ -175,12 +181,15 @@ impl Keeper {
         }
         self.pump();
         self.sync();
+        self.save_places();
     }
 
     fn next_timeout(&self) -> Instant {
         let again = self.trouble.as_ref().map(|(_, at)| *at);
         let live = self.desk.lock().next_timeout();
-        [Some(live), again, self.sync_at, Some(self.tidy_at)].into_iter().flatten().min().unwrap_or(live)
+        // while there is trouble everything waits for the next try
+        let places = self.store.as_ref().filter(|_| again.is_none()).and_then(Store::places_at);
+        [Some(live), again, self.sync_at, places, Some(self.tidy_at)].into_iter().flatten().min().unwrap_or(live)
     }
 
     fn handle(&mut self, order: Order) {
@@ -202,6 +211,13 @@ impl Keeper {
                     store.confirm(&sink, next);
                 }
             }
+            Order::Change { settings, sinks } => {
+                if let Some(store) = &mut self.store {
+                    store.change(settings.limits, &sinks);
+                }
+                (self.settings, self.sinks) = (settings, sinks);
+                self.tidy_at = Instant::now();
+            }
             Order::Figures { sinks, reply } => drop(reply.send(self.figures(&sinks))),
             Order::Flush { reply } => {
                 self.pump();
@@ -220,10 +236,15 @@ impl Keeper {
             return;
         }
         if let Err(error) = self.store_waiting(wall) {
-            return self.begin_trouble(now, &error);
+            self.begin_trouble(now, &error);
+            // the first that goes, then how many there were
+            return if self.told_lost == 0 {
+                self.tell_lost()
+            };
         }
         if self.trouble.take().is_some() {
             info!("events are stored again");
+            self.tell_lost();
         }
         let Some(store) = &mut self.store else { return };
         if now >= self.tidy_at {
@@ -234,7 +255,10 @@ impl Keeper {
             self.sync_at = None;
         } else if *self.sync_at.get_or_insert(now + self.settings.sync_interval) <= now {
             self.sync_at = None;
-            self.sync();
+            return self.sync();
+        }
+        if store.places_at().is_some_and(|at| at <= now) {
+            self.save_places();
         }
     }
 
@@ -256,6 +280,26 @@ impl Keeper {
     fn sync(&mut self) {
         if let Some(Err(error)) = self.store.as_mut().map(Store::sync) {
             self.begin_trouble(Instant::now(), &error);
+        }
+    }
+
+    /// Places that are not saved only mean that something is sent twice: no trouble, and told once.
+    fn save_places(&mut self) {
+        match self.store.as_mut().map(Store::save_places) {
+            Some(Err(error)) if !self.places_told => {
+                warn!(%error, "the places of the sinks cannot be saved; after a restart some events are sent again");
+                self.places_told = true;
+            }
+            Some(Ok(())) => self.places_told = false,
+            _ => {}
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        let lost = self.desk.lock().lost();
+        if lost > self.told_lost {
+            warn!(lost = lost - self.told_lost, "events are lost: memory holds no more of them, and they cannot be stored");
+            self.told_lost = lost;
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) const MOST_PAYLOAD: usize = 1 << 20;
 /// What is told, and how often.
 #[derive(Clone, Debug)]
 pub struct Habits {
+    /// Whether there is anybody to tell. Who is in which room is kept in mind in any case.
+    pub wanted: bool,
     /// How often `room.live` is told.
     pub live_interval: Duration,
     /// Whether the events of clients are told as well.
@@ -66,6 +68,12 @@ impl Maker {
             made: HashMap::new(),
             lost: 0,
         }
+    }
+
+    /// Goes by others from now on. A shorter interval counts at once.
+    pub fn set_habits(&mut self, now: Instant, habits: Habits) {
+        self.next_live = self.next_live.min(now + habits.live_interval);
+        self.habits = habits;
     }
 
     /// Something happened in a room.
@@ -187,6 +195,9 @@ impl Maker {
     }
 
     fn add(&mut self, event: Event) {
+        if !self.habits.wanted {
+            return;
+        }
         *self.made.entry(event.name).or_default() += 1;
         if event.payload.len() > MOST_PAYLOAD {
             self.lost += 1;

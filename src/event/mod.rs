@@ -12,6 +12,8 @@
 pub mod check;
 pub mod config;
 mod credential;
+mod crew;
+mod home;
 mod keeper;
 mod maker;
 mod publisher;
@@ -22,23 +24,24 @@ mod store;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
 pub use config::EventsConfig;
+pub use home::{ListedSource, Listing, SourceLook, SourceSeen};
 pub use record::EventName;
 
 use crate::room::Report;
 use crate::vocab::Bitrate;
-use keeper::{Desk, Keeper, Order, StorePort};
+use crew::{Crew, Roster};
+use home::Home;
+use keeper::{Desk, Order};
 use maker::{Habits, Maker};
 use record::WallMs;
-use sink::SharedStatus;
 use store::Limits;
 
 /// Rooms and sources are seated before they are told for the first time.
@@ -49,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_millis(300);
 
 /// What the keeper works by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Settings {
     directory: PathBuf,
     limits: Limits,
@@ -105,10 +108,15 @@ pub struct SinkFigures {
     pub dropped: u64,
 }
 
-struct SinkHandle {
-    name: String,
-    kind: &'static str,
-    status: SharedStatus,
+/// What events need to know of the rest of the gateway.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// What tribe clients are sent at most.
+    pub video_cap: Bitrate,
+    /// What Home Assistant is shown.
+    pub listing: Listing,
+    /// Asks how the sources stand; only while Home Assistant is told.
+    pub look: SourceLook,
 }
 
 /// Takes reports and tells how it stands. Cheap to clone.
@@ -116,64 +124,50 @@ struct SinkHandle {
 pub struct Events {
     desk: Desk,
     orders: mpsc::Sender<Order>,
-    sinks: std::sync::Arc<[SinkHandle]>,
+    home: Home,
+    /// The sinks, for those who look.
+    roster: Roster,
+    crew: Arc<Mutex<Crew>>,
 }
 
 impl Events {
-    /// Starts the store and the sinks; `None` when no sink is configured. `video_cap` is what tribe clients are sent at most. Ends
-    /// some time after `stop`; whoever stops the gateway waits for `tasks`.
-    pub fn start(config: &EventsConfig, video_cap: Bitrate, tasks: &TaskTracker, stop: CancellationToken) -> Option<Self> {
-        if config.sink.is_empty() {
-            return None;
-        }
-        let habits = Habits { live_interval: config.live_interval, extended: config.extended, video_cap };
-        let desk = Desk::new(Maker::new(Instant::now() + SETTLE, habits));
+    /// Starts the store and the sinks; without a sink it only keeps in mind who is in which room. Ends some time after `stop`;
+    /// whoever stops the gateway waits for `tasks`.
+    pub fn start(config: &EventsConfig, around: Surroundings, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        let desk = Desk::new(Maker::new(Instant::now() + SETTLE, habits(config, around.video_cap)));
         let (orders, ordered) = mpsc::channel();
-        let (tell_head, head) = watch::channel(None);
-        let settings = Settings {
-            directory: config.store_dir(),
-            limits: Limits { max_bytes: config.max_bytes, max_age: config.max_age },
-            sync_interval: config.sync_interval,
-        };
-        let names: Vec<String> = config.sink.iter().map(|sink| sink.name.clone()).collect();
-        let keeper = Keeper::new(settings, names, desk.clone(), tell_head);
-        let keeping = tasks.spawn_blocking(move || keeper.run(&ordered));
-
-        let sending = TaskTracker::new();
-        let end = CancellationToken::new();
-        let mut sinks = Vec::new();
-        for config in &config.sink {
-            let (name, kind, status) = (config.name.clone(), config.kind.as_str(), SharedStatus::default());
-            match sink::build(config) {
-                Some(sink) => {
-                    let port = StorePort { orders: orders.clone(), head: head.clone() };
-                    sending.spawn(sink::run(name.clone(), sink, port, status.clone(), end.clone()));
-                }
-                // `portico check` says so too
-                None => error!(sink = name, kind, "events: this build has no such sinks"),
-            }
-            sinks.push(SinkHandle { name, kind, status });
-        }
-        sending.close();
-
-        let events = Self { desk, orders, sinks: sinks.into() };
+        let home = Home::new(around.listing);
+        let roster = Roster::default();
+        let mut crew = Crew::new(desk.clone(), orders.clone(), ordered, home.clone(), around.look, roster.clone(), tasks.clone());
+        crew.begin(config);
+        let crew = Arc::new(Mutex::new(crew));
+        let events = Self { desk, orders, home, roster, crew: Arc::clone(&crew) };
         let to_keeper = events.orders.clone();
         tasks.spawn(async move {
             stop.cancelled().await;
-            // what the last leaving members caused is on disk before sinks are asked to come to an end
-            let (reply, flushed) = oneshot::channel();
-            let _ = to_keeper.send(Order::Flush { reply });
-            let _ = tokio::time::timeout(FLUSH_LIMIT, flushed).await;
-            end.cancel();
-            sending.wait().await;
-            let _ = to_keeper.send(Order::Stop);
-            let _ = keeping.await;
+            let mut crew = crew.lock().await;
+            if crew.is_keeping() {
+                // what the last leaving members caused is on disk before sinks are asked to come to an end
+                let (reply, flushed) = oneshot::channel();
+                let _ = to_keeper.send(Order::Flush { reply });
+                let _ = tokio::time::timeout(FLUSH_LIMIT, flushed).await;
+            }
+            crew.end().await;
         });
-        Some(events)
+        events
+    }
+
+    /// Works by another configuration from now on: sinks that are the same go on undisturbed, others end, begin, or begin again where
+    /// they were. What waits for those that stay is kept. Where the store is cannot be changed; whether it was to be.
+    pub async fn configure(&self, config: &EventsConfig, video_cap: Bitrate, listing: Listing) -> bool {
+        self.desk.lock().set_habits(Instant::now(), habits(config, video_cap));
+        self.home.list(listing);
+        self.crew.lock().await.change(config).await
     }
 
     /// Something happened in a room. Never waits.
     pub fn report(&self, report: &Report) {
+        self.home.report(report);
         let waiting = {
             let mut maker = self.desk.lock();
             maker.handle_report(WallMs::now(), report);
@@ -186,17 +180,21 @@ impl Events {
 
     /// How it stands.
     pub async fn figures(&self) -> EventFigures {
+        let seats = self.roster.seats();
+        if seats.is_empty() {
+            return EventFigures::default();
+        }
         let (reply, answer) = oneshot::channel();
-        let names = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let names = seats.iter().map(|seat| seat.name.clone()).collect();
         let _ = self.orders.send(Order::Figures { sinks: names, reply });
         let store = tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default();
         let mut accounts = store.sinks.into_iter();
-        let sink = |handle: &SinkHandle| {
-            let status = handle.status.get();
+        let sink = |seat: &crew::Seat| {
+            let status = seat.status.get();
             let account = accounts.next().unwrap_or_default();
             SinkFigures {
-                name: handle.name.clone(),
-                kind: handle.kind,
+                name: seat.name.clone(),
+                kind: seat.kind,
                 connected: status.connected,
                 error: status.error,
                 backlog: account.backlog,
@@ -212,7 +210,12 @@ impl Events {
             store_error: store.error,
             lost: store.lost,
             made: store.made,
-            sinks: self.sinks.iter().map(sink).collect(),
+            sinks: seats.iter().map(sink).collect(),
         }
     }
+}
+
+/// What the maker goes by.
+fn habits(config: &EventsConfig, video_cap: Bitrate) -> Habits {
+    Habits { wanted: !config.sink.is_empty(), live_interval: config.live_interval, extended: config.extended, video_cap }
 }

@@ -8,14 +8,17 @@
 //!
 //! An event is confirmed to the store only when all before it are. After a loss it goes on at the first that was not confirmed;
 //! those behind it that were are not sent again.
+//!
+//! Of each room one event at a time is under way. So whatever becomes of it, a refusal or a loss, none of its room has overtaken
+//! it; other rooms do not wait for it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::store::{Batch, Stored};
+use super::store::{BATCH, Batch, Stored};
 
 /// The first wait after a loss; it doubles with each try in vain.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -68,7 +71,7 @@ enum State {
 /// A published event that is not confirmed.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    seq: u64,
+    lane: u64,
     until: Instant,
 }
 
@@ -85,9 +88,10 @@ pub struct Publisher {
     head: u64,
     /// Where the reading under way began.
     reading: Option<u64>,
-    /// Read and not sent. At most two reads of the store.
+    /// Read and not sent, in order. At most two reads of the store.
     ready: VecDeque<Stored>,
-    sent: VecDeque<Sent>,
+    /// By number. Each of another lane.
+    sent: BTreeMap<u64, Sent>,
     /// Confirmed before one in front of them. At most a window.
     early: BTreeSet<u64>,
     failures: u32,
@@ -108,7 +112,7 @@ impl Publisher {
             head,
             reading: None,
             ready: VecDeque::new(),
-            sent: VecDeque::new(),
+            sent: BTreeMap::new(),
             early: BTreeSet::new(),
             failures: 0,
             confirmed: 0,
@@ -188,7 +192,7 @@ impl Publisher {
                 self.actions.push_back(Action::Connect);
             }
             State::Connecting { until } if until <= now => self.handle_lost(now),
-            State::Up if self.sent.front().is_some_and(|sent| sent.until <= now) => self.handle_lost(now),
+            State::Up if self.sent.values().any(|sent| sent.until <= now) => self.handle_lost(now),
             _ => {}
         }
     }
@@ -197,7 +201,7 @@ impl Publisher {
     pub fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { until } | State::Connecting { until } => Some(until),
-            State::Up => self.sent.front().map(|sent| sent.until),
+            State::Up => self.sent.values().map(|sent| sent.until).min(),
         }
     }
 
@@ -223,8 +227,9 @@ impl Publisher {
 
     /// One is dealt with; whether it was still wanted.
     fn settle(&mut self, seq: u64) -> bool {
-        let Some(index) = self.sent.iter().position(|sent| sent.seq == seq) else { return false };
-        self.sent.remove(index);
+        if self.sent.remove(&seq).is_none() {
+            return false;
+        }
         self.early.insert(seq);
         self.advance();
         true
@@ -232,7 +237,8 @@ impl Publisher {
 
     /// Everything before the oldest that is still open is done; what the store let go of is passed by with it.
     fn advance(&mut self) {
-        let open = self.sent.front().map(|sent| sent.seq).or(self.ready.front().map(|event| event.seq)).unwrap_or(self.next_read);
+        let sent = self.sent.first_key_value().map(|(seq, _)| *seq);
+        let open = sent.into_iter().chain(self.ready.front().map(|event| event.seq)).min().unwrap_or(self.next_read);
         if open > self.wanted {
             self.wanted = open;
             self.early = self.early.split_off(&open);
@@ -245,12 +251,18 @@ impl Publisher {
         if self.state != State::Up {
             return;
         }
-        while self.sent.len() + self.early.len() < self.habits.window {
-            let Some(event) = self.ready.pop_front() else { break };
-            self.sent.push_back(Sent { seq: event.seq, until: now + CONFIRM_LIMIT });
-            self.actions.push_back(Action::Publish(event));
+        // lanes with one under way, and those of events that must wait for one before them
+        let mut busy: HashSet<u64> = self.sent.values().map(|sent| sent.lane).collect();
+        let mut at = 0;
+        while self.sent.len() + self.early.len() < self.habits.window && at < self.ready.len() {
+            if !busy.insert(self.ready[at].lane) {
+                at += 1;
+            } else if let Some(event) = self.ready.remove(at) {
+                self.sent.insert(event.seq, Sent { lane: event.lane, until: now + CONFIRM_LIMIT });
+                self.actions.push_back(Action::Publish(event));
+            }
         }
-        if self.reading.is_none() && self.ready.is_empty() && self.next_read < self.head {
+        if self.reading.is_none() && self.ready.len() < BATCH && self.next_read < self.head {
             self.reading = Some(self.next_read);
             self.actions.push_back(Action::Read { from: self.next_read });
         }

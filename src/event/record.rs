@@ -1,6 +1,9 @@
 //! The events and their JSON, as live-webrtcsignaling's consumers know them. Pure.
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970 by the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +91,22 @@ impl Event {
     }
 }
 
+/// What an event's order is kept among: its room's events, or for one without a room its client's. Two of one number are of one
+/// lane for all that follows.
+pub(super) fn lane(payload: &[u8]) -> u64 {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct About<'a> {
+        #[serde(borrow)]
+        room_id: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        socket_id: Option<Cow<'a, str>>,
+    }
+    // a payload that is no object was damaged on disk in a way that its sum does not tell; it goes with others of its kind
+    let about: About<'_> = serde_json::from_slice(payload).unwrap_or_default();
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((about.room_id.is_some(), about.room_id.or(about.socket_id)))
+}
+
 /// `room.join`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,4 +161,19 @@ pub(super) struct Own<'a> {
     pub cpu_used: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_type: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_a_room_are_of_one_lane_whatever_they_tell() {
+        let join = lane(br#"{"roomId":"a\u00e4","roomSize":1,"socketId":"1"}"#);
+        assert_eq!(join, lane("{\"roomId\":\"a\u{e4}\",\"roomSize\":2,\"sessions\":[{\"socketId\":\"2\"}]}".as_bytes()));
+        assert_ne!(join, lane(br#"{"roomId":"b","socketId":"1"}"#));
+        assert_eq!(lane(br#"{"socketId":"1"}"#), lane(br#"{"socketId":"1","cpuUsed":3}"#));
+        assert_ne!(lane(br#"{"socketId":"1"}"#), lane(br#"{"roomId":"1"}"#));
+        assert_eq!(lane(b"?"), lane(b""));
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod announce;
+pub mod archive;
 pub mod credential;
 pub mod logging;
 pub mod mdns;

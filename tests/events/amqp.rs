@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::brokers::Rabbit;
 use crate::clients::{get, http, tribe_joined, until};
 use crate::support::{Gateway, PATIENCE, node};
-use crate::{comings_of, connected, sink, visit};
+use crate::{comings_of, connected, sink, visit, visits};
 
 /// An event as it came out of a queue.
 #[derive(Clone, Debug)]
@@ -115,8 +115,8 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     connected(&gateway.base, "backend").await;
     connected(&gateway.base, "second").await;
     bind(&channel, "watch", "live_events").await;
-    // messages are on disk when they are confirmed, queues and bindings up to two seconds later (Erlang's disk_log)
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // the kill must not take the queues
+    rabbit.write_down();
 
     let (stays, answer) = tribe_joined(&gateway.base, "yard", "stays").await;
     for number in 0..10 {
@@ -166,9 +166,13 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     rabbit.start_again();
     visit(&gateway.base, "last", "last").await;
     let (_connection, channel) = connect(&rabbit).await;
-    let last = |got: &[Got]| comings(got, "last").len() >= 2;
-    let got = read(&channel, "watch", last).await;
-    let odd = read(&channel, "odd-watch", last).await;
+    // rooms do not wait for each other
+    let left = |got: &[Got], user: &str| got.iter().any(|event| event.name == "room.leave" && event.body["userId"] == user);
+    let whole = |got: &[Got]| ["late499", "last", "during39"].iter().all(|user| left(got, user));
+    let began = Instant::now();
+    let got = read(&channel, "watch", whole).await;
+    eprintln!("1000 events of one room: {:?}", began.elapsed());
+    let odd = read(&channel, "odd-watch", whole).await;
 
     assert_eq!(sink(&gateway.base, "backend").await["unrouted"], 0, "the queue is bound");
 
@@ -198,8 +202,9 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     let join = &got.iter().find(|event| event.body["userId"] == "stays").expect("the first join").body;
     assert_eq!(join["socketId"], answer["socketId"]);
     assert_eq!((&join["ip"], &join["roomId"], &join["roomSize"]), (&"127.0.0.1".into(), &"yard".into(), &1.into()));
-    let ids = |got: &[Got]| got.iter().map(|event| event.id.clone()).collect::<HashSet<String>>();
-    // the second queue was there earlier
+    // the second queue was there earlier; rooms are told of for as long as it is read
+    let comes_or_goes = |event: &&Got| matches!(event.name.as_str(), "room.join" | "room.leave");
+    let ids = |got: &[Got]| got.iter().filter(comes_or_goes).map(|event| event.id.clone()).collect::<HashSet<String>>();
     assert!(ids(&got).is_subset(&ids(&odd)), "each sink gets the same events");
     until("an empty store", async || match sink(&gateway.base, "backend").await {
         seen if seen["backlog"].as_u64() <= Some(4) => Ok(()),
@@ -209,6 +214,82 @@ async fn nothing_is_lost_and_order_is_kept_through_kills_of_broker_and_gateway()
     the_consumer_of_the_guide_works(&gateway.base, &rabbit).await;
     let (status, took) = gateway.terminate();
     assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_events_come_again_before_later_ones_of_their_room_and_a_refusing_broker_is_a_state() {
+    let rabbit = Rabbit::start();
+    let (_connection, channel) = connect(&rabbit).await;
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    channel.exchange_declare("live_events".into(), ExchangeKind::Topic, durable, FieldTable::default()).await.expect("declared");
+    // a queue that refuses what is more than three
+    let mut small = FieldTable::default();
+    small.insert("x-max-length".into(), 3.into());
+    small.insert("x-overflow".into(), lapin::types::AMQPValue::LongString("reject-publish".into()));
+    channel.queue_declare("small".into(), QueueDeclareOptions::default(), small).await.expect("a queue");
+    let all = QueueBindOptions::default();
+    channel.queue_bind("small".into(), "live_events".into(), "#".into(), all, FieldTable::default()).await.expect("bound");
+
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let dir = rabbit.dir();
+    std::fs::write(dir.join("wrong-password"), "wrong-word\n").expect("it is written");
+    let sink_of = |name: &str, more: &str, password: &str| {
+        let (port, dir) = (rabbit.port, dir.display());
+        format!(
+            "[[events.sink]]\nname = \"{name}\"\ntype = \"amqp\"\nurl = \"amqp://127.0.0.1:{port}\"\nuser = \"portico\"\n\
+             password_file = \"{dir}/{password}\"\n{more}"
+        )
+    };
+    let gateway = Gateway::start(&format!(
+        "[events]\nstore_dir = \"{}\"\nlive_interval = \"1h\"\n{}{}{}",
+        store.path().display(),
+        sink_of("backend", "", "password"),
+        sink_of("unknown", "", "wrong-password"),
+        sink_of("forbidden", "exchange = \"secret\"\n", "password"),
+    ));
+    connected(&gateway.base, "backend").await;
+    // two rooms, whose events come in turn
+    for number in 0..20 {
+        for room in ["hall", "yard"] {
+            visit(&gateway.base, room, &format!("v{number}")).await;
+        }
+    }
+    let refused = until("the refusal", async || match sink(&gateway.base, "backend").await {
+        seen if seen["connected"] == false && seen["error"].is_string() => Ok(seen),
+        seen => Err(seen.to_string()),
+    })
+    .await;
+    assert!(refused["error"].as_str().unwrap().contains("could not take an event"), "{refused}");
+
+    // those that will never let us in: states, for people and for Prometheus
+    for (name, why) in [("unknown", "ACCESS_REFUSED"), ("forbidden", "ACCESS_REFUSED")] {
+        let seen = until(name, async || match sink(&gateway.base, name).await {
+            seen if seen["connected"] == false && seen["error"].is_string() => Ok(seen),
+            seen => Err(seen.to_string()),
+        })
+        .await;
+        let error = seen["error"].as_str().unwrap();
+        assert!(error.to_uppercase().replace('-', "_").contains(why) && !error.contains("wrong-word"), "{seen}");
+        assert!(seen["backlog"].as_u64() >= Some(80) && seen["dropped"] == 0, "{seen}");
+    }
+    let metrics = http().get(format!("{}/metrics", gateway.base)).send().await.expect("an answer").text().await.expect("text");
+    let away = metrics.lines().find_map(|line| line.strip_prefix("portico_event_sinks_away{sink=\"amqp\"} "));
+    assert!(away.and_then(|away| away.parse().ok()) >= Some(2), "{metrics}");
+
+    // somebody makes room
+    let expected = visits(0..20);
+    let whole = |got: &[Got]| ["hall", "yard"].iter().all(|room| comings(&distinct(got).0, room).len() >= expected.len());
+    let got = read(&channel, "small", whole).await;
+    let (events, again) = distinct(&got);
+    eprintln!("{} events, {again} of them twice", events.len());
+    for room in ["hall", "yard"] {
+        assert_eq!(comings(&events, room), expected);
+    }
+    until("that all is well", async || match sink(&gateway.base, "backend").await {
+        seen if seen["connected"] == true && seen["backlog"] == 0 => Ok(()),
+        seen => Err(seen.to_string()),
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,9 @@ pub fn certificates(folder: &Path) {
     }
 }
 
+/// Its name among Erlang's nodes.
+const NODE: &str = "portico@localhost";
+
 /// A RabbitMQ. Its data outlives [`Self::kill`]; everything ends with it.
 pub struct Rabbit {
     /// AMQP, plain; user `guest` with password `guest`, who may everything, and `portico` with `hush`, who may use `live_events`.
@@ -112,11 +115,36 @@ impl Rabbit {
         let log = at("log.txt");
         let _ = fs::remove_file(at("pid"));
         let out = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
-        let server = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server")
+        let mut server = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+        self.settings(&mut server);
+        let server = server
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a log"))
+            .stderr(out)
+            .spawn()
+            .expect("rabbitmq-server starts (run make test)");
+        wait_for(self.port, self.server.insert(server), "RabbitMQ", &log);
+    }
+
+    /// Has it write down which queues, exchanges and bindings there are. Messages are on disk when they are confirmed, these up to
+    /// seconds later (Erlang's disk_log).
+    pub fn write_down(&self) {
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        self.settings(&mut command);
+        let done = command.args(["-n", NODE, "eval", "mnesia:sync_log()."]).stdin(Stdio::null()).output();
+        let done = done.expect("rabbitmqctl starts (run make test)");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("ok"), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// What its programs go by.
+    fn settings(&self, command: &mut Command) {
+        let at = |name: &str| self.dir.path().join(name);
+        command
             .env("HOME", self.dir.path())
             .env("ERL_EPMD_PORT", self.mapper_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", "portico@localhost")
+            .env("RABBITMQ_NODENAME", NODE)
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
             .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
             .env("RABBITMQ_LOG_BASE", at("log"))
@@ -124,13 +152,7 @@ impl Rabbit {
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"))
             .env("RABBITMQ_PID_FILE", at("pid"))
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("a log"))
-            .stderr(out)
-            .spawn()
-            .expect("rabbitmq-server starts (run make test)");
-        wait_for(self.port, self.server.insert(server), "RabbitMQ", &log);
+            .env_remove("NOTIFY_SOCKET");
     }
 
     /// SIGKILL: no goodbye, no tidy end.
@@ -175,8 +197,14 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_with("", |_| {})
+    }
+
+    /// The same with more configuration, in which `{folder}` is its folder, and what else is to be there.
+    pub fn start_with(more: &str, prepare: impl Fn(&Path)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         certificates(dir.path());
+        prepare(dir.path());
         let (port, tls_port) = (free_port(), free_port());
         let passwords = dir.path().join("passwords");
         fs::write(&passwords, "portico:hush\n").expect("it is written");
@@ -188,8 +216,9 @@ impl Mosquitto {
         let config = format!(
             "listener {port} 127.0.0.1\nlistener {tls_port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {folder}/server.pem\n\
              keyfile {folder}/server.key\nrequire_certificate true\nallow_anonymous false\npassword_file {}\nuser {user}\npersistence true\n\
-             persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n",
-            passwords.display()
+             persistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n{}",
+            passwords.display(),
+            more.replace("{folder}", &folder.to_string())
         );
         fs::write(dir.path().join("mosquitto.conf"), config).expect("it is written");
         let mut mosquitto = Self { port, tls_port, dir, server: None };

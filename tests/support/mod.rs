@@ -52,8 +52,8 @@ impl Gateway {
         }
         command
             .args(args)
-            .envs(environment.iter().map(|(key, value)| (key, value)))
             .env("PORTICO_TLS__STATE_DIR", dir.path())
+            .envs(environment.iter().map(|(key, value)| (key, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");

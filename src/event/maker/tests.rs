@@ -15,7 +15,8 @@ struct World {
 impl World {
     fn new(extended: bool) -> Self {
         let start = Instant::now();
-        let habits = Habits { live_interval: Duration::from_secs(60), extended, video_cap: Bitrate::from_bps(2_000_000) };
+        let habits =
+            Habits { wanted: true, live_interval: Duration::from_secs(60), extended, video_cap: Bitrate::from_bps(2_000_000) };
         let mut world = Self { maker: Maker::new(start, habits), start };
         // the first telling of nothing
         assert!(world.at(0).is_empty());

@@ -18,7 +18,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{Link, Sink, SinkError, Verdict};
+use super::{End, Link, Sink, SinkError, Verdict};
 use crate::event::config::{AmqpConfig, ExchangeType};
 use crate::event::credential;
 use crate::event::publisher::CONNECT_LIMIT;
@@ -212,7 +212,7 @@ impl Link for AmqpLink {
         SinkError::new("connection lost")
     }
 
-    async fn close(self: Box<Self>) {
+    async fn close(self: Box<Self>, _end: End) {
         // the broker notices a connection that just ends as well
         let _ = self.connection.close(200, "stopping".into()).await;
     }

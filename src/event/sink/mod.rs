@@ -14,11 +14,12 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::time::sleep_until;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::config::{SinkConfig, SinkKind};
+use super::home::{Memory, Picture};
 use super::keeper::{ReadError, StoreGone, StorePort};
 use super::publisher::{Action, Habits, LONGEST_WAIT, Publisher};
 use super::store::{Batch, Stored};
@@ -29,6 +30,8 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_millis(500);
 /// A goodbye takes no longer than this.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
+/// What was retained for a sink that is taken out is removed within this time.
+const REMOVE_LIMIT: Duration = Duration::from_secs(3);
 /// Longest text of an error that is kept: it may come from the far end.
 const MOST_ERROR: usize = 500;
 
@@ -105,20 +108,30 @@ pub(super) trait Link: Send {
     /// Returns when the connection is lost. Cancel-safe.
     async fn lost(&mut self) -> SinkError;
     /// Says goodbye.
-    async fn close(self: Box<Self>);
+    async fn close(self: Box<Self>, end: End);
 }
 
-/// Makes the sink that is configured; `None` when this build does not have it.
-pub(super) fn build(config: &SinkConfig) -> Option<Arc<dyn Sink>> {
+/// Makes the sink that is configured; `None` when this build does not have it. `home` is what Home Assistant is shown.
+pub(super) fn build(config: &SinkConfig, home: Option<&HomePort>) -> Option<Arc<dyn Sink>> {
     match &config.kind {
         #[cfg(feature = "amqp")]
         SinkKind::Amqp(config) => Some(Arc::new(amqp::Amqp::new(config.clone()))),
         #[cfg(feature = "mqtt")]
-        SinkKind::Mqtt(config) => Some(Arc::new(mqtt::Mqtt::new(config.clone()))),
+        SinkKind::Mqtt(config) => Some(Arc::new(mqtt::Mqtt::new(config.clone(), home.cloned()))),
         SinkKind::Webhook(config) => Some(Arc::new(webhook::Webhook::new(config.clone()))),
         #[allow(unreachable_patterns)] // only in builds without some of the features
         _ => None,
     }
+}
+
+/// What a sink may tell of what is true now, beside events.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "mqtt"), allow(dead_code))] // only MQTT has messages that stay
+pub(super) struct HomePort {
+    /// The sink's name.
+    pub sink: String,
+    pub picture: watch::Receiver<Picture>,
+    pub memory: Memory,
 }
 
 /// The key of a webhook's secret; `None` where it is none.
@@ -151,11 +164,26 @@ impl SharedStatus {
     }
 }
 
-/// Runs a sink until `stop`, and a little longer while there is something to send.
-pub(super) async fn run(name: String, sink: Arc<dyn Sink>, mut store: StorePort, status: SharedStatus, stop: CancellationToken) {
+/// How a sink is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The gateway stops, or the sink begins again with another configuration.
+    Stopped,
+    /// It is not configured any more.
+    Removed,
+}
+
+/// Runs a sink until it is told to end, and a little longer while there is something to send.
+pub(super) async fn run(
+    name: String,
+    sink: Arc<dyn Sink>,
+    mut store: StorePort,
+    status: SharedStatus,
+    mut ending: watch::Receiver<Option<End>>,
+) {
     let begun = tokio::select! {
         begun = store.begin(&name) => begun,
-        () = stop.cancelled() => return,
+        _ = ending.wait_for(Option::is_some) => return,
     };
     let Ok((wanted, head)) = begun else { return };
     let habits = Habits { window: sink.window(), longest_wait: sink.longest_wait() };
@@ -172,7 +200,7 @@ pub(super) async fn run(name: String, sink: Arc<dyn Sink>, mut store: StorePort,
         confirms: FuturesUnordered::new(),
         down_since: None,
     };
-    driver.run(stop).await;
+    driver.run(ending).await;
 }
 
 type Reading = (u64, BoxFuture<'static, Result<Batch, ReadError>>);
@@ -194,8 +222,9 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, mut ending: watch::Receiver<Option<End>>) {
         let mut last_call = None;
+        let mut how = End::Stopped;
         loop {
             if let Err(error) = self.carry_out().await {
                 self.lose(&error);
@@ -223,7 +252,8 @@ impl Driver {
                 },
                 () = until(timeout) => self.handle_timeout(),
                 () = until(last_call) => break,
-                () = stop.cancelled(), if last_call.is_none() => {
+                end = ended(&mut ending), if last_call.is_none() => {
+                    how = end;
                     last_call = Some(Instant::now() + LINGER);
                     self.publisher.handle_head(Instant::now(), self.store.head_now());
                 }
@@ -231,7 +261,8 @@ impl Driver {
         }
         if let Some(link) = self.link.take() {
             // a far end that does not answer is left
-            let _ = tokio::time::timeout(CLOSE_LIMIT, link.close()).await;
+            let limit = if how == End::Removed { REMOVE_LIMIT } else { CLOSE_LIMIT };
+            let _ = tokio::time::timeout(limit, link.close(how)).await;
         }
     }
 
@@ -333,6 +364,11 @@ impl Driver {
         status.connected = false;
         status.error = Some(error);
     }
+}
+
+/// Waits to be told to end. Who cannot tell any more is gone. Cancel-safe.
+async fn ended(ending: &mut watch::Receiver<Option<End>>) -> End {
+    ending.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::Stopped)
 }
 
 async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {

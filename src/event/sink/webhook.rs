@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Link, Sink, SinkError, Verdict};
+use super::{End, Link, Sink, SinkError, Verdict};
 use crate::event::config::WebhookConfig;
 use crate::event::credential;
 use crate::event::record::WallMs;
@@ -132,7 +132,7 @@ impl Link for WebhookLink {
         std::future::pending().await
     }
 
-    async fn close(self: Box<Self>) {}
+    async fn close(self: Box<Self>, _end: End) {}
 }
 
 /// Without the address, which may hold what only the configuration should.
@@ -183,6 +183,7 @@ mod tests {
     fn the_body_has_type_time_and_the_event_as_it_is() {
         let made = WallMs(1_790_000_000_123);
         let event = Stored {
+            lane: 0,
             seq: 1,
             id: "a-1".into(),
             name: EventName::RoomLeave,

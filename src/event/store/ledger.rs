@@ -118,6 +118,18 @@ impl Ledger {
         ledger
     }
 
+    /// Other limits and sinks. One that stays keeps its place, one that is new begins with what comes.
+    pub fn change(&mut self, limits: Limits, sinks: &[String]) {
+        self.limits = limits;
+        let next = self.next;
+        let before = std::mem::take(&mut self.cursors);
+        let place = |sink: &String| {
+            let known = before.iter().find(|cursor| cursor.sink == *sink).cloned();
+            known.unwrap_or(Cursor { sink: sink.clone(), next, dropped: 0 })
+        };
+        self.cursors = sinks.iter().map(place).collect();
+    }
+
     /// Events between segments were in a part of a file that could not be read.
     fn count_gaps(&mut self) {
         let starts = self.segments.iter().skip(1).map(|segment| segment.head.first);

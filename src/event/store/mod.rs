@@ -14,8 +14,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::record::{Event, EventName, WallMs};
+use super::record::{Event, EventName, WallMs, lane};
 use frame::{HEAD, Head, Record};
 use ledger::{Ledger, Segment};
 
@@ -27,6 +28,8 @@ const SUFFIX: &str = "events";
 const CURSORS: &str = "cursors.json";
 /// Held locked for as long as a process uses the folder.
 const LOCK: &str = "lock";
+/// The places of the sinks are written this often at most: after a kill or a power cut, what was confirmed since is sent again.
+const PLACES: Duration = Duration::from_secs(10);
 /// Most events and payload bytes read at a time; one event may be larger.
 pub(super) const BATCH: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
@@ -58,6 +61,8 @@ pub enum StoreError {
 pub struct Stored {
     /// Its place in the store. Grows; never used again.
     pub seq: u64,
+    /// Among whose events it keeps its place: its room's.
+    pub lane: u64,
     /// Its id: the same whenever it is sent, and no other event's.
     pub id: String,
     /// What happened.
@@ -85,9 +90,13 @@ pub struct Store {
     ledger: Ledger,
     /// The segment that is written to, and how much of it is whole. `None` until something is written.
     open: Option<File>,
-    /// Whether something was written, or a cursor moved, since the last sync.
+    /// Whether something was written since the last sync.
     unsynced: bool,
     saved: BTreeMap<String, u64>,
+    /// Not before this time are they saved again.
+    save_from: Instant,
+    /// Whether they are saved even if none has moved: the file is not there, or has other sinks.
+    save_anyway: bool,
     _lock: File,
 }
 
@@ -121,7 +130,17 @@ impl Store {
         }
         let ledger = Ledger::recover(limits, segments, saved.as_ref(), sinks);
         let saved = saved.unwrap_or_default();
-        Ok(Self { folder: folder.into(), run, ledger, open: None, unsynced: true, saved, _lock: lock })
+        Ok(Self {
+            folder: folder.into(),
+            run,
+            ledger,
+            open: None,
+            unsynced: true,
+            saved,
+            save_from: Instant::now(),
+            save_anyway: true,
+            _lock: lock,
+        })
     }
 
     /// Writes events at the end. They are safe from a kill when this returns, and from a power cut after [`Self::sync`]. Those
@@ -151,6 +170,12 @@ impl Store {
             self.unsynced = true;
         }
         Ok(())
+    }
+
+    /// Other limits and sinks from now on. A sink that is new begins with what comes; one that is gone is forgotten.
+    pub fn change(&mut self, limits: Limits, sinks: &[String]) {
+        self.ledger.change(limits, sinks);
+        (self.save_from, self.save_anyway) = (Instant::now(), true);
     }
 
     /// Removes the segments that are over the limits, or that nobody wants.
@@ -196,31 +221,43 @@ impl Store {
     /// A sink has got everything before `next` confirmed.
     pub fn confirm(&mut self, sink: &str, next: u64) {
         self.ledger.confirm(sink, next);
-        self.unsynced = true;
     }
 
-    /// Makes what was written, and the places of the sinks, safe from a power cut.
+    /// Makes what was written safe from a power cut.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        if !self.unsynced {
-            return Ok(());
-        }
-        let folder = self.folder.clone();
-        let failed = |source| StoreError::Io { what: "cannot write to", path: folder.clone(), source };
-        if let Some(file) = &self.open {
-            file.sync_data().map_err(failed)?;
-        }
-        let cursors = self.ledger.cursors();
-        if cursors != self.saved {
-            save_cursors(&self.folder, &cursors).map_err(failed)?;
-            self.saved = cursors;
+        if self.unsynced
+            && let Some(file) = &self.open
+        {
+            file.sync_data().map_err(|source| self.failed(source))?;
         }
         self.unsynced = false;
         Ok(())
     }
 
-    /// Whether [`Self::sync`] has something to do.
+    /// Makes the places of the sinks safe from a power cut.
+    pub fn save_places(&mut self) -> Result<(), StoreError> {
+        // one that fails is tried again as late
+        self.save_from = Instant::now() + PLACES;
+        let cursors = self.ledger.cursors();
+        if self.save_anyway || cursors != self.saved {
+            save_cursors(&self.folder, &cursors).map_err(|source| self.failed(source))?;
+            (self.saved, self.save_anyway) = (cursors, false);
+        }
+        Ok(())
+    }
+
+    /// Whether something was written that [`Self::sync`] would make safe.
     pub fn is_unsynced(&self) -> bool {
         self.unsynced
+    }
+
+    /// When the places are to be saved: some time after one has moved.
+    pub fn places_at(&self) -> Option<Instant> {
+        (self.save_anyway || self.ledger.cursors() != self.saved).then_some(self.save_from)
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError::Io { what: "cannot write to", path: self.folder.clone(), source }
     }
 
     /// The number the next event gets.
@@ -279,7 +316,7 @@ impl Store {
         if file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).is_err() {
             self.open = None;
         }
-        Err(StoreError::Io { what: "cannot write to", path: self.folder.clone(), source })
+        Err(self.failed(source))
     }
 
     fn make_room(&mut self, coming: u64, now: WallMs) {
@@ -302,7 +339,7 @@ impl Store {
 
 fn stored(run: u64, record: Record) -> Stored {
     let id = format!("{run:016x}-{}", record.seq);
-    Stored { seq: record.seq, id, name: record.name, made: record.made, payload: record.payload }
+    Stored { seq: record.seq, lane: lane(&record.payload), id, name: record.name, made: record.made, payload: record.payload }
 }
 
 fn create(path: &Path, anew: bool) -> io::Result<File> {

@@ -90,6 +90,7 @@ fn places_are_kept_per_sink_and_what_all_have_is_removed() {
     append(&mut store, 0..10, WALL);
     store.confirm("a", 4);
     store.sync().unwrap();
+    store.save_places().unwrap();
     assert!(!store.is_unsynced());
     // not synced: comes again
     store.confirm("a", 9);
@@ -115,12 +116,30 @@ fn places_are_kept_per_sink_and_what_all_have_is_removed() {
 }
 
 #[test]
+fn places_are_saved_at_once_at_first_and_then_at_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let begun = Instant::now();
+    assert!(store.places_at().is_some_and(|at| at <= begun), "which sinks there are is written down");
+    store.save_places().unwrap();
+    assert_eq!(store.places_at(), None, "none has moved");
+    append(&mut store, 0..10, WALL);
+    store.confirm("a", 4);
+    let at = store.places_at().expect("one has moved");
+    assert!(at >= begun + PLACES && at <= Instant::now() + PLACES);
+    assert_eq!(store.places_at(), Some(at), "asking again puts nothing off");
+    store.save_places().unwrap();
+    assert_eq!(store.places_at(), None);
+}
+
+#[test]
 fn without_the_places_everything_is_sent_again_rather_than_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     append(&mut store, 0..5, WALL);
     store.confirm("a", 5);
     store.sync().unwrap();
+    store.save_places().unwrap();
     drop(store);
     for damage in ["", "not json"] {
         fs::write(folder.path().join(CURSORS), damage).unwrap();
@@ -145,6 +164,7 @@ fn the_size_limit_drops_the_oldest_and_counts_them() {
     assert_eq!(wanted(&mut store, "a"), (dropped..total).collect::<Vec<_>>());
     // the same after a restart, whose log starts at what is left
     store.sync().unwrap();
+    store.save_places().unwrap();
     drop(store);
     assert_eq!(open(folder.path()).account("a"), (backlog, 0));
 }
@@ -185,6 +205,7 @@ fn a_damaged_file_costs_what_is_behind_the_damage_and_is_counted() {
     let mut store = open(folder.path());
     append(&mut store, 10..12, WALL);
     store.sync().unwrap();
+    store.save_places().unwrap();
     let damaged = files(folder.path()).remove(0);
     let mut bytes = fs::read(&damaged).unwrap();
     let record = frame::record_len(EventName::RoomJoin, "{\"n\":0}") as usize;

@@ -1,5 +1,7 @@
 //! Brokers of MQTT 5, by `rumqttc`. At least once (QoS 1), never retained; the topic ends in the event's name, the user property
-//! `id` is the event's.
+//! `id` is the event's. Beside them [`home`] tells Home Assistant what is true now.
+
+mod home;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -10,7 +12,7 @@ use rumqttc::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Link, Sink, SinkError, Verdict};
+use super::{End, HomePort, Link, Sink, SinkError, Verdict};
 use crate::event::check::MqttAddress;
 use crate::event::config::MqttConfig;
 use crate::event::credential;
@@ -27,12 +29,16 @@ pub(super) struct Mqtt {
     config: MqttConfig,
     /// The same at each connection, so that the broker drops a connection of ours that it still takes for alive.
     client_id: String,
+    home: Option<home::Told>,
 }
 
 impl Mqtt {
-    pub(super) fn new(config: MqttConfig) -> Self {
-        let client_id = config.client_id.clone().unwrap_or_else(|| format!("portico-{:08x}", rand::random::<u32>()));
-        Self { config, client_id }
+    pub(super) fn new(config: MqttConfig, port: Option<HomePort>) -> Self {
+        let home = port.map(|port| home::Told::new(&config, port));
+        let stable = home.as_ref().and_then(home::Told::client_id);
+        let random = || format!("portico-{:08x}", rand::random::<u32>());
+        let client_id = config.client_id.clone().or(stable).unwrap_or_else(random);
+        Self { config, client_id, home }
     }
 
     async fn options(&self) -> Result<MqttOptions, SinkError> {
@@ -47,6 +53,9 @@ impl Mqtt {
             (Some(user), None) => drop(options.set_username(user.clone())),
             (None, Some(password)) => drop(options.set_password(password.expose().to_owned())),
             (None, None) => {}
+        }
+        if let Some(will) = self.home.as_ref().and_then(home::Told::last_will) {
+            options.set_last_will(will);
         }
         if address.tls {
             options.set_transport(Transport::tls_with_config(self.tls().await?));
@@ -77,7 +86,9 @@ impl Sink for Mqtt {
         // the first event of a connection is the broker's answer; a refusal is an error
         while !matches!(events.poll().await.map_err(SinkError::by("cannot connect"))?, Event::Incoming(Incoming::ConnAck(_))) {}
         let network = AbortOnDropHandle::new(tokio::spawn(carry(events)));
-        Ok(Box::new(MqttLink { topic: self.config.topic.trim_end_matches('/').to_owned(), client, network }))
+        let teller = self.home.clone().map(|told| AbortOnDropHandle::new(tokio::spawn(told.clone().run(client.clone()))));
+        let topic = self.config.topic.trim_end_matches('/').to_owned();
+        Ok(Box::new(MqttLink { topic, client, network, home: self.home.clone(), teller }))
     }
 
     fn window(&self) -> usize {
@@ -98,6 +109,9 @@ struct MqttLink {
     topic: String,
     client: AsyncClient,
     network: AbortOnDropHandle<ConnectionError>,
+    home: Option<home::Told>,
+    /// Tells Home Assistant until it is dropped.
+    teller: Option<AbortOnDropHandle<()>>,
 }
 
 #[async_trait]
@@ -132,7 +146,11 @@ impl Link for MqttLink {
         }
     }
 
-    async fn close(self: Box<Self>) {
+    async fn close(self: Box<Self>, end: End) {
+        drop(self.teller);
+        if let Some(home) = &self.home {
+            home.leave(&self.client, end).await;
+        }
         // the broker notices a connection that just ends as well
         if self.client.disconnect().await.is_ok() {
             let _ = self.network.await;
