@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-long test-board test-reference lint bench bench-signalling fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference lint lint-yocto parse-yocto bench bench-signalling fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -29,6 +29,14 @@ lint: setup-build ## formatting and clippy
 		{ echo "portico: rustfmt or clippy is missing. Run: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+lint-yocto: ## the Yocto layer by oelint-adv, 2 s
+	@tools/ensure-oelint
+	target/oelint/bin/oelint-adv --release wrynose --suppress oelint.vars.homepageping --quiet \
+		$$(find yocto -name '*.bb' -o -name '*.bbappend' -o -name layer.conf)
+
+parse-yocto: ## the Yocto layer by BitBake: BITBAKE=DIR OECORE=DIR, checkouts of both; see yocto/README.md
+	BITBAKE="$(BITBAKE)" OECORE="$(OECORE)" LAYERS="$(LAYERS)" MACHINE="$(MACHINE)" yocto/parse
 
 bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
 	cargo build --release --locked --bin portico
