@@ -1,8 +1,8 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-long test-board test-reference lint deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference cross-arm64 lint lint-yocto deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 run: setup-run ## build and start the gateway with the camera, or a test picture; prints the URL to open
 	cargo build --release --locked --bin portico
@@ -18,6 +18,9 @@ test-long: setup-run setup-test ## what only shows in real time: whole heartbeat
 test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, about 1 GB of downloads the first time
 	tests/vm/board-tests
 
+cross-arm64: ## the program for 64-bit ARM boards, built without Docker: target/cross/portico; Debian 12 and root, 2.5 GB the first time
+	tools/cross-arm64
+
 test-reference: ## the scripts of the tests' clients against the original servers, 6 minutes
 	@tools/ensure-packages test
 	@tools/ensure-test-clients
@@ -29,6 +32,11 @@ lint: setup-build ## formatting and clippy
 		{ echo "portico: rustfmt or clippy is missing. Run: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+lint-yocto: ## the Yocto layer by oelint-adv, 2 s
+	@tools/ensure-oelint
+	target/oelint/bin/oelint-adv --release wrynose --suppress oelint.vars.homepageping --quiet \
+		$$(find yocto -name '*.bb' -o -name '*.bbappend' -o -name layer.conf)
 
 bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
 	cargo build --release --locked --bin portico
