@@ -1,9 +1,11 @@
 //! A V4L2 camera, from its driver to a viewer: the kernel's virtual camera `vivid`, in the test VM that `make test-board` boots.
 //!
-//! Where the camera is real, so are the faults: another program holds it, it is unplugged. The last test runs the unit file.
+//! Where the camera is real, so are the faults: another program holds it, it is unplugged. `board/service.rs` runs the unit file.
 
 #[path = "support/picture.rs"]
 mod picture;
+#[path = "board/service.rs"]
+mod service;
 mod support;
 #[path = "support/whep.rs"]
 mod whep;
@@ -272,61 +274,6 @@ fn camera_unplugged_while_watched_comes_back() {
     watch(&gateway.base, "/whep/main/camera").leave();
     let (status, _) = gateway.terminate();
     assert!(status.success(), "{status}");
-}
-
-#[test]
-#[ignore = "needs systemd and the vivid camera of the test VM, which it changes: make test-board"]
-fn unit_file_runs_the_gateway_with_camera_and_journal() {
-    let _camera = only_user();
-    // as systemd/README.md says
-    std::fs::copy(PORTICO, "/usr/bin/portico").expect("portico is installed");
-    for (path, content) in [
-        ("/etc/portico/portico.toml", config(&[("camera", &stable(&vivid()))]).as_str()),
-        ("/usr/lib/sysusers.d/portico.conf", include_str!("../systemd/portico.sysusers.conf")),
-        ("/etc/systemd/system/portico.service", include_str!("../systemd/portico.service")),
-    ] {
-        std::fs::create_dir_all(Path::new(path).parent().expect("a folder")).expect("a folder is made");
-        std::fs::write(path, content).unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
-    let users = run("systemd-sysusers", &[]);
-    assert!(users.status.success(), "{}", said(&users));
-    assert!(run("systemctl", &["daemon-reload"]).status.success());
-    let verified = run("systemd-analyze", &["verify", "--man=no", "portico.service"]);
-    assert_eq!(said(&verified), "exit status: 0\n", "the unit is without fault");
-
-    // returns once READY=1 was sent: Type=notify
-    let started = run("systemctl", &["start", "portico"]);
-    assert!(started.status.success(), "{}\n{}", said(&started), said(&run("journalctl", &["-u", "portico", "--no-pager"])));
-    let base = "http://127.0.0.1:8780";
-    // systemd is told once the gateway listens; its first look at the camera may still be under way
-    until("the camera was looked at", || get(base, "/readyz").status == 200);
-    assert_eq!(text(&run("systemctl", &["is-active", "portico"]).stdout), "active\n");
-    let pid = text(&run("systemctl", &["show", "-P", "MainPID", "portico"]).stdout);
-    let user = text(&run("stat", &["-c", "%U", &format!("/proc/{}", pid.trim())]).stdout);
-    assert_eq!(user, "portico\n");
-    watch(base, "/whep/main/camera").leave();
-
-    let stopped = run("systemctl", &["stop", "portico"]);
-    assert!(stopped.status.success(), "{}", said(&stopped));
-    let shown = text(&run("systemctl", &["show", "-P", "Result", "-P", "ExecMainStatus", "-P", "NRestarts", "portico"]).stdout);
-    assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), ["success", "0", "0"]);
-
-    let journal = text(&run("journalctl", &["-u", "portico", "-o", "json", "--no-pager"]).stdout);
-    let lines: Vec<Value> = journal.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let place = |start: &str, dialect: Option<&str>| {
-        let fits = |line: &Value| {
-            line["MESSAGE"].as_str().is_some_and(|message| message.starts_with(start)) && line["DIALECT"].as_str() == dialect
-        };
-        lines.iter().position(fits).unwrap_or_else(|| panic!("no {start:?} in:\n{journal}"))
-    };
-    let (came, went) = (place("member joined", Some("whep")), place("member left", Some("whep")));
-    let joined = &lines[came];
-    assert_eq!((&joined["ROOM"], &joined["PRIORITY"]), (&"main".into(), &"5".into()), "{joined:#}");
-    assert_eq!(lines[went]["MEMBER"], joined["MEMBER"]);
-    assert!(joined["MEMBER"].as_str().is_some_and(|member| !member.is_empty()), "{joined:#}");
-    assert_eq!(joined["_SYSTEMD_UNIT"], "portico.service");
-    let order = [place("Starting ", None), place("listening", None), place("Started ", None), came, went];
-    assert!(order.is_sorted(), "{order:?}:\n{journal}");
 }
 
 fn run(program: &str, arguments: &[&str]) -> Output {
