@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-long test-board test-reference lint bench bench-signalling fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference lint deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -41,6 +41,12 @@ bench-signalling: setup-run ## memory per idle session, CPU per message, beside 
 
 fuzz: setup-build ## every decoder of bytes from outside under libFuzzer, 60 s each (SECONDS_EACH=10 for less, TARGETS=tribe for some)
 	tools/fuzz $(TARGETS)
+
+deb: setup-build ## the Debian package of this machine's kind, in target/debian; an optimised build
+	@tools/ensure-packages package
+	@tools/ensure-cargo-deb
+	cargo build --profile dist --locked --bin portico
+	deb=$$(packaging/build-deb target/dist/portico) && packaging/check-deb "$$deb"
 
 docs: ## rewrite the reference pages that are generated from the code
 	UPDATE=1 cargo test --locked --lib checked_in

@@ -95,6 +95,62 @@ fn schema_prints_schema_example_and_keys() {
     assert!(text(&portico(&["schema", "--keys"], &[]).stdout).contains("## `[media]`"));
 }
 
+/// Runs a program of the test group and returns what it printed; it must say nothing on stderr.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let run = Command::new(program).args(arguments).output();
+    let output = run.unwrap_or_else(|error| panic!("{program} (tools/ensure-packages test): {error}"));
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{program} {arguments:?}");
+    text(&output.stdout).to_owned()
+}
+
+#[test]
+fn manual_pages_are_set_without_complaint() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let output = portico(&["man", folder.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let pages: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for page in &pages {
+        let set = printed("groff", &["-man", "-Tutf8", "-ww", "-rLL=100n", "-P-cbou", page.to_str().unwrap()]);
+        assert!(set.contains("NAME") && set.contains("SYNOPSIS") && set.contains("SEE ALSO"), "{page:?}: {set}");
+    }
+    let token = printed("groff", &["-man", "-Tutf8", "-P-cbou", folder.join("portico-token.1").to_str().unwrap()]);
+    let example = "  portico token --room kitchen --for 12h --url https://192.168.1.7:8780\n";
+    assert!(token.contains(example), "an example can be copied: {token}");
+
+    let output = portico(&["man", "/proc/nowhere"], &[]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("/proc/nowhere"));
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |shell: &str, name: &str| {
+        let output = portico(&["completions", shell], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        file(dir.path(), name, text(&output.stdout)).to_str().unwrap().to_owned()
+    };
+    let bash = script("bash", "portico.bash");
+    let ask = "source \"$1\"; COMP_WORDS=(portico tok); COMP_CWORD=1; _portico portico tok portico; echo \"${COMPREPLY[@]}\"
+               COMP_WORDS=(portico token --ri); COMP_CWORD=2; _portico portico --ri token; echo \"${COMPREPLY[@]}\"";
+    assert_eq!(printed("bash", &["--norc", "-c", ask, "bash", &bash]), "token\n--rights\n");
+
+    let fish = script("fish", "portico.fish");
+    let ask = format!("source {fish}; complete -C 'portico tok'; complete -C 'portico token --ri'");
+    let told = printed("fish", &["--no-config", "-c", &ask]);
+    let words: Vec<&str> = told.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(words, ["token", "--rights"], "{told}");
+
+    // zsh completes only at a terminal: here it reads the script, and knows it as the one for portico
+    let zsh = script("zsh", "_portico");
+    printed("zsh", &["-f", "-n", &zsh]);
+    let ask = format!("fpath=({} $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[portico]", dir.path().display());
+    assert_eq!(printed("zsh", &["-f", "-c", &ask]), "_portico\n");
+    assert_eq!(portico(&["completions", "cmd.exe"], &[]).status.code(), Some(64));
+}
+
 #[test]
 fn token_signs_what_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -121,6 +177,46 @@ fn token_signs_what_was_asked_for() {
     let config = file(dir.path(), "portico.toml", &format!("[access]\ntoken_secret_file = {:?}\n", secret.to_str().unwrap()));
     let output = portico(&["token", "--config", config.to_str().unwrap()], &[]);
     assert_eq!(text(&output.stdout).trim().split('.').count(), 3);
+}
+
+#[test]
+fn join_links_are_for_the_configured_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = file(dir.path(), "secret", "sixteen characters or more\n");
+    let state = dir.path().join("state");
+    let config = |listen: &str| {
+        let text = format!(
+            "[http]\nlisten = \"{listen}\"\n[access]\ntoken_secret_file = {:?}\n[tls]\nstate_dir = {:?}\n",
+            secret.to_str().unwrap(),
+            state.to_str().unwrap()
+        );
+        file(dir.path(), "portico.toml", &text).to_str().unwrap().to_owned()
+    };
+    let join = |config: &str, more: &[&str]| portico(&[&["token", "--join", "--config", config], more].concat(), &[]);
+
+    // an address as it stands in the configuration, whether the machine has it or not
+    let elsewhere = config("192.0.2.7:9443");
+    let told = join(&elsewhere, &["--room", "kitchen"]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+    let mut lines = text(&told.stdout).lines();
+    let link = lines.next().expect("a link");
+    assert!(link.starts_with("https://192.0.2.7:9443/?room=kitchen#token="), "{link}");
+    let code: Vec<&str> = lines.collect();
+    assert!(code.len() > 20 && code.iter().all(|line| line.chars().all(|c| " █▀▄".contains(c))), "{code:?}");
+    assert!(!state.exists(), "no certificate is made");
+
+    let told: Value = serde_json::from_slice(&join(&elsewhere, &["--json"]).stdout).unwrap();
+    assert_eq!(told["urls"].as_array().unwrap(), &[told["url"].clone()]);
+    assert_eq!(told["rights"], serde_json::json!(["publish", "subscribe"]));
+    let told = join(&elsewhere, &["--url", "https://door.example"]);
+    assert!(text(&told.stdout).starts_with("https://door.example/#token="), "{}", text(&told.stdout));
+
+    let told = join(&config("127.0.0.1:9443"), &[]);
+    assert_eq!(text(&told.stdout).lines().count(), 1, "{}", text(&told.stdout));
+    assert!(text(&told.stderr).contains("only this machine can open it"), "{}", text(&told.stderr));
+    let told = join(&config("0.0.0.0:0"), &[]);
+    assert_eq!(told.status.code(), Some(64));
+    assert!(text(&told.stderr).contains("--url"), "{}", text(&told.stderr));
 }
 
 #[test]

@@ -64,6 +64,11 @@ fn five_viewers_cost_one_encoder() {
     }
     let metrics = seen["metrics"].as_str().expect("a metrics page");
     assert!(metrics.lines().any(|line| line == "portico_video_encoders 1"), "{metrics}");
+    for stage in ["capture", "encode", "packetise", "send"] {
+        let count = format!("portico_stage_seconds_count{{stage=\"{stage}\"}} ");
+        let counted = metrics.lines().find_map(|line| line.strip_prefix(&count)).and_then(|count| count.parse::<u64>().ok());
+        assert!(counted >= Some(30), "{stage}: {metrics}");
+    }
     // an encoder branch brings several threads of its own; a worker of the runtime may come to life meanwhile
     let threads: Vec<u64> = seen["threadsWith"].as_array().expect("a list").iter().filter_map(|n| n.as_u64()).collect();
     assert!(threads.len() == 5 && threads[4] <= threads[0] + 1, "threads with 1 to 5 viewers: {threads:?}");

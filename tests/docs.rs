@@ -7,7 +7,8 @@ use std::process::Command;
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["docs", "pipelines", "systemd", "yocto", "tests", "src"].map(|name| root.join(name)).into();
+    let mut folders: Vec<PathBuf> =
+        ["docs", "packaging", "pipelines", "systemd", "yocto", "tests", "src"].map(|name| root.join(name)).into();
     let mut files: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md"].map(|name| root.join(name)).into();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {

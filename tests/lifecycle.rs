@@ -114,3 +114,25 @@ async fn hang_up_reloads_rooms_limits_and_log_filter() {
     assert_eq!(answer["type"], "welcome");
     viewer.plays_on().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invitation_is_printed_where_the_configuration_wants_one() {
+    let secret = "[access]\ntoken_secret = \"sixteen characters and more\"\n";
+    let mut gateway = Gateway::start(&format!("{secret}join_link = \"1h\"\n"));
+    let link = gateway.wait_log("#token=");
+    let token = link.strip_prefix(&format!("{}/#token=", gateway.base)).unwrap_or_else(|| panic!("{link}")).to_owned();
+    let rooms = format!("{}/api/v1/rooms", gateway.base);
+    assert_eq!(http().get(&rooms).send().await.unwrap().status(), 401);
+    assert_eq!(http().get(&rooms).bearer_auth(&token).send().await.unwrap().status(), 200);
+    // it invites, and gives no control
+    let order = json!({"rooms": "*", "rights": ["publish"], "expires_in": 60});
+    let tokens = http().post(format!("{}/api/v1/tokens", gateway.base)).bearer_auth(&token).json(&order).send().await.unwrap();
+    assert_eq!(tokens.status(), 403);
+    gateway.wait_log(" listening");
+    let (status, log) = (tokio::task::spawn_blocking(move || gateway.terminate().0)).await.map(|status| (status, link)).unwrap();
+    assert!(status.success(), "{log}");
+
+    let mut quiet = Gateway::start(secret);
+    quiet.wait_log(" listening");
+    assert!(!quiet.log().contains("#token="));
+}

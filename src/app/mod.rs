@@ -11,38 +11,45 @@ mod found;
 mod inventory;
 mod mounts;
 mod peerjs_metrics;
+mod reload;
+mod sockets;
+mod stage_metrics;
 mod star_metrics;
+mod systemd;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
+use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
-use crate::hub::{Hub, HubParts};
-use crate::media::{Media, MediaError, MediaSourceConfig, SourceKind, device};
-use crate::ops::access::{Access, SecretError};
+use crate::hub::{Hub, HubGone, HubParts};
+use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
+use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, archive, net, tls};
 use crate::peer::{ShardConfig, Shards, ShardsError};
-use crate::room::{Report, Rooms, SourceUpdate};
+use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
 use crate::signalling::whip::IceServer;
-use crate::vocab::MediaKind;
 use desk_metrics::{DeskCollector, LatestFigures};
 use events::ToldEvents;
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
+use reload::SourceSteps;
+use sockets::Sockets;
+use stage_metrics::StageCollector;
 use star_metrics::StarCollector;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
@@ -101,6 +108,12 @@ pub enum StartError {
     /// `portico restore` is at work.
     #[error("{} is being restored now", .0.display())]
     Restoring(std::path::PathBuf),
+    /// systemd's socket can be reached by others, and there are no rules for them.
+    #[error("the socket of systemd, {listen}, can be reached by others, and nothing says who may do what")]
+    Exposed {
+        /// Its address.
+        listen: SocketAddr,
+    },
     /// No runtime, no signal handler.
     #[error("the system refuses what every program needs")]
     System(#[source] std::io::Error),
@@ -110,7 +123,11 @@ impl StartError {
     /// What somebody must change in the configuration is 78, what the system does not give is 69.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Secret(_) | Self::Origins(_) | Self::NotBuilt { .. } | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
+            Self::Secret(_)
+            | Self::Origins(_)
+            | Self::NotBuilt { .. }
+            | Self::Exposed { .. }
+            | Self::Media(MediaError::Board(_)) => cli::exit::CONFIG,
             _ => cli::exit::UNAVAILABLE,
         }
     }
@@ -155,6 +172,10 @@ impl StartError {
             Self::Peers(ShardsError::Bind { source, .. }) if in_use(source) => {
                 Some("another program, perhaps another Portico, has this port: stop it, or choose another with --ice-port")
             }
+            Self::Exposed { .. } => Some(
+                "set [access] token_secret_file (and make tokens with `portico token`), or grant rights to everyone by name with \
+                 [access] anonymous = [\"subscribe\"]",
+            ),
             _ => None,
         }
     }
@@ -192,7 +213,12 @@ fn failed(error: &StartError) -> ExitCode {
 }
 
 async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
-    let config = &job.loaded.config;
+    let mut sockets = Sockets::handed_over();
+    let config = &sockets.applied(&job.loaded.config);
+    for listen in config.addresses() {
+        // the configuration was checked; a socket of systemd was not
+        check_exposure(&config.access, listen).map_err(|exposed| StartError::Exposed { listen: exposed.listen })?;
+    }
     let loopback = config.is_local();
     let access = Arc::new(Access::new(&config.access, loopback)?);
     if let Some(warning) = access.start_warning() {
@@ -206,19 +232,21 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     };
     // held for as long as the gateway runs
     let _watch = certificate.as_ref().map(tls::Tls::watch).transpose()?;
-    let (listener, listen) = bind(config.http.listen, MAIN_LISTENER)?;
+    let (listener, listen) = sockets.listen(config.http.listen, MAIN_LISTENER)?;
     let mut extra = Vec::with_capacity(config.listener.len());
     for (index, listener) in config.listener.iter().enumerate() {
         let key = format!("listener[{index}], {}", listener.dialect.as_str());
-        extra.push((bind(listener.address(config.http.listen.ip()), &key)?, listener));
+        extra.push((sockets.listen(listener.address(config.http.listen.ip()), &key)?, listener));
     }
 
     let mut signals = Signals::new().map_err(StartError::System)?;
     let (peer_news, peer_events) = mpsc::unbounded_channel();
-    let shards = Arc::new(Shards::start(shard_config(config), peer_news)?);
+    let stages = Arc::<Stages>::default();
+    let shards = Arc::new(Shards::start(shard_config(config, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
-    let media_config = MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone() };
+    let media_config =
+        MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone(), stages: Arc::clone(&stages) };
     let media = Arc::new(Media::start(media_config, media_news)?);
 
     let mut realms = mounts::realms();
@@ -238,7 +266,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         media: Box::new(move |order| to_media.send(order)),
         media_events,
         publish_codecs: config.media.publish_codecs.clone(),
-        sources: source_updates(&effective),
+        sources: reload::present(&effective),
         channels: channels::parts(config, &tasks),
         witness: Some({
             let events = events.events.clone();
@@ -248,12 +276,19 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let desk = LatestFigures::default();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk)));
+    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages)));
     let stock =
         Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
-    tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), stop.clone()));
+    let look_again = Arc::new(Notify::new());
+    tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), Arc::clone(&look_again), stop.clone()));
+    let owners = systemd::Owners {
+        hub: hub.clone(),
+        shards: Arc::clone(&shards),
+        media: Arc::clone(&media),
+        readiness: readiness.clone(),
+    };
     let parts = Parts {
         hub: Arc::new(hub.clone()),
         access: Arc::new(access::Door(Arc::clone(&access))),
@@ -302,18 +337,19 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         });
     }
 
-    announce(&job, listen, certificate.as_ref());
+    announce(&job, listen, certificate.as_ref(), &access);
     let listening_ms = started.elapsed().as_millis() as u64;
     info!(%listen, ice = ?shards.addresses(), sources = effective.sources.len(), listening_ms, "listening");
-    // systemd may not be there; then this does nothing
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    systemd::tell(sd_notify::NotifyState::Ready);
+    tasks.spawn(systemd::look_after(owners, config.sources.open_limit, stop.clone()));
 
-    let mut found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
-    wait(&mut signals, &job, &hub, &access, &mut found, &events).await;
+    let found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
+    let mut running = Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, effective };
+    wait(&mut signals, &job, &mut running).await;
 
     let stopping = Instant::now();
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let goodbye = tokio::task::spawn_blocking(move || found.stop());
+    systemd::tell(sd_notify::NotifyState::Stopping);
+    let goodbye = tokio::task::spawn_blocking(move || running.found.stop());
     info!("stopping: sessions are ended");
     // a hub that is gone has ended its places
     let _ = hub.stop().await;
@@ -345,24 +381,25 @@ fn hold_state(config: &Config) -> Result<Vec<std::fs::File>, StartError> {
 }
 
 /// The figures of modules that count for themselves.
-fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures) -> Registry {
+fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures, stages: &Arc<Stages>) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
     registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
     let ours = registry.sub_registry_with_prefix(metrics::PREFIX);
     ours.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
     ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
+    ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     registry
 }
 
 /// The list of figures for `docs/ref/metrics.md`.
 #[cfg(test)]
 pub(crate) fn metrics_reference() -> String {
-    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default()))
+    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default(), &Arc::default()))
 }
 
-/// Says at start what is wrong with sources, without holding the start up.
-async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: CancellationToken) {
+/// Says at start, and when others are configured, what is wrong with sources, without holding anything up.
+async fn examine_sources(media: Arc<Media>, readiness: Readiness, look_again: Arc<Notify>, stop: CancellationToken) {
     let looks = async {
         loop {
             let media = Arc::clone(&media);
@@ -377,10 +414,12 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: Cancella
                 }
             };
             readiness.ready(SOURCES);
-            if bad.unwrap_or_default() == 0 {
-                return;
+            let others = look_again.notified();
+            match bad.unwrap_or_default() {
+                0 => others.await,
+                // whichever comes first
+                _ => drop(tokio::time::timeout(LOOK_AGAIN, others).await),
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     tokio::select! {
@@ -390,35 +429,67 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, stop: Cancella
 }
 
 /// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
-async fn wait(signals: &mut Signals, job: &Job, hub: &Hub, access: &Access, found: &mut Found, events: &ToldEvents) {
+async fn wait(signals: &mut Signals, job: &Job, running: &mut Running) {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => reload(job, hub, access, found, events).await,
+            _ = signals.hangup.recv() => reload(job, running).await,
         }
     }
 }
 
-/// Rooms, limits and the log filter change at once; anything else is named and waits for a restart.
-async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found, events: &ToldEvents) {
+/// What a running gateway takes over of another configuration.
+struct Running {
+    hub: Hub,
+    media: Arc<Media>,
+    /// Has the sources looked at.
+    look_again: Arc<Notify>,
+    access: Arc<Access>,
+    found: Found,
+    events: ToldEvents,
+    /// What runs now.
+    effective: Effective,
+}
+
+impl Running {
+    /// Rooms and sources. What is as before is not touched.
+    async fn take_over(&mut self, config: &Config) -> Result<(), HubGone> {
+        let effective = config.effective(!device::cameras().is_empty());
+        let steps = SourceSteps::between(&self.effective, &effective);
+        self.found.set_rooms(&self.access, &effective.rooms);
+        self.hub.configure(config.rooms.clone(), effective.rooms.clone()).await?;
+        self.hub.update_sources(steps.before).await?;
+        let sources = effective.sources.clone();
+        self.media.configure(MediaSourceConfig { habits: config.sources.clone(), sources, ..Default::default() });
+        self.hub.update_sources(steps.after).await?;
+        let (added, changed, removed) = (steps.added, steps.changed, steps.removed);
+        if added + changed + removed > 0 {
+            info!(added, changed, removed, "sources changed");
+            self.look_again.notify_one();
+        }
+        self.effective = effective;
+        Ok(())
+    }
+}
+
+/// Rooms, sources, limits and the log filter change at once; anything else is named and waits for a restart.
+async fn reload(job: &Job, running: &mut Running) {
     let Ok(loaded) = cli::run::load(&job.args) else {
-        warn!("the configuration has errors (above); the running one stays");
+        warn!("the configuration is refused; the running one stays");
         return;
     };
     let (old, new) = (&job.loaded.config, loaded.config);
     if let Err(error) = job.log.set_filter(&new.log.filter) {
         warn!(%error, "log filter not changed");
     }
-    let rooms = new.effective(!device::cameras().is_empty()).rooms;
-    found.set_rooms(access, &rooms);
-    if hub.configure(new.rooms.clone(), rooms).await.is_err() {
+    if running.take_over(&new).await.is_err() {
         return;
     }
-    if hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
+    if running.hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
         return;
     }
-    let applied_events = events.reload(&new, &old.events).await;
+    let applied_events = running.events.reload(&new, &old.events).await;
     // where clips are kept, and whether, is decided at the start
     let clips = crate::channel::ClipsConfig {
         directory: old.clips.directory.clone(),
@@ -428,6 +499,12 @@ async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found, events
     let applied = Config {
         rooms: new.rooms.clone(),
         room: new.room.clone(),
+        sources: SourcesConfig {
+            board_dir: old.sources.board_dir.clone(),
+            board: old.sources.board.clone(),
+            ..new.sources.clone()
+        },
+        source: new.source.clone(),
         log: new.log.clone(),
         clips,
         rpc: new.rpc.clone(),
@@ -437,7 +514,7 @@ async fn reload(job: &Job, hub: &Hub, access: &Access, found: &mut Found, events
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms, log filter, clips, rpc and events applied; other changes need a restart");
+        warn!("rooms, sources, log filter, clips, rpc and events applied; other changes need a restart");
     }
 }
 
@@ -457,16 +534,8 @@ impl Signals {
     }
 }
 
-/// Listens, and says on which port where the system chose one.
-fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, key: key.into(), source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let listen = listener.local_addr().map_err(failed)?;
-    Ok((listener, listen))
-}
-
 /// Candidates: what config says; else loopback when only this machine can reach the gateway, else all of the machine.
-fn shard_config(config: &Config) -> ShardConfig {
+fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
     let addresses = match (&config.media.ice_addresses[..], config.is_local()) {
         ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ([], false) => {
@@ -476,34 +545,24 @@ fn shard_config(config: &Config) -> ShardConfig {
         }
         (some, _) => some.to_vec(),
     };
-    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1) }
+    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1), stages: Arc::clone(stages) }
 }
 
-/// Which source is in which room, and what it gives.
-fn source_updates(effective: &Effective) -> Vec<SourceUpdate> {
-    let present = |source: &crate::media::SourceConfig| {
-        let rooms =
-            effective.rooms.iter().filter(|room| room.sources.contains(&source.name)).map(|room| room.name.clone()).collect();
-        let mut kinds = vec![MediaKind::Video];
-        let sound = match &source.kind {
-            SourceKind::Test(test) => test.tone > 0,
-            SourceKind::V4l2(_) | SourceKind::Csi(_) => source.audio_device.is_some(),
-            // known only once it is open; the player gets what there is
-            SourceKind::File(_) | SourceKind::Rtsp(_) => true,
-        };
-        if sound {
-            kinds.push(MediaKind::Audio);
-        }
-        SourceUpdate::Present { source: source.name.clone(), rooms, kinds }
-    };
-    effective.sources.iter().map(present).collect()
-}
-
-/// Prints where the page is.
-fn announce(job: &Job, listen: SocketAddr, certificate: Option<&tls::Tls>) {
+/// Prints where the page is, and an invitation where the configuration wants one. This is standard output and not the log: where logs
+/// are copied to, no token goes; where systemd started us, it is in the journal all the same.
+fn announce(job: &Job, listen: SocketAddr, certificate: Option<&tls::Tls>, access: &Access) {
     let urls = announce::urls(listen, certificate.is_some(), &net::machine_addresses());
     let fingerprint = certificate.filter(|it| it.self_signed).map(|it| it.fingerprint().to_string());
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let text = announce::welcome(&urls, fingerprint.as_deref(), terminal || job.args.qr, cli::colour(&std::io::stdout()));
-    cli::print(&text);
+    let (terminal, colour) = (std::io::IsTerminal::is_terminal(&std::io::stdout()), cli::colour(&std::io::stdout()));
+    let holds = job.loaded.config.access.join_link;
+    let request = TokenRequest::invitation(SystemTime::now(), holds);
+    let link = match (request.and_then(|request| access.sign(&request, SystemTime::now())), urls.first()) {
+        (Some(token), Some(base)) => Some(cli::token::join_link(base, &[], &token)),
+        _ => None,
+    };
+    let with_qr = (terminal || job.args.qr) && link.is_none();
+    cli::print(&announce::welcome(&urls, fingerprint.as_deref(), with_qr, colour));
+    if let Some(link) = link {
+        cli::print(&announce::invitation(&link, holds, colour));
+    }
 }

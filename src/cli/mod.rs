@@ -3,9 +3,11 @@
 pub mod backup;
 pub mod bench;
 pub mod check;
+pub mod completions;
 pub mod devices;
 pub mod doctor;
 pub mod health;
+pub mod man;
 pub mod plan;
 mod print;
 pub mod run;
@@ -87,6 +89,10 @@ pub enum Command {
     Restore(backup::RestoreArgs),
     /// Measures what forwarding costs on this machine: CPU per packet, latency, memory, time to the first frame.
     Bench(bench::Args),
+    /// Prints what a shell needs to complete commands and options.
+    Completions(completions::Args),
+    /// Writes the manual pages into a folder.
+    Man(man::Args),
 }
 
 /// Where the configuration comes from: for every subcommand that reads it.
@@ -129,6 +135,8 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Backup(args) => backup::main(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man(args) => man::main(&args),
     }
 }
 

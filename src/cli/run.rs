@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{ConfigArgs, exit, tell};
 use crate::config::{Flags, Inputs, Loaded};
-use crate::ops::logging::{self, LogHandle};
+use crate::ops::logging::{self, LogConfig, LogHandle};
 
 /// Runs the gateway until it is told to stop.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -81,7 +81,13 @@ pub fn load(args: &Args) -> Result<Loaded, ExitCode> {
 pub(super) fn main(args: Args, start: impl FnOnce(Job) -> ExitCode) -> ExitCode {
     let loaded = match load(&args) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(code) => {
+            // told on stderr; the journal gets an event that can be looked for
+            if logging::to_journal() && logging::init(&LogConfig::default()).is_ok() {
+                error!("the configuration is refused");
+            }
+            return code;
+        }
     };
     let log = match logging::init(&loaded.config.log) {
         Ok(log) => log,

@@ -1,20 +1,24 @@
 //! `portico token`: signs a token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::{ConfigArgs, exit, print, tell};
-use crate::config::Flags;
+use super::{ConfigArgs, colour, exit, print, tell};
+use crate::config::{Config, Flags};
 use crate::ops::access::{Secret, SecretError, TokenRequest, read_secret, sign};
+use crate::ops::net::machine_addresses;
+use crate::ops::{announce, tls};
 use crate::vocab::{Right, RoomId, RoomPattern};
 
 /// What the token shall say.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  # a link that opens a room in a browser, for half a day
+  # on the gateway: a link for a browser and its QR code for a phone, for half a day
+  sudo portico token --join --room kitchen
+  # a link to an address that you name
   portico token --room kitchen --for 12h --url https://192.168.1.7:8780
   # watch every room whose name begins with house-
   portico token --room 'house-*' --rights subscribe --for 30d --subject tablet
@@ -41,6 +45,12 @@ pub struct Args {
     /// The user's id for clients of the tribe dialect, whose bearer it then is, too.
     #[arg(long, value_name = "ID")]
     pub user_id: Option<String>,
+    /// Print a link to the page instead, for each address of the configured gateway, and a QR code of the first.
+    ///
+    /// Reads configuration and secret, so it runs as root where the service has a secret of its own. With --url the link is to that
+    /// address.
+    #[arg(long)]
+    pub join: bool,
     /// Print a link to the page instead: the address of this gateway, as in https://192.168.1.7:8780.
     #[arg(long, value_name = "BASE")]
     pub url: Option<String>,
@@ -84,20 +94,28 @@ fn room_pattern(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn main(args: &Args) -> ExitCode {
-    let secret = match secret(args) {
-        Ok(secret) => secret,
-        Err(code) => return code,
+    match token(args) {
+        Ok(()) => exit::OK,
+        Err(code) => code,
+    }
+}
+
+fn token(args: &Args) -> Result<(), ExitCode> {
+    let needs_config = args.secret_file.is_none() || (args.join && args.url.is_none());
+    let config = if needs_config { Some(args.config.load(Flags::default())?.config) } else { None };
+    let secret = secret(args.secret_file.as_deref(), config.as_ref())?;
+    let bases = match (&args.url, &config) {
+        (Some(url), _) => vec![url.clone()],
+        (None, Some(config)) if args.join => addresses(config)?,
+        _ => Vec::new(),
     };
     let now = SystemTime::now();
     let expires = match args.lifetime {
         Lifetime::Never => None,
-        Lifetime::For(duration) => match now.checked_add(duration) {
-            Some(end) => Some(end),
-            None => {
-                tell("portico: --for is longer than the clock can tell; use `never`\n");
-                return ExitCode::from(exit::USAGE);
-            }
-        },
+        Lifetime::For(duration) => Some(now.checked_add(duration).ok_or_else(|| {
+            tell("portico: --for is longer than the clock can tell; use `never`\n");
+            ExitCode::from(exit::USAGE)
+        })?),
     };
     let request = TokenRequest {
         rooms: RoomPattern::any_of(args.room.iter().map(String::as_str)),
@@ -107,31 +125,69 @@ pub(super) fn main(args: &Args) -> ExitCode {
         user_id: args.user_id.clone(),
     };
     let token = sign(&request, &secret, now);
-    let link = args.url.as_ref().map(|base| join_link(base, &args.room, &token));
+    let links: Vec<String> = bases.iter().map(|base| join_link(base, &args.room, &token)).collect();
     if args.json {
         let expires = expires.and_then(|end| end.duration_since(UNIX_EPOCH).ok()).map(|end| end.as_secs());
         let rights: Vec<Right> = request.rights.iter().collect();
-        print(&format!(
-            "{:#}\n",
-            json!({"token": token, "url": link, "rooms": args.room, "rights": rights, "expires": expires, "subject": args.subject})
-        ));
-    } else {
-        print(&format!("{}\n", link.unwrap_or(token)));
+        let mut told = json!({
+            "token": token, "url": links.first(), "rooms": args.room, "rights": rights, "expires": expires, "subject": args.subject
+        });
+        if args.join {
+            told["urls"] = json!(links);
+        }
+        print(&format!("{told:#}\n"));
+        return Ok(());
     }
-    exit::OK
+    match links.first() {
+        None => print(&format!("{token}\n")),
+        Some(_) => print(&format!("{}\n", links.join("\n"))),
+    }
+    if args.join {
+        let fingerprint = config.filter(|config| args.url.is_none() && config.tls.enabled(config.is_local()));
+        explain(&links, fingerprint.and_then(|config| tls::made_fingerprint(&config.tls)));
+    }
+    Ok(())
 }
 
-fn secret(args: &Args) -> Result<Secret, ExitCode> {
+/// What belongs to links for people: the QR code, and what a browser will say.
+fn explain(links: &[String], fingerprint: Option<tls::Fingerprint>) {
+    match links.iter().find(|link| !announce::names_loopback(link)) {
+        Some(link) => {
+            if let Some(code) = announce::qr(link, colour(&std::io::stdout())) {
+                print(&format!("{code}\n"));
+            }
+        }
+        None => tell("portico: only this machine can open it: http.listen is a loopback address, or there is no network\n"),
+    }
+    if let Some(fingerprint) = fingerprint {
+        let text = "The certificate is self-signed: the browser will warn once. Its SHA-256 fingerprint must be\n";
+        print(&format!("{text}  {fingerprint}\n"));
+    }
+}
+
+/// The page's addresses as the configuration has them; loopback is left out where others can reach the gateway.
+fn addresses(config: &Config) -> Result<Vec<String>, ExitCode> {
+    if config.http.listen.port() == 0 {
+        tell("portico: the configuration lets the system choose the port (http.listen): name the address with --url\n");
+        return Err(ExitCode::from(exit::USAGE));
+    }
+    let mut urls = announce::urls(config.http.listen, config.tls.enabled(config.is_local()), &machine_addresses());
+    if urls.iter().any(|url| !announce::names_loopback(url)) {
+        urls.retain(|url| !announce::names_loopback(url));
+    }
+    Ok(urls)
+}
+
+fn secret(file: Option<&Path>, config: Option<&Config>) -> Result<Secret, ExitCode> {
     let refused = |error: SecretError| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         tell(&format!("portico: {error}{cause}\n"));
         ExitCode::from(exit::CONFIG)
     };
-    if let Some(file) = &args.secret_file {
+    if let Some(file) = file {
         return read_secret(file).map_err(refused);
     }
-    let loaded = args.config.load(Flags::default())?;
-    loaded.config.access.secret().map_err(refused)?.ok_or_else(|| {
+    config.map(|config| config.access.secret().map_err(refused)).transpose()?.flatten().ok_or_else(|| {
         tell(
             "portico: there is no token secret. Make one and name it in the configuration:\n  \
              (umask 077; openssl rand -base64 32 > /etc/portico/token-secret)\n  \

@@ -9,7 +9,7 @@ use super::tree::{Node, Step, path_text};
 use super::{Config, MERGED_BY_NAME};
 use crate::channel::rpc::{check_path, check_target};
 use crate::media::config::SourceKind;
-use crate::ops::access::{Secret, check_exposure};
+use crate::ops::access::{Secret, SecretError, check_exposure};
 use crate::ops::mdns::MAX_NAME;
 use crate::ops::tls::TlsMode;
 use crate::signalling::peerjs::{PeerjsConfig, PeerjsMountError};
@@ -86,6 +86,10 @@ fn access(config: &Config, found: &mut Findings<'_>) {
             let message = "the secret is given twice, here and as `token_secret`";
             found.error(&keys(&["access", "token_secret_file"]), message, "keep one of `token_secret` and `token_secret_file`");
         }
+    } else if let Err(error @ SecretError::NoCredential(_)) = access.secret() {
+        // there only while the service runs: that it is missing now says nothing
+        let help = "give it to the service: /etc/credstore/NAME and LoadCredential=NAME:NAME, or write a path";
+        found.warning(&keys(&["access", "token_secret_file"]), error.to_string(), help);
     } else if let Err(error) = access.secret() {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         let help =
@@ -101,6 +105,10 @@ fn access(config: &Config, found: &mut Findings<'_>) {
     {
         let message = format!("{} can be read by every user of this machine", file.display());
         found.warning(&keys(&["access", "token_secret_file"]), message, format!("chmod o= {}", file.display()));
+    }
+    if !access.join_link.is_zero() && !access.has_secret() {
+        let help = "set `token_secret_file` as well, or remove `join_link`";
+        found.warning(&keys(&["access", "join_link"]), "there is no secret to sign a join link with", help);
     }
     let strong = access.anonymous.iter().position(|right| matches!(right, Right::Control | Right::Bridge));
     if let Some(index) = strong.filter(|_| !config.is_local()) {

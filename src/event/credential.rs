@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::ops::access::Secret;
+use crate::ops::credential::{self, NoCredential};
 
 /// Why there is no usable secret.
 #[derive(Debug, thiserror::Error)]
@@ -25,31 +26,13 @@ pub enum CredentialError {
         path: PathBuf,
     },
     /// A credential is named, and systemd gave none.
-    #[error("{name} is no path, and systemd gives this process no credentials (LoadCredential=)")]
-    NoCredentials {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// Where a file of the configuration is: a name without `/` is that of a systemd credential.
-pub fn locate(file: &Path) -> Result<PathBuf, CredentialError> {
-    locate_in(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from), file)
-}
-
-fn locate_in(credentials: Option<PathBuf>, file: &Path) -> Result<PathBuf, CredentialError> {
-    if file.components().count() != 1 || file.is_absolute() {
-        return Ok(file.to_owned());
-    }
-    match credentials {
-        Some(folder) => Ok(folder.join(file)),
-        None => Err(CredentialError::NoCredentials { name: file.display().to_string() }),
-    }
+    #[error(transparent)]
+    NoCredentials(#[from] NoCredential),
 }
 
 /// Reads a secret; white space around it is ignored.
 pub fn read(file: &Path) -> Result<Secret, CredentialError> {
-    let path = locate(file)?;
+    let path = credential::locate(file)?;
     let text = std::fs::read_to_string(&path).map_err(|source| CredentialError::Unreadable { path: path.clone(), source })?;
     let text = Zeroizing::new(text);
     match text.trim() {
@@ -61,15 +44,6 @@ pub fn read(file: &Path) -> Result<Secret, CredentialError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_credentials_and_paths_are_paths() {
-        let folder = || Some(PathBuf::from("/run/credentials/portico"));
-        assert_eq!(locate_in(folder(), Path::new("broker")).unwrap(), Path::new("/run/credentials/portico/broker"));
-        assert_eq!(locate_in(folder(), Path::new("/etc/x")).unwrap(), Path::new("/etc/x"));
-        assert_eq!(locate_in(None, Path::new("./x")).unwrap(), Path::new("./x"));
-        assert!(matches!(locate_in(None, Path::new("broker")), Err(CredentialError::NoCredentials { .. })));
-    }
 
     #[test]
     fn secrets_are_read_without_the_space_around_them() {

@@ -13,10 +13,12 @@
 mod layer;
 mod packetiser;
 mod rewriter;
+mod stages;
 
 pub use layer::{FrameSink, KeyframeRequest, Layer, LayerFigures, Offered, Refresh, SinkId};
 pub use packetiser::{Packetiser, PacketiserError};
 pub use rewriter::{Rewriter, RewriterFigures, Rewritten, Verdict};
+pub use stages::{Durations, DurationsView, Stages};
 
 use std::time::Instant;
 

@@ -121,6 +121,10 @@ pub(crate) enum Question {
         rooms: Vec<crate::room::RoomConfig>,
         reply: tokio::sync::oneshot::Sender<()>,
     },
+    Sources {
+        updates: Vec<crate::room::SourceUpdate>,
+        reply: tokio::sync::oneshot::Sender<()>,
+    },
     RealmNames(RealmId, tokio::sync::oneshot::Sender<Vec<String>>),
     Channels {
         clips: crate::channel::ClipsConfig,

@@ -180,6 +180,11 @@ impl Hub {
         self.ask(|reply| Question::Configure { config, rooms, reply }).await
     }
 
+    /// News of sources: which there are, in which rooms. Returns when everything that follows for those who play them was ordered.
+    pub async fn update_sources(&self, updates: Vec<SourceUpdate>) -> Result<(), HubGone> {
+        self.ask(|reply| Question::Sources { updates, reply }).await
+    }
+
     /// Takes over other settings of what the data channels carry; what is under way goes on as it began.
     /// `caller` asks the services.
     pub async fn configure_channels(&self, clips: ClipsConfig, rpc: RpcConfig, caller: Option<Caller>) -> Result<(), HubGone> {
@@ -362,6 +367,13 @@ impl Owner {
             Question::Configure { config, rooms, reply } => {
                 self.rooms.configure(now, config, rooms);
                 self.seat_all();
+                let _ = reply.send(());
+            }
+            Question::Sources { updates, reply } => {
+                for update in updates {
+                    self.rooms.handle_source(now, update);
+                }
+                self.carry_out();
                 let _ = reply.send(());
             }
             Question::RealmNames(realm, reply) => {

@@ -195,4 +195,6 @@ pub struct MediaSourceConfig {
     pub habits: SourcesConfig,
     /// The sources.
     pub sources: Vec<SourceConfig>,
+    /// Where it is counted how long frames take.
+    pub stages: std::sync::Arc<crate::forward::Stages>,
 }

@@ -212,6 +212,31 @@ impl Demand {
         }
     }
 
+    /// Other times from now on; what runs out already runs out as before.
+    pub fn set_habits(&mut self, habits: Habits) {
+        self.habits = habits;
+    }
+
+    /// What is opened is another from now on. A pipeline is ended and, for those who use it, started anew at once; their layers
+    /// stay.
+    pub fn restart(&mut self, now: Instant) {
+        self.failures = 0;
+        let runs = matches!(self.phase, Phase::Opening { .. } | Phase::Running { .. });
+        if self.viewers.is_empty() {
+            self.phase = Phase::Idle;
+            self.linger = None;
+            self.idle.clear();
+            if runs {
+                self.actions.push_back(Action::Close);
+            }
+            return;
+        }
+        if runs {
+            self.actions.push_back(Action::Abandon);
+        }
+        self.open(now);
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.phase {
@@ -405,6 +430,35 @@ mod tests {
         assert_eq!(drain(&mut demand), [Action::Reject(B)]);
         demand.arrive(after(start, 1.0), B);
         assert_eq!(drain(&mut demand), [Action::Open]);
+    }
+
+    #[test]
+    fn another_configuration_opens_it_anew_for_those_who_use_it() {
+        let start = Instant::now();
+        let mut demand = running(start);
+        demand.restart(start);
+        assert_eq!(drain(&mut demand), [Action::Abandon, Action::Open]);
+        assert!(demand.uses(Codec::H264), "its layer stays");
+        demand.opened(start);
+        demand.flowed(start, start);
+        assert_eq!(drain(&mut demand), [Action::Restore]);
+        assert_eq!((demand.state(), demand.viewers()), ("running", 1));
+        // one that failed is not waited for any longer
+        demand.failed(start, 0.5);
+        demand.restart(start);
+        assert_eq!(drain(&mut demand), [Action::Abandon, Action::TellFailed, Action::Open]);
+    }
+
+    #[test]
+    fn another_configuration_closes_it_where_nobody_uses_it() {
+        let start = Instant::now();
+        let mut demand = running(start);
+        demand.release(start, A);
+        demand.restart(start);
+        assert_eq!(drain(&mut demand), [Action::Close]);
+        assert_eq!((demand.state(), demand.next_timeout()), ("idle", None));
+        demand.restart(start);
+        assert_eq!(drain(&mut demand), []);
     }
 
     #[test]

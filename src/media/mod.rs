@@ -151,6 +151,9 @@ pub struct SourceFigures {
     pub encoders: usize,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,
+    /// Frames that the layers in use got so far, for who watches that it flows; begins anew when a layer does. Not shown.
+    #[serde(skip)]
+    pub frames: u64,
     /// The last error, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

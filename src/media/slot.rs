@@ -16,7 +16,7 @@ use super::examine::Finding;
 use super::h264;
 use super::pipeline::{BranchSpec, Device, Encode, Marks, News, Order, Pipeline, Start, opus_format};
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
-use super::sources::{Shared, ToOwner};
+use super::sources::{Shared, SlotId, ToOwner};
 use super::tap::{Feed, LastFrame};
 use super::{MediaEvent, PlannedTrack, SourceConfig, SourceError, SourceFigures, SourceKind, Wants};
 use crate::vocab::{Bitrate, Codec, LayerId, MediaKind, PeerId, SourceName, TrackFormat, TrackId};
@@ -26,11 +26,19 @@ const LONGEST_PAUSE_REMOTE: Duration = Duration::from_secs(30);
 /// And of a device or file of this machine, where a look costs little: back within 2 s of being plugged in again.
 const LONGEST_PAUSE_LOCAL: Duration = Duration::from_millis(1500);
 
+fn habits_of(config: &SourceConfig, habits: &SourcesConfig) -> Habits {
+    let longest_pause = match config.kind {
+        SourceKind::Rtsp(_) => LONGEST_PAUSE_REMOTE,
+        _ => LONGEST_PAUSE_LOCAL,
+    };
+    Habits { linger: habits.linger, open_limit: habits.open_limit, longest_pause }
+}
+
 type Reply = oneshot::Sender<Result<Vec<PlannedTrack>, SourceError>>;
 
 /// One source.
 pub(super) struct Slot {
-    index: usize,
+    id: SlotId,
     config: SourceConfig,
     open_limit: Duration,
     shared: Arc<Shared>,
@@ -90,18 +98,14 @@ impl Fed {
 
 impl Slot {
     /// A source nobody uses.
-    pub fn new(index: usize, config: SourceConfig, habits: &SourcesConfig, shared: Arc<Shared>) -> Self {
-        let longest_pause = match config.kind {
-            SourceKind::Rtsp(_) => LONGEST_PAUSE_REMOTE,
-            _ => LONGEST_PAUSE_LOCAL,
-        };
+    pub fn new(id: SlotId, config: SourceConfig, habits: &SourcesConfig, shared: Arc<Shared>) -> Self {
         let epoch = Instant::now();
         Self {
-            index,
+            id,
+            demand: Demand::new(habits_of(&config, habits)),
             config,
             open_limit: habits.open_limit,
             shared,
-            demand: Demand::new(Habits { linger: habits.linger, open_limit: habits.open_limit, longest_pause }),
             waiting: BTreeMap::new(),
             pipeline: None,
             device: Arc::default(),
@@ -122,6 +126,30 @@ impl Slot {
     /// Its name.
     pub fn name(&self) -> &SourceName {
         &self.config.name
+    }
+
+    /// Which it is, for who reports of it.
+    pub fn id(&self) -> SlotId {
+        self.id
+    }
+
+    /// Takes over another configuration. One that runs is opened anew only where its own part changed; its viewers stay.
+    pub fn configure(&mut self, now: Instant, config: SourceConfig, habits: &SourcesConfig) {
+        self.open_limit = habits.open_limit;
+        self.demand.set_habits(habits_of(&config, habits));
+        if config == self.config {
+            return;
+        }
+        if (SourceConfig { bitrate: config.bitrate, ..self.config.clone() }) == config {
+            // encoders change it as they run
+            return self.set_bitrate(config.bitrate);
+        }
+        info!(source = %config.name, viewers = self.demand.viewers(), "source changed");
+        self.config = config;
+        (self.error, self.look) = (None, Look::Never);
+        self.broken.clear();
+        self.demand.restart(now);
+        self.act(now);
     }
 
     /// Somebody looked at it. One that is open, or being opened, knows better.
@@ -229,6 +257,7 @@ impl Slot {
             viewers: self.demand.viewers(),
             encoders: self.fed.values().filter(|fed| fed.up && fed.encodes_video()).count(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
+            frames: self.fed.values().map(|fed| fed.feed.layer().figures().frames).sum(),
             error: self.error.as_ref().map(ToString::to_string),
         }
     }
@@ -269,7 +298,7 @@ impl Slot {
 
     fn open(&mut self, now: Instant) {
         self.run += 1;
-        let (run, slot, orders) = (self.run, self.index, self.shared.orders.clone());
+        let (run, slot, orders) = (self.run, self.id, self.shared.orders.clone());
         let news = move |news| {
             // after the owner's end nobody needs news
             let _ = orders.send(ToOwner::News { slot, run, news });
@@ -283,6 +312,7 @@ impl Slot {
             marks: Marks { last_frame: Arc::clone(&self.last_frame), news: Arc::new(news) },
             holds: Arc::default(),
             device: Arc::clone(&self.device),
+            stages: Arc::clone(&self.shared.stages),
         };
         match Pipeline::start(start) {
             Ok(pipeline) => self.pipeline = Some(pipeline),

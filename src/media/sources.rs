@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::board::{Board, BoardError};
 use super::examine::{Finding, examine};
@@ -16,7 +16,8 @@ use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
 use super::plan::{Choice, SourceOffer};
 use super::slot::Slot;
 use super::tap::LastFrame;
-use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError};
+use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError, SourcesConfig};
+use crate::forward::Stages;
 
 /// Longest time `stop` waits for devices to close.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
@@ -35,18 +36,27 @@ pub enum MediaError {
     Thread(#[source] std::io::Error),
 }
 
+/// A source's place with the owner. Never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotId(u64);
+
 /// What reaches the owner.
 pub(super) enum ToOwner {
     Command(MediaCommand),
+    /// These sources from now on.
+    Configure {
+        habits: SourcesConfig,
+        sources: Vec<(SlotId, SourceConfig)>,
+    },
     /// News of the run `run` of the source at `slot`.
     News {
-        slot: usize,
+        slot: SlotId,
         run: u64,
         news: News,
     },
     /// What a look at the source at `slot` showed.
     Examined {
-        slot: usize,
+        slot: SlotId,
         outcome: Result<Option<Choice>, Finding>,
     },
     Stop,
@@ -56,10 +66,33 @@ pub(super) enum ToOwner {
 pub struct Media {
     orders: mpsc::Sender<ToOwner>,
     board: Arc<Board>,
-    /// In the order of the slots.
-    sources: Vec<SourceConfig>,
+    listed: Mutex<Listed>,
     /// Taken by [`Self::stop`].
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The configured sources.
+#[derive(Default)]
+struct Listed {
+    next: u64,
+    sources: Vec<(SlotId, SourceConfig)>,
+}
+
+impl Listed {
+    /// Other sources; one that was there keeps its place.
+    fn replace(&mut self, sources: Vec<SourceConfig>) {
+        let before = std::mem::take(&mut self.sources);
+        for source in sources {
+            if self.sources.iter().any(|(_, other)| other.name == source.name) {
+                error!(source = %source.name, "two sources have the same name, the later one is left out");
+                continue;
+            }
+            let known = before.iter().find(|(_, other)| other.name == source.name).map(|(slot, _)| *slot);
+            let slot = known.unwrap_or(SlotId(self.next));
+            self.next += u64::from(known.is_none());
+            self.sources.push((slot, source));
+        }
+    }
 }
 
 impl Media {
@@ -80,22 +113,28 @@ impl Media {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
         let board = Arc::new(board);
-        let shared = Arc::new(Shared { board: Arc::clone(&board), presences: Arc::default(), orders: orders.clone(), events });
-        let mut slots: Vec<Slot> = Vec::new();
-        let mut sources = Vec::new();
-        for source in config.sources {
-            if slots.iter().any(|slot| slot.name() == &source.name) {
-                error!(source = %source.name, "two sources have the same name, the later one is left out");
-                continue;
-            }
-            sources.push(source.clone());
-            slots.push(Slot::new(slots.len(), source, &config.habits, Arc::clone(&shared)));
-        }
-        let thread = std::thread::Builder::new()
-            .name("sources".into())
-            .spawn(move || Owner { slots, inbox }.run())
-            .map_err(MediaError::Thread)?;
-        Ok(Self { orders, board, sources, thread: Mutex::new(Some(thread)) })
+        let shared = Arc::new(Shared {
+            board: Arc::clone(&board),
+            presences: Arc::default(),
+            orders: orders.clone(),
+            events,
+            stages: Arc::clone(&config.stages),
+        });
+        let mut listed = Listed::default();
+        listed.replace(config.sources);
+        let mut owner = Owner { shared, slots: Vec::new(), closing: Vec::new(), inbox };
+        owner.configure(Instant::now(), &config.habits, listed.sources.clone());
+        let thread = std::thread::Builder::new().name("sources".into()).spawn(move || owner.run()).map_err(MediaError::Thread)?;
+        Ok(Self { orders, board, listed: Mutex::new(listed), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Other sources and habits from now on; the board stays. A source whose own configuration is as before is not touched. One that
+    /// changed is opened anew, and who watches it goes on after a moment; one that is gone is closed. Never blocks.
+    pub fn configure(&self, config: MediaSourceConfig) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.replace(config.sources);
+        // after `stop` nothing is opened any more
+        let _ = self.orders.send(ToOwner::Configure { habits: config.habits, sources: listed.sources.clone() });
     }
 
     /// Hands over an order. Never blocks.
@@ -109,8 +148,9 @@ impl Media {
     /// take to answer.
     pub fn examine(&self) -> usize {
         let mut bad = 0;
-        for (slot, source) in self.sources.iter().enumerate() {
-            let outcome = examine(source, &self.board);
+        let sources = self.listed.lock().unwrap_or_else(PoisonError::into_inner).sources.clone();
+        for (slot, source) in sources {
+            let outcome = examine(&source, &self.board);
             bad += usize::from(outcome.is_err());
             // after `stop` nobody wants to know
             let _ = self.orders.send(ToOwner::Examined { slot, outcome });
@@ -135,10 +175,14 @@ pub(super) struct Shared {
     pub presences: Arc<PresenceCache>,
     pub orders: mpsc::Sender<ToOwner>,
     pub events: UnboundedSender<MediaEvent>,
+    pub stages: Arc<Stages>,
 }
 
 struct Owner {
+    shared: Arc<Shared>,
     slots: Vec<Slot>,
+    /// Threads of sources that are gone and may still be closing their devices.
+    closing: Vec<JoinHandle<()>>,
     inbox: mpsc::Receiver<ToOwner>,
 }
 
@@ -153,13 +197,14 @@ impl Owner {
             let now = Instant::now();
             match message {
                 Ok(ToOwner::Command(command)) => self.command(now, command),
+                Ok(ToOwner::Configure { habits, sources }) => self.configure(now, &habits, sources),
                 Ok(ToOwner::News { slot, run, news }) => {
-                    if let Some(slot) = self.slots.get_mut(slot) {
+                    if let Some(slot) = self.slot(slot) {
                         slot.handle_news(now, run, news);
                     }
                 }
                 Ok(ToOwner::Examined { slot, outcome }) => {
-                    if let Some(slot) = self.slots.get_mut(slot) {
+                    if let Some(slot) = self.slot(slot) {
                         slot.examined(outcome);
                     }
                 }
@@ -173,6 +218,29 @@ impl Owner {
             }
         }
         self.close();
+    }
+
+    fn slot(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.id() == id)
+    }
+
+    fn configure(&mut self, now: Instant, habits: &SourcesConfig, sources: Vec<(SlotId, SourceConfig)>) {
+        let mut before = std::mem::take(&mut self.slots);
+        for (id, source) in sources {
+            match before.iter().position(|slot| slot.id() == id) {
+                Some(index) => {
+                    let mut slot = before.swap_remove(index);
+                    slot.configure(now, source, habits);
+                    self.slots.push(slot);
+                }
+                None => self.slots.push(Slot::new(id, source, habits, Arc::clone(&self.shared))),
+            }
+        }
+        self.closing.retain(|thread| !thread.is_finished());
+        for slot in before {
+            info!(source = %slot.name(), "source removed");
+            self.closing.extend(slot.stop());
+        }
     }
 
     fn command(&mut self, now: Instant, command: MediaCommand) {
@@ -199,7 +267,8 @@ impl Owner {
     }
 
     fn close(self) {
-        let threads: Vec<_> = self.slots.into_iter().flat_map(Slot::stop).collect();
+        let mut threads = self.closing;
+        threads.extend(self.slots.into_iter().flat_map(Slot::stop));
         let limit = Instant::now() + STOP_LIMIT;
         while threads.iter().any(|thread| !thread.is_finished()) {
             if Instant::now() >= limit {
@@ -228,6 +297,7 @@ pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<Sour
         marks: Marks { last_frame: Arc::new(LastFrame::new(now)), news: Arc::new(news) },
         holds: Arc::default(),
         device: Arc::default(),
+        stages: Arc::default(),
     };
     let pipeline = Pipeline::start(start).map_err(|error| SourceError::Failed(error.to_string()))?;
     let outcome = loop {

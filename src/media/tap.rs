@@ -15,8 +15,8 @@ use gstreamer_video as gst_video;
 use tracing::{debug, warn};
 
 use super::board::KeyMethod;
-use crate::forward::{KeyframeRequest, Layer, Packetiser, PacketiserError, Refresh};
-use crate::vocab::{Codec, EncodedFrame, LayerId, TrackFormat};
+use crate::forward::{KeyframeRequest, Layer, Packetiser, PacketiserError, Refresh, Stages};
+use crate::vocab::{Codec, EncodedFrame, LayerId, MediaKind, TrackFormat};
 
 /// One layer and what turns frames into its packets.
 pub(super) struct Feed {
@@ -60,13 +60,17 @@ impl Feed {
     }
 
     /// Fills the layer from the appsink. `offset` is added to the pipeline's running time, so that the times of one source
-    /// go on over its pipelines.
-    pub fn attach(self: &Arc<Self>, sink: &gst_app::AppSink, offset: Duration) {
+    /// go on over its pipelines. How long that takes is counted into `stages`.
+    pub fn attach(self: &Arc<Self>, sink: &gst_app::AppSink, offset: Duration, stages: Arc<Stages>) {
         let feed = Arc::clone(self);
         let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             if let Some((frame, length)) = frame_of(&sample, feed.layer.format().codec, offset) {
+                let (began, video) = (frame.arrived, frame.codec.kind() == MediaKind::Video);
                 feed.write(frame, length);
+                if video {
+                    stages.packetise.note(began.elapsed());
+                }
             }
             Ok(gst::FlowSuccess::Ok)
         });

@@ -1,9 +1,10 @@
 //! What is told at start: where the page is, and a QR code for phones.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 
 use super::net::is_loopback;
 
@@ -21,7 +22,8 @@ pub fn urls(listen: SocketAddr, tls: bool, addresses: &[IpAddr]) -> Vec<String> 
 /// A QR code of a text in block characters, two modules each, dark on light whatever the terminal's colours when `colour`.
 /// `None` when the text is too long for one.
 pub fn qr(text: &str, colour: bool) -> Option<String> {
-    let code = QrCode::new(text).ok()?;
+    // little error correction: a screen has no scratches, and a link with a token is long
+    let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     if !colour {
         // light blocks are drawn: right on the usual dark terminal
         return Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build());
@@ -54,7 +56,18 @@ pub fn welcome(urls: &[String], fingerprint: Option<&str>, with_qr: bool, colour
     text
 }
 
-fn names_loopback(url: &str) -> bool {
+/// The lines that invite: a link that holds for so long, and its QR code where a phone can open it.
+pub fn invitation(link: &str, holds: Duration, colour: bool) -> String {
+    let mut text = format!("Join within {}:\n{link}\n", humantime::format_duration(Duration::from_secs(holds.as_secs())));
+    if let Some(code) = Some(link).filter(|link| !names_loopback(link)).and_then(|link| qr(link, colour)) {
+        text.push_str(&code);
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether an address is one that only this machine can open.
+pub fn names_loopback(url: &str) -> bool {
     let authority = url.split('/').nth(2).unwrap_or_default();
     authority.parse::<SocketAddr>().is_ok_and(|address| is_loopback(address.ip()))
 }
@@ -84,5 +97,16 @@ mod tests {
         let told = welcome(&here, None, true, false);
         assert!(told.starts_with("Portico is at  http://127.0.0.1:8780/\nOnly this machine") && !told.contains('█'));
         assert!(!welcome(&all, None, false, false).contains('█'));
+    }
+
+    #[test]
+    fn an_invitation_has_the_link_in_a_line_of_its_own_and_as_a_code() {
+        let text = invitation("https://192.168.1.7:8780/#token=T", Duration::from_millis(3_600_500), false);
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("Join within 1h:"));
+        assert_eq!(lines.next(), Some("https://192.168.1.7:8780/#token=T"));
+        let code: Vec<&str> = lines.collect();
+        assert!(code.len() > 10 && code[0].chars().all(|c| c == '█'), "{text}");
+        assert!(!invitation("http://127.0.0.1:8780/#token=T", Duration::from_secs(60), false).contains('█'));
     }
 }

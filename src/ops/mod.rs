@@ -1,15 +1,18 @@
-//! Operations: who may (tokens), TLS files, logging, metrics, addresses, what is announced at start.
+//! Operations: who may (tokens), TLS files, secrets, logging, metrics, addresses, what is announced at start, what systemd is told.
 //!
 //! Knows nothing of rooms, peers and media beyond the words of `vocab`.
 
 pub mod access;
 pub mod announce;
 pub mod archive;
+pub mod credential;
 pub mod logging;
 pub mod mdns;
 pub mod metrics;
 pub mod net;
+pub mod status;
 pub mod tls;
+pub mod watchdog;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 
+use tokio::sync::oneshot;
+
 use super::PeerCommand;
 use super::credit::Flows;
 use super::ring::Waker;
@@ -19,6 +21,8 @@ pub(super) enum Order {
     /// There is room for this peer's messages again.
     Resume(PeerId),
     CountEntries(std_mpsc::SyncSender<usize>),
+    /// Says that the shard takes orders.
+    Ping(oneshot::Sender<()>),
     /// Datagrams to this peer find the kernel's buffer full from now on.
     #[cfg(test)]
     Clog(Option<PeerId>),

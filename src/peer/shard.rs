@@ -25,8 +25,8 @@ use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
 use super::socket::{self, Inbox, Outbox, Port};
 use super::{PeerCommand, PeerEvent};
-use crate::forward::{Layer, SinkId};
-use crate::vocab::PeerId;
+use crate::forward::{Layer, SinkId, Stages};
+use crate::vocab::{MediaKind, PeerId};
 
 /// What a set of shards needs.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct ShardConfig {
     pub addresses: Vec<IpAddr>,
     /// Threads. This driver runs one, whatever is asked for: a thread forwards more than a board's uplink carries.
     pub shards: usize,
+    /// Where it is counted how long frames take to the kernel.
+    pub stages: Arc<Stages>,
 }
 
 /// Why the shards cannot start.
@@ -100,6 +102,8 @@ impl Shards {
             touched: Vec::new(),
             out: Outbox::default(),
             unknown: 0,
+            stages: config.stages,
+            leaving: Vec::new(),
         };
         let (done, stopped) = std_mpsc::sync_channel(1);
         let run = move || {
@@ -119,6 +123,13 @@ impl Shards {
     /// Hands an order to the shard that owns the peer. Never blocks.
     pub fn send(&self, command: PeerCommand) {
         self.mailbox.command(command);
+    }
+
+    /// Answered in the next turn of the thread, after the orders before it; dropped where the thread is gone.
+    pub fn ping(&self) -> tokio::sync::oneshot::Receiver<()> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.mailbox.send(Order::Ping(reply));
+        answer
     }
 
     /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
@@ -189,6 +200,9 @@ struct Shard {
     out: Outbox,
     /// Datagrams of nobody, for a log line a second at most.
     unknown: u64,
+    stages: Arc<Stages>,
+    /// When the frames of video that leave in this turn came.
+    leaving: Vec<Instant>,
 }
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
@@ -266,6 +280,8 @@ impl Shard {
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
+                // the asker may have given up
+                Ok(Order::Ping(reply)) => drop(reply.send(())),
                 #[cfg(test)]
                 Ok(Order::Clog(peer)) => self.out.clogged = peer,
                 Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return false,
@@ -387,9 +403,12 @@ impl Shard {
 
     /// Gives the frames of every layer to its viewers.
     fn take_frames(&mut self, now: Instant) {
-        let Self { rings, peers, touched, .. } = self;
+        let Self { rings, peers, touched, leaving, .. } = self;
         for attached in rings.values() {
             let taken = attached.ring.take();
+            if !attached.viewers.is_empty() && attached.layer.format().codec.kind() == MediaKind::Video {
+                leaving.extend(taken.frames.iter().map(|frame| frame.arrived));
+            }
             for (peer, index) in &attached.viewers {
                 let Some(slot) = peers.get_mut(peer) else { continue };
                 if taken.frames.is_empty() && !taken.overrun {
@@ -454,6 +473,10 @@ impl Shard {
 
     fn flush(&mut self, now: Instant) {
         self.out.flush(&self.ports);
+        if !self.leaving.is_empty() {
+            let left = Instant::now();
+            self.leaving.drain(..).for_each(|came| self.stages.send.note(left.saturating_duration_since(came)));
+        }
         for peer in std::mem::take(&mut self.out.starved) {
             if let Some(slot) = self.peers.get_mut(&peer) {
                 slot.connection.tracks_sent().for_each(|index| slot.connection.skip_to_key(now, index));

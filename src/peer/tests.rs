@@ -71,7 +71,7 @@ impl Gateway {
 
     fn at(addresses: Vec<IpAddr>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config = ShardConfig { port: 0, addresses, shards: 1 };
+        let config = ShardConfig { port: 0, addresses, shards: 1, stages: Arc::default() };
         Self { shards: Shards::start(config, sender).unwrap(), events }
     }
 

@@ -134,7 +134,7 @@ function inPage() {
       return response.status;
     },
     /** Waits until `frames` more video frames were decoded; gives the figures, or says what is missing after the limit. */
-    async watch(name, { frames = 100, limit = 30000, audio = true } = {}) {
+    async watch(name, { frames = 100, limit = 90000, audio = true } = {}) {
       const { pc, element } = pcs.get(name);
       const start = performance.now();
       const first = (await stat(pc, 'inbound-rtp', 'video'))?.framesDecoded ?? 0;

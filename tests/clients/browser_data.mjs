@@ -5,7 +5,7 @@ const [base] = process.argv.slice(2);
 
 /** Runs in the page. `how`: who offers, and what sound the browser sends and takes. */
 async function scenario({ offerer, sound }) {
-  const limit = 20000;
+  const limit = 60000;
   const within = (what, promise) => Promise.race([promise, new Promise((_, no) => setTimeout(() => no(new Error(`${what}: not in time`)), limit))]);
   const post = async (path, body) => {
     const response = await fetch(path, { method: 'POST', body });
@@ -142,7 +142,7 @@ async function late() {
     // on loopback it may be open before the answer is taken
     if (channel.readyState === 'open') channel.send('here');
     else channel.onopen = () => channel.send('here');
-    setTimeout(() => no(new Error('the late channel is silent')), 20000);
+    setTimeout(() => no(new Error('the late channel is silent')), 60000);
   });
   stream.getTracks().forEach(track => track.stop());
   pc.close();

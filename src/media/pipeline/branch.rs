@@ -1,6 +1,6 @@
 //! What hangs on a tee: encoders, decoders and taps, added and taken away while the rest runs.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -9,6 +9,7 @@ use gstreamer_app as gst_app;
 use tracing::{debug, info, warn};
 
 use super::capture::{RAW_QUEUE, tee_name};
+use super::watch::watch;
 use super::{BranchSpec, Encode, Order, Session, fault, make};
 use crate::media::SourceError;
 use crate::media::board::{BitrateControl, EncoderLimits};
@@ -97,7 +98,10 @@ impl Session {
             (element, candidate.bitrate.clone(), candidate.limits.clone())
         });
         if let Some(sink) = bin.by_name("tap").and_then(|tap| tap.downcast::<gst_app::AppSink>().ok()) {
-            spec.feed.attach(&sink, self.offset);
+            spec.feed.attach(&sink, self.offset, Arc::clone(&self.start.stages));
+        }
+        if let Some(entry) = bin.static_pad("sink").filter(|_| kind == MediaKind::Video) {
+            watch(&entry, encoder.as_ref().map(|(element, ..)| element), &self.start.stages);
         }
         let name = encoder.as_ref().map(|(element, ..)| element.name().to_string());
         match self.hang(&tee, bin, inbox) {

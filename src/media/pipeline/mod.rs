@@ -18,6 +18,7 @@ mod make;
 mod rewind;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use super::element::{self, Presence};
 use super::plan::{SourceOffer, StreamOffer};
 use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
+use crate::forward::Stages;
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
 pub(super) use ingest::{Holds, opus_format};
@@ -112,6 +114,8 @@ pub(super) struct Start {
     /// What is held back until [`Order::Flow`].
     pub holds: Arc<Holds>,
     pub device: Arc<Device>,
+    /// Where it is counted how long frames take.
+    pub stages: Arc<Stages>,
 }
 
 /// A source's device or server, which one pipeline holds at a time: the next may be started while the last still closes it.

@@ -21,6 +21,7 @@ fn start(news: mpsc::Sender<News>) -> Start {
         marks: Marks { last_frame: Arc::new(LastFrame::new(now)), news: Arc::new(move |it| drop(news.send(it))) },
         holds: Arc::default(),
         device: Arc::default(),
+        stages: Arc::default(),
     }
 }
 

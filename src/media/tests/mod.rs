@@ -2,6 +2,7 @@
 
 mod files;
 mod live;
+mod reload;
 mod rtsp;
 
 mod support;

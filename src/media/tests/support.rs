@@ -16,6 +16,17 @@ use crate::vocab::{Codec, MediaKind, PeerId, SourceName};
 /// Nothing here should take longer, even on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+const HABITS: &str = "linger = '200ms'";
+
+fn parse(sources: &str, habits: &str) -> MediaSourceConfig {
+    #[derive(serde::Deserialize)]
+    struct File {
+        source: Vec<SourceConfig>,
+    }
+    let file: File = toml::from_str(sources).unwrap();
+    MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source, ..Default::default() }
+}
+
 pub struct Bench {
     pub media: Media,
     pub events: mpsc::UnboundedReceiver<MediaEvent>,
@@ -25,21 +36,20 @@ pub struct Bench {
 impl Bench {
     /// `sources` as `[[source]]` tables.
     pub fn new(sources: &str) -> Self {
-        Self::on(Board::generic(), sources, "linger = '200ms'")
+        Self::on(Board::generic(), sources, HABITS)
     }
 
     pub fn on(board: Board, sources: &str, habits: &str) -> Self {
-        #[derive(serde::Deserialize)]
-        struct File {
-            source: Vec<SourceConfig>,
-        }
         gstreamer::init().unwrap();
         // shown with a test that fails
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
-        let file: File = toml::from_str(sources).unwrap();
-        let config = MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source };
         let (tell, events) = mpsc::unbounded_channel();
-        Self { media: Media::start_on(board, config, tell).unwrap(), events, next: 0 }
+        Self { media: Media::start_on(board, parse(sources, habits), tell).unwrap(), events, next: 0 }
+    }
+
+    /// Other sources from now on, with the habits of `new`.
+    pub fn configure(&self, sources: &str) {
+        self.media.configure(parse(sources, HABITS));
     }
 
     pub fn ask(&mut self, source: &str, video: &[Codec]) -> (PeerId, Answer) {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::ops::credential::{self, NoCredential};
 use crate::vocab::{Right, RoomPattern};
 
 /// Who may do what.
@@ -17,9 +19,16 @@ pub struct AccessConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub token_secret: Option<Secret>,
-    /// A file with that secret; white space around it is ignored. Default none. Not together with `token_secret`.
+    /// A file with that secret; white space around it is ignored. A name without `/`, as in `portico.token-secret`, is that of a
+    /// systemd credential (`LoadCredential=`). Default none. Not together with `token_secret`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_secret_file: Option<PathBuf>,
+    /// How long a join link holds that is printed at start, with a QR code: whoever has it may publish and subscribe in every room.
+    /// Started by systemd, it stands in the journal, for those who may read that. Needs a token secret. Default 0 s: none is
+    /// printed, and `portico token --join` makes one when it is wanted.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "crate::vocab::DurationText")]
+    pub join_link: Duration,
     /// Rights of those who bring no token: `publish`, `subscribe`, `control`, `bridge`. Default none, except on a loopback address
     /// without a token secret, where everyone may do everything.
     pub anonymous: Vec<Right>,
@@ -70,12 +79,13 @@ impl AccessConfig {
         self.token_secret.is_some() || self.token_secret_file.is_some()
     }
 
-    /// The token secret, read from its file where it is kept in one.
+    /// The token secret, read from its file or credential where it is kept in one.
     pub fn secret(&self) -> Result<Option<Secret>, SecretError> {
         if let Some(secret) = &self.token_secret {
             return Ok(Some(secret.clone()));
         }
-        self.token_secret_file.as_deref().map(read_secret).transpose()
+        let Some(file) = &self.token_secret_file else { return Ok(None) };
+        read_secret(&credential::locate(file)?).map(Some)
     }
 }
 
@@ -93,6 +103,9 @@ pub fn read_secret(path: &std::path::Path) -> Result<Secret, SecretError> {
 /// Why there is no usable token secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// A credential is named, and systemd gave none.
+    #[error("the token secret: {0}")]
+    NoCredential(#[from] NoCredential),
     /// The file cannot be read.
     #[error("the token secret file {} cannot be read", path.display())]
     Unreadable {

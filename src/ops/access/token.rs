@@ -69,6 +69,17 @@ pub struct TokenRequest {
     pub user_id: Option<String>,
 }
 
+impl TokenRequest {
+    /// For a join link told at start: publish and subscribe in every room. `None` where it shall hold for no time, or for longer than
+    /// the clock can tell.
+    pub fn invitation(now: SystemTime, holds: Duration) -> Option<Self> {
+        let expires = now.checked_add(holds).filter(|end| *end > now)?;
+        let rights = [Right::Publish, Right::Subscribe].into_iter().collect();
+        let subject = "join link".into();
+        Some(Self { rooms: RoomPattern::any(), rights, expires: Some(expires), subject, user_id: None })
+    }
+}
+
 /// Signs a token with HS256.
 pub fn sign(request: &TokenRequest, secret: &Secret, now: SystemTime) -> String {
     let patterns: Vec<&str> = request.rooms.0.split('\n').collect();

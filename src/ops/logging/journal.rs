@@ -12,6 +12,8 @@ use tracing_log::NormalizeEvent;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::catalog::message_id;
+
 /// Fields that the journal or its logger set themselves; an event's own field of that name gets `F_` before it.
 const RESERVED: [&str; 6] = ["MESSAGE", "PRIORITY", "TARGET", "CODE_FILE", "CODE_LINE", "CODE_MODULE"];
 
@@ -123,6 +125,9 @@ impl<L: Log + 'static, S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Jour
         let mut collected = Collect::default();
         event.record(&mut collected);
         collected.fields.0.into_iter().for_each(|(name, value)| fields.set(&name, value));
+        if let Some(id) = message_id(&collected.message) {
+            fields.set("message_id", id.to_owned());
+        }
         let bridged = event.normalized_metadata();
         let metadata = bridged.as_ref().unwrap_or_else(|| event.metadata());
         self.sink.log(
@@ -210,12 +215,12 @@ mod tests {
             let _in_session = session.enter();
             session.record("room", "kitchen");
             let _in_peer = info_span!("peer", session = 8).entered();
-            info!(remote_addr = %"10.0.0.1", code = 1316, "member left");
+            info!(remote_addr = %"10.0.0.1", code = 1316, "member remarks");
         });
         let expected = Line {
             level: log::Level::Info,
             target: module_path!().into(),
-            message: "member left remote_addr=10.0.0.1 code=1316".into(),
+            message: "member remarks remote_addr=10.0.0.1 code=1316".into(),
             fields: fields([
                 ("DIALECT", "tribe"),
                 ("SESSION", "8"),
@@ -236,6 +241,16 @@ mod tests {
         assert_eq!(lines[0].level, log::Level::Warn);
         assert!(lines[0].fields["ERROR"].contains("/nowhere/at/all cannot be read: No such file"), "{:?}", lines[0]);
         assert_eq!(lines[0].fields["F_PRIORITY"], "1");
+    }
+
+    #[test]
+    fn what_operators_look_for_has_an_id() {
+        let lines = captured(|| {
+            info!(room = "kitchen", "member left");
+            info!("something else");
+        });
+        assert_eq!(lines[0].fields["MESSAGE_ID"], message_id("member left").unwrap());
+        assert!(!lines[1].fields.contains_key("MESSAGE_ID"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Users of the `log` crate (the WebRTC engine, mDNS) are bridged in. Nothing here knows what is logged.
 
+mod catalog;
 mod config;
 mod journal;
 
@@ -44,6 +45,11 @@ impl LogHandle {
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         Ok(self.filter.reload(parse_filter(filter)?)?)
     }
+}
+
+/// Whether stderr is a stream of the journal: systemd started us.
+pub fn to_journal() -> bool {
+    connected_to_journal()
 }
 
 /// Sets logging up for the whole process. Falls back to stderr when the journal cannot be reached.

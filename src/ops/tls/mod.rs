@@ -168,6 +168,15 @@ pub fn check_files(cert: &Path, key: &Path) -> Result<(), TlsError> {
     Files { cert: cert.into(), key: key.into() }.load().map(|_| ())
 }
 
+/// The fingerprint of the certificate that the gateway made for itself, where it did and this process may read it. Makes nothing.
+pub fn made_fingerprint(config: &TlsConfig) -> Option<Fingerprint> {
+    if config.cert.is_some() {
+        return None;
+    }
+    let folder = config.state_dir.clone().unwrap_or_else(crate::ops::default_state_dir);
+    CertificateDer::from_pem_file(folder.join(self_signed::CERT)).ok().map(|cert| Fingerprint::of(&cert))
+}
+
 impl Tls {
     /// Of the certificate in use now.
     pub fn fingerprint(&self) -> Fingerprint {

@@ -13,6 +13,8 @@ use tracing::info;
 
 use super::{Files, TlsError};
 
+/// The certificate's file in the state directory.
+pub(super) const CERT: &str = "tls-cert.pem";
 /// How long it is valid. Apple's systems refuse server certificates that are valid for longer.
 const VALID: Duration = Duration::from_secs(825 * 24 * 3600);
 /// It is made anew at a start when it ends within this time.
@@ -26,7 +28,7 @@ pub(super) fn ensure(state_dir: Option<&Path>, names: &[String], now: SystemTime
         Some(folder) => folder.to_path_buf(),
         None => crate::ops::default_state_dir(),
     };
-    let files = Files { cert: folder.join("tls-cert.pem"), key: folder.join("tls-key.pem") };
+    let files = Files { cert: folder.join(CERT), key: folder.join("tls-key.pem") };
     if files.load().is_ok() && ends(&files.cert).is_some_and(|end| end > now + RENEW_BEFORE) {
         return Ok(files);
     }

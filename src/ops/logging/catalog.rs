@@ -1,0 +1,64 @@
+//! `MESSAGE_ID`s of the journal for what operators look for: `journalctl MESSAGE_ID=…`, explained by `journalctl -x`
+//! (`systemd/portico.catalog`).
+
+/// Messages as they are logged, and their ids. An id stays with its meaning for ever, however the words change.
+const EVENTS: [(&str, &str); 15] = [
+    ("listening", "81234a15f73d43b3a2ddcc012b5d3b33"),
+    ("stopping: sessions are ended", "94d3ed7f553d438a843b18ecbc535fbc"),
+    ("stopped", "f98a0c1cdb2944fa9a21dd27d3a592b2"),
+    ("the gateway cannot start", "fbc0f499b8ae4b1792630eb27285b8bc"),
+    ("the configuration is refused", "48d4c9faf785431d920ea9b530551789"),
+    ("the configuration is refused; the running one stays", "bfdd14a6a872433493cbadb4cdb0b2df"),
+    ("configuration applied", "c9ef94162d684b508b49b6986c853f88"),
+    ("source failed; trying again", "31fe0ee9933d4bdba21b11e8fe21c8a3"),
+    ("source cannot be opened; it is tried again when somebody wants it", "ca8fc5b5a969471f8d8fca5db8dd43fb"),
+    ("source runs again", "7cd0e6db0df345a8a25a5d9be4807fdc"),
+    ("source can be opened now", "dcbccbd916a7403893ce8e4af734bdcc"),
+    ("member joined", "f79fdaf0e8374022b790940a6fa39408"),
+    ("member left", "3755030dbdf247ff84bf6b7b005980d7"),
+    ("the watchdog is not fed", "22060b538ab743b393c3c152d29ceb9d"),
+    ("the watchdog is fed again", "2e2a64981a0f4559b55663e82cf0359f"),
+];
+
+/// The id of a message; most have none.
+pub(super) fn message_id(message: &str) -> Option<&'static str> {
+    EVENTS.iter().find(|(known, _)| *known == message).map(|(_, id)| *id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    fn sources(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("logging/catalog.rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_message_with_an_id_is_logged_somewhere() {
+        let mut text = String::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+        for (message, _) in EVENTS {
+            assert!(text.contains(&format!("\"{message}\")")), "nobody logs {message:?}");
+        }
+    }
+
+    #[test]
+    fn every_id_is_one_and_is_explained() {
+        let catalog = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/portico.catalog")).unwrap();
+        let explained: BTreeSet<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        let ids: BTreeSet<&str> = EVENTS.iter().map(|(_, id)| *id).collect();
+        assert_eq!(ids.len(), EVENTS.len(), "an id is there twice");
+        assert!(ids.iter().all(|id| id.len() == 32 && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))), "{ids:?}");
+        assert_eq!(explained, ids);
+    }
+}
