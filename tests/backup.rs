@@ -148,7 +148,9 @@ fn a_machine_is_the_same_after_backup_wipe_and_restore() {
     let before = token();
     // the sink has no place yet where a join is told; the camera's own counts
     wait_for(&machine.at("var/events"), ".events");
-    let events = tree(&machine.at("var/events"));
+    // places may move meanwhile
+    let mut events = tree(&machine.at("var/events"));
+    events.retain(|(name, _)| name.ends_with(".events"));
 
     let done = machine.run("backup", &file, &["--json"]);
     assert!(done.status.success(), "{}", said(&done));
@@ -168,7 +170,7 @@ fn a_machine_is_the_same_after_backup_wipe_and_restore() {
     assert!(restored.status.success(), "{}", said(&restored));
     for (name, bytes) in &events {
         let now = std::fs::read(machine.at("var/events").join(name)).unwrap_or_default();
-        assert!(now.starts_with(bytes) || name.ends_with(".json"), "{name}");
+        assert!(now.starts_with(bytes), "{name}");
     }
 
     let mut gateway = machine.start();
