@@ -174,7 +174,8 @@ fn indexes_name_every_page() {
         let index = std::fs::read_to_string(folder.join("README.md")).expect("an index");
         for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let named = [format!("({name})"), format!("`{name}`")].iter().any(|form| index.contains(form));
+            let named =
+                [format!("({name})"), format!("({name}/README.md)"), format!("`{name}`")].iter().any(|form| index.contains(form));
             assert!(name == "README.md" || named, "{} does not name {name}", folder.display());
         }
     }
