@@ -105,9 +105,16 @@ async fn hang_up_reloads_rooms_limits_and_log_filter() {
     let answer = second.page(json!({"type":"join","room":"yard"}), &["refused", "welcome"]).await;
     assert_eq!(answer["code"], "room_full");
 
-    // what needs a restart is said to need one
+    // a source that changed goes on for who watches it
     let other = TEST_SOURCE.replace("framerate = 30", "framerate = 15");
-    std::fs::write(&file, format!("[rooms]\nmax_members = 2\n{other}")).unwrap();
+    std::fs::write(&file, format!("[rooms]\nmax_members = 1\n{other}")).unwrap();
+    hang_up(&gateway);
+    gateway.wait_log("sources changed added=0 changed=1 removed=0");
+    viewer.plays_on().await;
+
+    // what needs a restart is said to need one; the rest is taken over
+    let media = "[media]\nice_servers = [\"stun:192.0.2.1:3478\"]\n";
+    std::fs::write(&file, format!("[rooms]\nmax_members = 2\n{media}{other}")).unwrap();
     hang_up(&gateway);
     gateway.wait_log("other changes need a restart");
     let answer = second.page(json!({"type":"join","room":"yard"}), &["refused", "welcome"]).await;
