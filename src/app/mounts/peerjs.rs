@@ -18,7 +18,7 @@ use crate::signalling::peerjs::{self, Introduction, Peerjs, PeerjsConfig, Peerjs
 use crate::signalling::{Realm, RealmId};
 use crate::vocab::{Grant, RoomId};
 
-/// What every answer of a broker has: ids and lists are for now only.
+/// What every answer of a broker has: ids and lists are true at that moment alone, and nobody may keep them.
 const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 const JSON: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/json; charset=utf-8");
 const HTML: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/html; charset=utf-8");
