@@ -18,8 +18,14 @@ test-long: setup-run setup-test ## what only shows in real time: whole heartbeat
 test-board: ## a virtual V4L2 camera (vivid) and systemd in a test VM; root, about 1 GB of downloads the first time
 	tests/vm/board-tests
 
+test-arm64: ## 64-bit ARM under qemu-user: size, unit tests, package, an installation that is played from; Debian 12 and root, 3.5 GB the first time
+	tests/arm64/arm64-tests
+
 cross-arm64: ## the program for 64-bit ARM boards, built without Docker: target/cross/portico; Debian 12 and root, 2.5 GB the first time
 	tools/cross-arm64
+
+deb-arm64: ## the Debian package for 64-bit ARM boards, built the same way, in target/debian
+	tools/cross-arm64 package
 
 test-reference: ## the scripts of the tests' clients against the original servers, 6 minutes
 	@tools/ensure-packages test

@@ -43,19 +43,20 @@ impl Gateway {
         let file = dir.path().join("portico.toml");
         std::fs::write(&file, config).expect("the configuration is written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
-        command.arg("run").arg("--config").arg(&file);
+        command.arg("run").arg("--config").arg(&file).env("PORTICO_TLS__STATE_DIR", dir.path());
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         if !args.contains(&"--ice-port") {
             command.args(["--ice-port", "0"]);
         }
-        command
-            .args(args)
-            .env("PORTICO_TLS__STATE_DIR", dir.path())
-            .envs(environment.iter().map(|(key, value)| (key, value)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(args).envs(environment.iter().map(|(key, value)| (key, value)));
+        Self::start_command(command, dir)
+    }
+
+    /// One that somebody else has put together, for instance a program of another kind of processor.
+    pub fn start_command(mut command: Command, dir: tempfile::TempDir) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");
         let (tell, log) = mpsc::channel();
         let (tell_base, base) = mpsc::channel();
