@@ -26,6 +26,7 @@ mod linger;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod origin;
+mod read_ahead;
 mod resource;
 mod serve;
 mod tribe;
