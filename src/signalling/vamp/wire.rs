@@ -27,13 +27,6 @@ pub(super) struct Returning<'a> {
     pub signal: &'a RawValue,
 }
 
-/// What both of them carry.
-#[derive(Debug, Deserialize)]
-pub(super) struct Carried<'a> {
-    #[serde(borrow)]
-    pub signal: &'a RawValue,
-}
-
 /// `user joined`.
 #[derive(Debug, Serialize)]
 pub(super) struct UserJoined<'a> {
