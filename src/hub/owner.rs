@@ -27,7 +27,7 @@ use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
 use crate::room::{Command, Counts, Effect, Notice, Report, Rooms, SourceUpdate};
 use crate::signalling::{Realm, RealmId, RealmOutput};
-use crate::vocab::{Backlog, Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackId};
+use crate::vocab::{Backlog, Codec, MemberId, NumberMap, PeerId, RequestId, RoomId, SessionId, TrackId};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
@@ -110,10 +110,10 @@ impl Hub {
             media: parts.media,
             publish_codecs: parts.publish_codecs,
             reports: reports.clone(),
-            sessions: HashMap::new(),
+            sessions: NumberMap::default(),
             witness: parts.witness,
             realms: parts.realms,
-            open: HashMap::new(),
+            open: NumberMap::default(),
             layers: HashMap::new(),
             demands: FuturesUnordered::new(),
             desk: Desk::new(parts.channels.clips, parts.channels.rpc),
@@ -215,10 +215,10 @@ struct Owner {
     publish_codecs: Vec<Codec>,
     reports: broadcast::Sender<Report>,
     witness: Option<Witness>,
-    sessions: HashMap<SessionId, Line>,
+    sessions: NumberMap<SessionId, Line>,
     realms: Vec<Box<dyn Realm>>,
     /// Peers that `rooms` has and that were not closed yet.
-    open: HashMap<PeerId, OpenState>,
+    open: NumberMap<PeerId, OpenState>,
     /// Published tracks.
     layers: HashMap<TrackId, Arc<Layer>>,
     /// Demands that the sources have not answered yet.
@@ -271,14 +271,15 @@ impl Owner {
                     if count == 0 {
                         return;
                     }
+                    let now = Instant::now();
                     for asked in asked.drain(..) {
                         if let ToHub::Ask(Question::Stop(reply)) = asked {
-                            self.rooms.stop(Instant::now());
+                            self.rooms.stop(now);
                             self.carry_out();
                             let _ = reply.send(());
                             return;
                         }
-                        self.handle(asked);
+                        self.handle(now, asked);
                         self.carry_out();
                     }
                 }
@@ -317,8 +318,7 @@ impl Owner {
         }
     }
 
-    fn handle(&mut self, asked: ToHub) {
-        let now = Instant::now();
+    fn handle(&mut self, now: Instant, asked: ToHub) {
         match asked {
             ToHub::Open(session, outbox, realm) => {
                 let realm = realm.map(|realm| realm.0).filter(|index| *index < self.realms.len());

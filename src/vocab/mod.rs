@@ -8,6 +8,7 @@ mod duration;
 mod ids;
 mod media;
 mod message;
+mod number_map;
 mod sdp;
 
 pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
@@ -18,4 +19,5 @@ pub use ids::{
 };
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
+pub use number_map::{NumberHasher, NumberMap};
 pub use sdp::{Candidate, Sdp, SdpKind};
