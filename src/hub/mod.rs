@@ -54,12 +54,21 @@ pub struct ChannelTold {
 impl HubSession {
     /// Asks the room. Waits when the hub is busy; fails only when it is gone.
     pub async fn send(&self, req: RequestId, command: Command) -> Result<(), HubGone> {
-        self.to_hub.send(ToHub::Command(self.id, req, command)).await.map_err(|_| HubGone)
+        self.pass(ToHub::Command(self.id, req, command)).await
     }
 
     /// Hands the realm of the session's mount a message. Waits and fails as [`Self::send`].
     pub async fn send_realm(&self, message: RealmMessage) -> Result<(), HubGone> {
-        self.to_hub.send(ToHub::Realm(self.id, message)).await.map_err(|_| HubGone)
+        self.pass(ToHub::Realm(self.id, message)).await
+    }
+
+    /// There is nearly always room: waiting for it is set up only when there is none.
+    async fn pass(&self, asked: ToHub) -> Result<(), HubGone> {
+        match self.to_hub.try_send(asked) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(asked)) => self.to_hub.send(asked).await.map_err(|_| HubGone),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(HubGone),
+        }
     }
 
     /// The next notice. For sessions without a realm; another's word is passed over.
