@@ -109,6 +109,11 @@ impl Call {
         self.outputs.push_back(Output::Send(Event::write(name, argument)));
     }
 
+    /// The same for an argument that is hardly more than a signal.
+    fn send_long(&mut self, name: &str, signal: &RawValue, argument: &impl serde::Serialize) {
+        self.outputs.push_back(Output::Send(Event::write_long(name, argument, signal.get().len())));
+    }
+
     /// Those whom the client can call. Clients that read other data channels than it opens are left out.
     fn ids(&self) -> Vec<String> {
         let shown = self.roster.shown();
@@ -276,9 +281,9 @@ impl Call {
         let Some(original) = &signal.original else { return };
         let signal = original.whole.as_deref().unwrap_or(&signal.value);
         match original.name {
-            SENDING => self.send(USER_JOINED, &wire::UserJoined { signal, caller_id: &from.user_id }),
+            SENDING => self.send_long(USER_JOINED, signal, &wire::UserJoined { signal, caller_id: &from.user_id }),
             _ if self.called.contains(&from.member) => {
-                self.send(RETURNED, &wire::Returned { signal, id: &from.user_id });
+                self.send_long(RETURNED, signal, &wire::Returned { signal, id: &from.user_id });
             }
             _ => {}
         }
