@@ -127,8 +127,11 @@ pub(super) fn restore(args: &RestoreArgs) -> ExitCode {
         Ok(done) => done,
         Err(error) => return failed(&error),
     };
-    for name in &done.left_out {
-        tell(&format!("portico: left out: {name}; name its folder to have it\n"));
+    for (part, option) in [("credentials", "--credentials-dir"), ("clips", "--clips-dir")] {
+        let count = done.left_out.iter().filter(|name| name.starts_with(part)).count();
+        if count > 0 {
+            tell(&format!("portico: left out: {count} files of {part}; {option} says where they go\n"));
+        }
     }
     if args.json {
         let files: Vec<_> = done.files.iter().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
