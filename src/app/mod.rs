@@ -434,7 +434,11 @@ async fn wait(signals: &mut Signals, job: &Job, running: &mut Running) {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => reload(job, running).await,
+            _ = signals.hangup.recv() => {
+                systemd::tell_reloading();
+                reload(job, running).await;
+                systemd::tell(sd_notify::NotifyState::Ready);
+            }
         }
     }
 }

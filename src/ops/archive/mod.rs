@@ -1,7 +1,8 @@
 //! Backups: configuration, secrets and state in one file, and back.
 //!
 //! A backup is a gzipped tar. First `portico-backup.json` (format, version, when, of which machine), then files below `config/` and
-//! `state/` (and `clips/` where asked for), last `files.json` with the length and SHA-256 of each: one without it was cut off.
+//! `state/`, `credentials/` where there are some (and `clips/` where asked for), last `files.json` with the length and SHA-256 of
+//! each: one without it was cut off.
 //! Only files and folders go in and come out; names in it are taken below the two folders of the machine that restores, wherever
 //! those were on the other.
 
@@ -32,6 +33,11 @@ const MOST_BYTES: u64 = 16 << 30;
 /// Longest head and list.
 const MOST_ABOUT: u64 = 64 << 20;
 
+/// How names of our credentials begin, as in the unit's `LoadCredential=`.
+pub const CREDENTIAL: &str = "portico.";
+/// Their folder in an archive.
+const CREDENTIALS: &str = "credentials";
+
 /// Held shared by a running gateway, alone by who restores.
 const RUNNING: &str = ".running";
 
@@ -42,6 +48,8 @@ pub struct Folders {
     pub config: PathBuf,
     /// `/var/lib/portico`: certificates, events that wait.
     pub state: PathBuf,
+    /// `/etc/credstore`, which is everybody's: of it only files whose names begin with [`CREDENTIAL`].
+    pub credentials: Option<PathBuf>,
     /// Where clips are, if they are wanted.
     pub clips: Option<PathBuf>,
 }
@@ -49,8 +57,10 @@ pub struct Folders {
 impl Folders {
     /// With the name each has in an archive.
     fn named(&self) -> Vec<(&'static str, &Path)> {
+        let credentials = self.credentials.as_deref().map(|credentials| (CREDENTIALS, credentials));
         let clips = self.clips.as_deref().map(|clips| ("clips", clips));
-        [("config", self.config.as_path()), ("state", self.state.as_path())].into_iter().chain(clips).collect()
+        let both = [("config", self.config.as_path()), ("state", self.state.as_path())];
+        both.into_iter().chain(credentials).chain(clips).collect()
     }
 }
 
@@ -159,6 +169,11 @@ fn lock_file(folder: &Path) -> Option<std::fs::File> {
 /// What of the folder is no part of it: locks, half-written files, what a restore works with.
 fn is_passing(name: &str) -> bool {
     name == "lock" || name == RUNNING || name.starts_with(".restore-") || name.ends_with(".tmp")
+}
+
+/// Whether an entry directly in that folder of an archive is a part of it.
+fn is_part(folder: &str, name: &str) -> bool {
+    folder != CREDENTIALS || name.starts_with(CREDENTIAL)
 }
 
 fn hex(bytes: &[u8]) -> String {
