@@ -262,7 +262,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let stop = CancellationToken::new();
     let snapshot_figures = Arc::<SnapshotFigures>::default();
     let snapshots = Snapshots::new(Arc::clone(&media), Arc::clone(&snapshot_figures), tasks.clone(), stop.clone());
-    let events = ToldEvents::start(config, &effective, listen, &media, &tasks, stop.clone());
+    let events = ToldEvents::start(config, &effective, listen, (&media, &snapshots), &tasks, stop.clone());
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),

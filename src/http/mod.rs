@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod api;
+mod conditional;
 pub mod config;
 mod edge;
 mod error;

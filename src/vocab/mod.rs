@@ -16,6 +16,6 @@ pub use duration::DurationText;
 pub use ids::{
     ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,
 };
-pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
+pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, PICTURE_WIDTHS, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
 pub use sdp::{Candidate, Sdp, SdpKind};

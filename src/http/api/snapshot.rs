@@ -6,11 +6,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::rooms::room_id;
+use crate::http::conditional::unchanged;
 use crate::http::{ApiError, App, Caller, NoStill, Still};
 use crate::media::SourceError;
-use crate::media::snapshot::{SnapshotError, WIDTHS};
+use crate::media::snapshot::SnapshotError;
 use crate::room::Refusal;
-use crate::vocab::{Grant, MemberId, Right, RoomId, StreamName};
+use crate::vocab::{Grant, MemberId, PICTURE_WIDTHS, Right, RoomId, StreamName};
 
 /// Everybody gets the same picture for a second. Not for shared caches: who may see it is the gateway's to say.
 const CACHE: &str = "private, max-age=1";
@@ -49,8 +50,11 @@ pub(in crate::http) async fn snapshot(
     let grant = caller.require(&room, Right::Subscribe)?;
     let stream = StreamName::new(&stream).map_err(|error| ApiError::bad_request("bad_name", error.to_string()))?;
     let Query(wish) = wish.map_err(|error| ApiError::bad_request("malformed", error.body_text()))?;
-    if wish.width.is_some_and(|width| !WIDTHS.contains(&width)) {
-        return Err(ApiError::bad_request("malformed", format!("width is {} to {} pixels", WIDTHS.start(), WIDTHS.end())));
+    if wish.width.is_some_and(|width| !PICTURE_WIDTHS.contains(&width)) {
+        return Err(ApiError::bad_request(
+            "malformed",
+            format!("width is {} to {} pixels", PICTURE_WIDTHS.start(), PICTURE_WIDTHS.end()),
+        ));
     }
     let unknown = || ApiError::not_found("unknown_member", "there is no such member in the room");
     let member: Option<MemberId> = wish.member.map(|id| id.parse().map_err(|_| unknown())).transpose()?;
@@ -58,17 +62,11 @@ pub(in crate::http) async fn snapshot(
     let picture = app.parts.stills.take(still).await.map_err(|why| refused(why, &grant, &room))?;
     let tag = HeaderValue::from_str(&picture.etag).unwrap_or(HeaderValue::from_static("\"\""));
     let common = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static(CACHE))];
-    if names(&headers, &picture.etag) {
+    if unchanged(&headers, &picture.etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"))];
     Ok((common, kind, picture.jpeg.clone()).into_response())
-}
-
-/// Whether `If-None-Match` names the tag (RFC 9110 section 13.1.2: compared weakly).
-fn names(headers: &HeaderMap, tag: &str) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).any(|named| named == "*" || named.trim_start_matches("W/") == tag)
 }
 
 fn refused(why: NoStill, grant: &Grant, room: &RoomId) -> ApiError {

@@ -45,9 +45,6 @@ const SETTLED_FRAMES: u64 = 10;
 /// Decoders at work at a time, on the whole gateway.
 const DECODERS: usize = 2;
 
-/// Narrowest and widest picture that can be asked for, in pixels.
-pub const WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
-
 /// A finished picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -197,7 +194,7 @@ impl Snapshots {
     }
 
     /// A picture that is at most a second old when it is made (of a stream whose key frames nobody can ask for: as old as its last
-    /// one), at most `width` pixels wide ([`WIDTHS`]) and never wider than the stream. Takes up to some 14 s. Who stops waiting
+    /// one), at most `width` pixels wide ([`PICTURE_WIDTHS`](crate::vocab::PICTURE_WIDTHS)) and never wider than the stream. Takes up to some 14 s. Who stops waiting
     /// leaves the making to those who ask next. Must be called within the runtime.
     pub async fn take(&self, subject: Subject, width: Option<u16>) -> Outcome {
         let of = match &subject {
