@@ -1,8 +1,11 @@
 //! One key frame to one JPEG, by a pipeline that lives for just that.
 //!
 //! ```text
-//! appsrc (RTP) ─► depayloader ─► parser ─► decoder ─► convert, scale ─► jpegenc ─► appsink
+//! appsrc (RTP) ─► depayloader ─► parser ─► size ─► decoder ─► convert, scale ─► jpegenc ─► appsink
 //! ```
+//!
+//! What a publisher sent is not to be trusted: a few bytes can announce a picture of gigabytes. So one that is larger than [`LARGEST`]
+//! never reaches the decoder.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,8 @@ use crate::vocab::Codec;
 
 /// Good enough for a wall of cameras, and about 80 KB at 640 by 360.
 const QUALITY: u32 = 85;
+/// Most pixels in width and in height of what is decoded: 24 MiB a picture. 4K is 3840 by 2160, either way up.
+const LARGEST: u16 = 4096;
 /// Any: the depayloader only needs one.
 const PAYLOAD_TYPE: u8 = 96;
 
@@ -102,27 +107,29 @@ fn describe(
     board: &Board,
     presences: &PresenceCache,
 ) -> Result<String, SnapshotError> {
-    let (name, depayload) = match codec {
-        Codec::H264 => ("H264", "rtph264depay ! h264parse"),
-        Codec::H265 => ("H265", "rtph265depay ! h265parse"),
-        Codec::VP8 => ("VP8", "rtpvp8depay"),
-        Codec::VP9 => ("VP9", "rtpvp9depay"),
+    // the last of each reads the size out of the frame
+    let (name, depayload, coded) = match codec {
+        Codec::H264 => ("H264", "rtph264depay ! h264parse", "video/x-h264"),
+        Codec::H265 => ("H265", "rtph265depay ! h265parse", "video/x-h265"),
+        Codec::VP8 => ("VP8", "rtpvp8depay", "video/x-vp8"),
+        Codec::VP9 => ("VP9", "rtpvp9depay ! vp9parse", "video/x-vp9"),
         // GStreamer's depayloader for it is in no package of Debian 12
-        Codec::AV1 => ("AV1", "rtpav1depay ! av1parse"),
+        Codec::AV1 => ("AV1", "rtpav1depay ! av1parse", "video/x-av1"),
         Codec::Opus => return Err(SnapshotError::NoPicture),
     };
     let some = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
     // what leaves a hardware decoder may be in memory that only the board's own converter reads
     let own = |element: &str, requires: &[String], nodes: &[std::path::PathBuf]| presences.get(element, requires, nodes);
+    let size = format!("width=[1,{LARGEST}],height=[1,{LARGEST}]");
     let fetch = match decoder.hardware {
         true => format!("{} ! ", plan::board_converter(board, &own)),
-        false => String::new(),
+        false => format!("video/x-raw,{size} ! "),
     };
     // a range is fixed next to what comes in, so a small picture is not blown up; square pixels keep the proportions
-    let most = width.unwrap_or(u16::MAX >> 1);
+    let most = width.unwrap_or(LARGEST);
     Ok(format!(
         "appsrc name=in format=time caps=\"application/x-rtp,media=(string)video,clock-rate=(int)90000,\
-         encoding-name=(string){name},payload=(int){PAYLOAD_TYPE}\" ! {depayload} ! {} name=decoder ! {}{fetch}videoconvert ! \
+         encoding-name=(string){name},payload=(int){PAYLOAD_TYPE}\" ! {depayload} ! {coded},{size} ! {} name=decoder ! {}{fetch}videoconvert ! \
          videoscale ! video/x-raw,width=[1,{most}],pixel-aspect-ratio=1/1 ! jpegenc quality={QUALITY} ! \
          appsink name=out sync=false async=false max-buffers=1 enable-last-sample=false",
         decoder.element,

@@ -34,8 +34,8 @@ use shelf::{FRESH, Shelf};
 /// From the wish to a whole key frame, the opening of the source included. As long as sources have by default to give their first
 /// frame.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
-/// From the key frame to the picture.
-const DECODE_LIMIT: Duration = Duration::from_secs(4);
+/// From the key frame to the picture. Mostly some 50 ms; the first time the decoder is read from the disk, which may be a slow card.
+const DECODE_LIMIT: Duration = Duration::from_secs(6);
 /// A key frame that did not come is asked for again after this time: the request, or the frame, may have been lost.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A camera that was opened just now finds its exposure first.
@@ -194,7 +194,7 @@ impl Snapshots {
     }
 
     /// A picture that is at most a second old when it is made (of a stream whose key frames nobody can ask for: as old as its last
-    /// one), at most `width` pixels wide ([`PICTURE_WIDTHS`](crate::vocab::PICTURE_WIDTHS)) and never wider than the stream. Takes up to some 14 s. Who stops waiting
+    /// one), at most `width` pixels wide ([`PICTURE_WIDTHS`](crate::vocab::PICTURE_WIDTHS)) and never wider than the stream. Takes up to some 20 s. Who stops waiting
     /// leaves the making to those who ask next. Must be called within the runtime.
     pub async fn take(&self, subject: Subject, width: Option<u16>) -> Outcome {
         let of = match &subject {
