@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod api;
+mod conditional;
 pub mod config;
 mod edge;
 mod error;
@@ -29,6 +30,7 @@ mod origin;
 mod read_ahead;
 mod resource;
 mod serve;
+mod stills;
 mod tribe;
 mod ui;
 
@@ -48,6 +50,7 @@ pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};
 pub use origin::Origins;
 pub use serve::{Admission, serve};
+pub use stills::{NoStill, Still, Stills};
 
 use crate::ops::metrics::Metrics;
 use crate::signalling::whip::IceServer;
@@ -67,6 +70,8 @@ pub struct Parts {
     pub signer: Option<Arc<dyn TokenSigner>>,
     /// Sources, plans and peers as the API shows them.
     pub inventory: Arc<dyn Inventory>,
+    /// Takes pictures of streams.
+    pub stills: Arc<dyn Stills>,
     /// Servers told to WHIP and WHEP clients.
     pub ice_servers: Vec<IceServer>,
     /// Origins and host names that browsers may come from, besides the gateway's own.

@@ -9,14 +9,17 @@ mod tests;
 
 pub use owner::{ChannelParts, Hub, HubParts, StorePort, Witness};
 
+use std::sync::Arc;
+
 use tokio::sync::{broadcast, mpsc};
 
 pub use crate::room::{RoomMember, RoomView};
 
+use crate::forward::Layer;
 use crate::peer::Credit;
-use crate::room::{Command, Notice, Report};
+use crate::room::{Command, Notice, Refusal, Report};
 use crate::signalling::{ChannelNews, RealmId, RealmMessage, RealmWord};
-use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId, Share};
+use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId, Share, SourceName, StreamName};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
 pub struct HubSession {
@@ -123,6 +126,12 @@ pub(crate) enum Question {
         member: MemberId,
         reply: tokio::sync::oneshot::Sender<bool>,
     },
+    Shown {
+        room: RoomId,
+        of: Option<MemberId>,
+        stream: StreamName,
+        reply: tokio::sync::oneshot::Sender<Result<Shown, Refusal>>,
+    },
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
     Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
     Configure {
@@ -143,6 +152,15 @@ pub(crate) enum Question {
     },
     ChannelFigures(tokio::sync::oneshot::Sender<crate::channel::Figures>),
     Stop(tokio::sync::oneshot::Sender<()>),
+}
+
+/// Where the media of a stream comes from, for one who wants to look at it without being in the room.
+#[derive(Clone)]
+pub enum Shown {
+    /// A source of this gateway.
+    Source(SourceName),
+    /// A publisher's tracks.
+    Published(Vec<Arc<Layer>>),
 }
 
 /// Whose a peer is.

@@ -19,15 +19,15 @@ use tracing::{debug, info, warn};
 use channels::{Dropped, store_event};
 use peers::{Demanded, OpenState};
 
-use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
+use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, Shown, ToHub, Told};
 use crate::channel::call::Caller;
 use crate::channel::{CallError, CallId, ClipsConfig, Desk, Reply, RpcConfig, StoreCommand, StoreEvent};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
-use crate::room::{Command, Counts, Effect, Notice, Report, Rooms, SourceUpdate};
+use crate::room::{Command, Counts, Effect, Feed, Notice, Refusal, Report, Rooms, SourceUpdate};
 use crate::signalling::{Realm, RealmId, RealmOutput};
-use crate::vocab::{Backlog, Codec, MemberId, NumberMap, PeerId, RequestId, RoomId, SessionId, TrackId};
+use crate::vocab::{Backlog, Codec, MemberId, NumberMap, PeerId, RequestId, RoomId, SessionId, StreamName, TrackId};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
@@ -153,6 +153,11 @@ impl Hub {
     /// All rooms now.
     pub async fn rooms(&self) -> Result<Vec<RoomView>, HubGone> {
         self.ask(Question::Rooms).await
+    }
+
+    /// Where the media of a room's stream comes from now; with `of` that member's. Rooms and streams that there are not are refused.
+    pub async fn shown(&self, room: RoomId, of: Option<MemberId>, stream: StreamName) -> Result<Result<Shown, Refusal>, HubGone> {
+        self.ask(|reply| Question::Shown { room, of, stream, reply }).await
     }
 
     /// Whose the living peers are.
@@ -353,6 +358,15 @@ impl Owner {
             }
             Question::Counts(reply) => {
                 let _ = reply.send(self.rooms.count());
+            }
+            Question::Shown { room, of, stream, reply } => {
+                let shown = self.rooms.shown(&room, of, &stream).map(|feed| match feed {
+                    Feed::Source(source) => Shown::Source(source),
+                    Feed::Published(tracks) => {
+                        Shown::Published(tracks.iter().filter_map(|track| self.layers.get(track).cloned()).collect())
+                    }
+                });
+                let _ = reply.send(shown);
             }
             Question::PeerOwners(reply) => {
                 let owner = |peer: &PeerId| {

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::FileError;
+
 pub use read::{Restored, restore};
 pub use write::{BackedUp, backup};
 
@@ -90,16 +92,8 @@ type List = BTreeMap<String, About>;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The system's word.
-    #[error("{what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// Neither folder is there.
     #[error("there is nothing to back up: neither {} nor {} is there", config.display(), state.display())]
     Nothing {
@@ -141,8 +135,7 @@ pub enum ArchiveError {
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = path.to_owned();
-    move |source| ArchiveError::Io { what, path, source }
+    FileError::by(what, path)
 }
 
 /// Says that a gateway uses a folder of state, until it is dropped. A folder that is not there or cannot be written has nothing to
