@@ -133,7 +133,7 @@ mod tests {
         ];
         leaf.prop_recursive(4, 32, 5, |inner| {
             let list = prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from);
-            prop_oneof![list, prop::collection::hash_map("[a-d]{1,2}", inner, 0..5).prop_map(|map| Value::from_iter(map))]
+            prop_oneof![list, prop::collection::hash_map("[a-d]{1,2}", inner, 0..5).prop_map(Value::from_iter)]
         })
     }
 
