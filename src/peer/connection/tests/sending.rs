@@ -49,7 +49,8 @@ fn what_is_lost_is_sent_again_until_it_is_there() {
     }
     assert!(world.ends[0].connection.figures().retransmitted >= 6);
     let heard = world.ends[1].connection.figures();
-    assert_eq!((heard.packets_received, heard.packets_lost), (60, 0));
+    // more than once, where the far end asked again before it came
+    assert!(heard.packets_received >= 60 && heard.packets_lost == 0, "{heard:?}");
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn reports_come_once_a_second_while_something_is_sent() {
     let sending = &world.ends[0].connection.sendings[0];
     assert_eq!(ssrc, sending.ssrc);
     let newest = sending.rewriter.viewer_time(u32::from(n - 1) * 3000).unwrap();
-    assert!(newest.wrapping_sub(time) < 3 * 90_000, "of a moment ago");
+    assert!((newest.wrapping_sub(time) as i32).unsigned_abs() < 3 * 90_000, "of a moment ago: {time}, {newest}");
     // then the last one, and silence
     world.until(Duration::from_secs(5), |world| world.ends[0].connection.report_at.is_none());
 }
