@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-long test-board test-reference cross-arm64 lint lint-yocto deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference cross-arm64 lint lint-yocto parse-yocto deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -43,6 +43,9 @@ lint-yocto: ## the Yocto layer by oelint-adv, 2 s
 	@tools/ensure-oelint
 	target/oelint/bin/oelint-adv --release wrynose --suppress oelint.vars.homepageping --quiet \
 		$$(find yocto -name '*.bb' -o -name '*.bbappend' -o -name layer.conf)
+
+parse-yocto: ## the Yocto layer by a BitBake that is at hand: BITBAKE=… OECORE=… META_OE=… [LAYERS='…'], see yocto/README.md; 5 minutes
+	tools/parse-yocto "$(BITBAKE)" "$(OECORE)" "$(META_OE)" $(LAYERS)
 
 bench: setup-run ## CPU per forwarded packet, latency, memory; see docs/design/performance.md
 	cargo build --release --locked --bin portico

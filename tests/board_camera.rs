@@ -2,11 +2,17 @@
 //!
 //! Where the camera is real, so are the faults: another program holds it, it is unplugged. `board/service.rs` runs the unit file.
 
+#[path = "support/clients.rs"]
+mod clients;
+#[path = "board/flat.rs"]
+mod flat;
 #[path = "support/picture.rs"]
 mod picture;
 #[path = "board/service.rs"]
 mod service;
 mod support;
+#[path = "board/vivid.rs"]
+mod vivid;
 #[path = "support/whep.rs"]
 mod whep;
 
@@ -19,11 +25,10 @@ use std::time::{Duration, Instant};
 use picture::{Picture, decode};
 use serde_json::Value;
 use support::{Gateway, PATIENCE};
+use vivid::Unplugged;
 use whep::{Viewer, get};
 
 const PORTICO: &str = env!("CARGO_BIN_EXE_portico");
-/// The driver's folder in sysfs; takes a device's name in `unbind` and `bind`.
-const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 
 /// There is one camera: one test at a time.
 fn only_user() -> MutexGuard<'static, ()> {
@@ -44,7 +49,7 @@ fn said(output: &Output) -> String {
 }
 
 /// The camera as `portico devices --json` shows it.
-fn vivid() -> Value {
+fn camera() -> Value {
     let output = portico(&["devices", "--cameras", "--json"]);
     let devices: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
     let cameras = devices["cameras"].as_array().expect("a list of cameras");
@@ -150,7 +155,7 @@ fn healthy(gateway: &Gateway) {
 #[ignore = "needs the vivid camera of the test VM: make test-board"]
 fn camera_is_listed_and_its_number_is_refused() {
     let _camera = only_user();
-    let camera = vivid();
+    let camera = camera();
     assert!(stable(&camera).starts_with("/dev/v4l/by-path/"), "{camera:#}");
     assert_eq!(camera["name"], "vivid");
     let modes = camera["modes"].as_array().expect("modes");
@@ -185,7 +190,7 @@ fn camera_is_listed_and_its_number_is_refused() {
 #[ignore = "needs the vivid camera of the test VM: make test-board"]
 fn every_name_gives_the_camera_which_is_open_only_while_watched() {
     let _camera = only_user();
-    let camera = vivid();
+    let camera = camera();
     let (link, node) = (stable(&camera), node(&camera));
     let gateway = Gateway::start(&config(&[("link", &link), ("name", "name:VIVID"), ("any", "any")]));
     // at start the gateway's GStreamer looks into every node for codecs, once
@@ -225,7 +230,7 @@ fn viewers_of_one_camera_share_it_and_its_encoder() {
 #[ignore = "needs the vivid camera of the test VM: make test-board"]
 fn camera_in_use_by_another_program_is_refused_and_harms_nobody() {
     let _camera = only_user();
-    let camera = vivid();
+    let camera = camera();
     let holder = Holder::new(&node(&camera));
     let mut gateway = Gateway::start(&config(&[("camera", &stable(&camera))]));
     let other = Viewer::join(&gateway.base, "/whep/main/other");
@@ -250,12 +255,12 @@ fn camera_in_use_by_another_program_is_refused_and_harms_nobody() {
 #[ignore = "needs the vivid camera of the test VM: make test-board"]
 fn camera_unplugged_while_watched_comes_back() {
     let _camera = only_user();
-    let camera = vivid();
+    let camera = camera();
     let link = stable(&camera);
     let mut gateway = Gateway::start(&config(&[("camera", &link)]));
     let viewer = watch(&gateway.base, "/whep/main/camera");
 
-    std::fs::write(Path::new(DRIVER).join("unbind"), "vivid.0").expect("the camera is unplugged");
+    let unplugged = Unplugged::new();
     let line = gateway.wait_log("source failed");
     assert!(line.contains("camera"), "{line}");
     until("udev takes the link away", || !Path::new(&link).exists());
@@ -264,7 +269,7 @@ fn camera_unplugged_while_watched_comes_back() {
     healthy(&gateway);
     viewer.forget();
 
-    std::fs::write(Path::new(DRIVER).join("bind"), "vivid.0").expect("the camera is plugged in");
+    drop(unplugged);
     until("udev makes the link", || Path::new(&link).exists());
     gateway.wait_log("source runs again");
     // the same connection goes on, from a key frame

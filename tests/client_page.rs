@@ -39,6 +39,8 @@ fn two_visitors_meet_mute_change_devices_and_part() {
     assert_eq!(seen["lamp"], 0, "a muted camera is closed: {seen:#}");
     assert_eq!(seen["told"], "Ben left", "{seen:#}");
     assert_eq!(seen["backAtList"], true, "{seen:#}");
+    // of the first source, not of Anna
+    assert_eq!(seen["preview"], serde_json::json!([320, 180]), "{seen:#}");
 }
 
 #[test]

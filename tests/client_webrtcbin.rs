@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use support::{Gateway, TEST_SOURCE, node, system_python, tests_dir};
+use support::{Gateway, TEST_SOURCE, jpeg, node, system_python, tests_dir};
 
 #[test]
 fn webrtcbin_plays_the_test_source() {
@@ -29,6 +29,10 @@ fn chromium_sees_and_hears_what_webrtcbin_publishes() {
     let mut line = String::new();
     out.read_line(&mut line).expect("the publisher says something");
     assert_eq!(line.trim(), "live");
+    // H.264 in packets of another's making
+    let picture = format!("{}/api/v1/rooms/shed/streams/main/snapshot.jpg", gateway.base);
+    let seen = jpeg::see(&support::fetch(&picture).1);
+    assert!((seen.width, seen.height) == (320, 240) && seen.colours > 1, "{seen:?}");
     let seen = node("whep_play.mjs", &[&gateway.base, "/whep/shed"]);
     assert!(seen["figures"]["framesDecoded"].as_u64() > Some(100), "{seen:#}");
     assert!(seen["figures"]["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");

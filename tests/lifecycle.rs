@@ -122,6 +122,38 @@ async fn hang_up_reloads_rooms_limits_and_log_filter() {
     viewer.plays_on().await;
 }
 
+#[test]
+fn systemd_is_told_when_a_reload_begins_and_ends() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    // lines of how it is come in between
+    let next = || loop {
+        let mut message = [0; 4096];
+        let length = socket.recv(&mut message).expect("systemd is told");
+        let message = String::from_utf8_lossy(&message[..length]).trim_end().to_owned();
+        if !message.starts_with("STATUS=") {
+            return message;
+        }
+    };
+    let gateway = Gateway::start_in(TEST_SOURCE, &[], &[("NOTIFY_SOCKET", path.display().to_string())]);
+    assert_eq!(next(), "READY=1");
+    let mut last = 0;
+    // a refused one ends, too
+    for text in [TEST_SOURCE, "[rooms]\nmax_membres = 5\n"] {
+        std::fs::write(gateway.dir().join("portico.toml"), text).expect("it is written");
+        hang_up(&gateway);
+        let begun = next();
+        let at = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|at| at.parse::<u64>().ok());
+        assert!(at.is_some_and(|at| at > last), "{begun:?}");
+        last = at.unwrap_or_default();
+        assert_eq!(next(), "READY=1");
+    }
+    assert!(gateway.terminate().0.success());
+    assert_eq!(next(), "STOPPING=1");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invitation_is_printed_where_the_configuration_wants_one() {
     let secret = "[access]\ntoken_secret = \"sixteen characters and more\"\n";

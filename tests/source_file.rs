@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Gateway, film, node};
+use support::{Gateway, film, jpeg, node};
 
 /// Seconds per colour: long enough that a busy browser sees each.
 const SECONDS: u64 = 2;
@@ -25,6 +25,11 @@ fn watch(file: &str, video: &str, audio: &str, muxer: &str, codec: &str) -> serd
     assert_eq!((&seen["figures"]["width"], &seen["figures"]["height"]), (&160.into(), &120.into()), "{file}: {seen:#}");
     let energy = |when: &str| seen[when]["audioEnergy"].as_f64().unwrap_or_default();
     assert!(energy("figures") > 0.0 && energy("later") > energy("figures"), "{file}: the tone stops: {seen:#}");
+    let picture = format!("{}/api/v1/rooms/cinema/streams/film/snapshot.jpg", gateway.base);
+    let seen_still = jpeg::see(&support::fetch(&picture).1);
+    assert_eq!((seen_still.width, seen_still.height), (160, 120), "{file}: {seen_still:?}");
+    let strong = seen_still.middle.iter().filter(|part| **part > 150).count();
+    assert!(strong == 1, "{file} is not red, green or blue: {seen_still:?}");
     seen["sources"][0].clone()
 }
 

@@ -57,11 +57,38 @@ fn licences_are_those_of_the_tree() {
     }
 }
 
+/// Values of `PORTICO_BOARD` in the layer's bbappends.
+fn boards() -> Vec<String> {
+    let layers = std::fs::read_dir(root().join("yocto/meta-portico/dynamic-layers")).expect("layers").flatten();
+    let appends = layers.map(|layer| layer.path().join("recipes-multimedia/portico/portico_%.bbappend"));
+    let set = |append: String| {
+        let line = append.lines().find_map(|line| line.strip_prefix("PORTICO_BOARD:")?.split('"').nth(1).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no PORTICO_BOARD in:\n{append}"))
+    };
+    appends.filter(|path| path.exists()).map(|path| set(read(&path))).collect()
+}
+
+#[test]
+fn units_and_their_files_are_all_in_the_recipe() {
+    let recipe = recipe();
+    for entry in std::fs::read_dir(root().join("systemd")).expect("the folder").flatten() {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        assert!(name == "README.md" || recipe.contains(&format!("${{S}}/systemd/{name}")), "{name} is not installed");
+    }
+}
+
 #[test]
 fn files_of_the_recipe_are_there() {
+    // what bbappends choose is there as well
+    let boards = boards();
+    assert!(boards.len() >= 2, "{boards:?}");
     let recipe = recipe();
+    let install = |line: &str| match line.contains("${PORTICO_BOARD}") {
+        true => boards.iter().map(|board| line.replace("${PORTICO_BOARD}", board)).collect(),
+        false => vec![line.to_owned()],
+    };
     let mut installed = 0;
-    for line in recipe.lines().filter(|line| line.trim_start().starts_with("install ")) {
+    for line in recipe.lines().filter(|line| line.trim_start().starts_with("install ")).flat_map(install) {
         let source = line.split_whitespace().find_map(|word| {
             let ours = word.strip_prefix("${S}/").map(|path| root().join(path));
             ours.or_else(|| word.strip_prefix("${UNPACKDIR}/").map(|name| recipes().join("portico").join(name)))

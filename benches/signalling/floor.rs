@@ -1,4 +1,4 @@
-//! The least that passing a message on costs: one thread, one `recv`, one `send`, and nothing known of the message.
+//! The least that passing messages on costs: one thread, one `recv` and one `send` for what came at once, and nothing known of it.
 //!
 //! It speaks just enough websocket for the load's own sessions (handshake, frames that come whole and are masked) and passes what
 //! session `2n` says to `2n + 1` and back. Whatever a server adds to this is its own; what this costs, the system takes.
@@ -11,8 +11,8 @@ use rustix::event::epoll;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const LISTENER: u64 = u64::MAX;
-/// Bytes read at once: more than a frame of the load.
-const READ: usize = 4096;
+/// Bytes read at once: more than a burst of the load.
+const READ: usize = 64 << 10;
 
 struct Session {
     stream: TcpStream,
@@ -40,7 +40,8 @@ fn relay(address: SocketAddr) -> std::io::Result<std::convert::Infallible> {
     let mut sessions: Vec<Option<Session>> = Vec::new();
     let mut places: Vec<Option<usize>> = Vec::new();
     let mut events = Vec::with_capacity(256);
-    let mut buffer = [0; READ];
+    let mut buffer = vec![0; READ];
+    let mut out = Vec::with_capacity(READ);
     loop {
         epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
         for event in events.drain(..) {
@@ -78,12 +79,14 @@ fn relay(address: SocketAddr) -> std::io::Result<std::convert::Infallible> {
                     };
                     while let Some(length) = frame_length(rest) {
                         let (frame, after) = rest.split_at_mut(length);
-                        if let Some(Some(pair)) = pair.and_then(|pair| sessions.get_mut(pair)) {
-                            pair.stream.write_all(unmask(frame))?;
-                        }
+                        out.extend_from_slice(unmask(frame));
                         rest = after;
                     }
                     let begun = rest.to_vec();
+                    if let Some(Some(pair)) = pair.and_then(|pair| sessions.get_mut(pair)) {
+                        pair.stream.write_all(&out)?;
+                    }
+                    out.clear();
                     if let Some(Some(session)) = sessions.get_mut(place as usize) {
                         session.begun = begun;
                     }

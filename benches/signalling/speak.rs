@@ -263,7 +263,7 @@ mod sigver {
                 Heard::Nothing
             }
             // the data is at the end and starts with the mark of what the load says
-            [0x12, ..] => match bytes.iter().position(|byte| *byte == b'@') {
+            [0x12, ..] => match bytes.iter().rposition(|byte| *byte == b'@') {
                 Some(at) => Heard::Told(String::from_utf8_lossy(&bytes[at..]).into_owned()),
                 None => Heard::Nothing,
             },

@@ -10,8 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Effective};
 use crate::event::{Events, EventsConfig, ListedSource, Listing, SourceSeen, Surroundings};
+use crate::media::snapshot::{Snapshots, Subject};
 use crate::media::{Media, MediaCommand, SourceFigures, device};
 use crate::ops::{announce, net};
+use crate::vocab::SourceName;
 
 /// An owner that does not answer in this time has nothing to show.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +29,7 @@ impl ToldEvents {
         config: &Config,
         effective: &Effective,
         listen: SocketAddr,
-        media: &Arc<Media>,
+        (media, snapshots): (&Arc<Media>, &Snapshots),
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -44,8 +46,19 @@ impl ToldEvents {
                 figures.into_iter().map(seen).collect()
             }) as _
         };
+        let snapshots = snapshots.clone();
+        let take = move |source: String, width| {
+            let snapshots = snapshots.clone();
+            Box::pin(async move {
+                let source = SourceName::new(&source).ok()?;
+                // why there is none is in the log
+                let picture = snapshots.take(Subject::Source(source), Some(width)).await.ok()?;
+                Some(picture.jpeg.clone())
+            }) as _
+        };
         let listing = listing(effective, page.clone());
-        let around = Surroundings { video_cap: config.tribe.max_video_bitrate, listing, look: Arc::new(look) };
+        let (video_cap, look, take) = (config.tribe.max_video_bitrate, Arc::new(look), Arc::new(take));
+        let around = Surroundings { video_cap, listing, look, take };
         Self { events: Events::start(&config.events, around, tasks, stop), page }
     }
 

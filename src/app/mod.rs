@@ -15,6 +15,7 @@ mod reload;
 mod sockets;
 mod stage_metrics;
 mod star_metrics;
+mod stills;
 mod systemd;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,6 +34,7 @@ use crate::config::{Config, Effective};
 use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubGone, HubParts};
+use crate::media::snapshot::{SnapshotFigures, Snapshots};
 use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
 use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
@@ -51,6 +53,7 @@ use reload::SourceSteps;
 use sockets::Sockets;
 use stage_metrics::StageCollector;
 use star_metrics::StarCollector;
+use stills::{RoomStills, SnapshotCollector};
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -257,7 +260,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let socketio = Arc::new(mounts::socketio::Endpoints::new(config, &star_figures, &mut realms));
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let events = ToldEvents::start(config, &effective, listen, &media, &tasks, stop.clone());
+    let snapshot_figures = Arc::<SnapshotFigures>::default();
+    let snapshots = Snapshots::new(Arc::clone(&media), Arc::clone(&snapshot_figures), tasks.clone(), stop.clone());
+    let events = ToldEvents::start(config, &effective, listen, (&media, &snapshots), &tasks, stop.clone());
     let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
@@ -276,7 +281,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let desk = LatestFigures::default();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages)));
+    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages, &snapshot_figures)));
     let stock =
         Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
@@ -294,6 +299,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         access: Arc::new(access::Door(Arc::clone(&access))),
         signer: access.has_secret().then(|| Arc::new(access::Door(Arc::clone(&access))) as _),
         inventory: Arc::new(stock.clone()),
+        stills: Arc::new(RoomStills { hub: hub.clone(), snapshots }),
         ice_servers: ice_servers.iter().map(IceServer::open).collect(),
         origins: Origins::parse(&config.http.allowed_origins).map_err(|error| StartError::Origins(error.to_string()))?,
         trusted_proxies: config.http.trusted_proxies.clone(),
@@ -381,7 +387,13 @@ fn hold_state(config: &Config) -> Result<Vec<std::fs::File>, StartError> {
 }
 
 /// The figures of modules that count for themselves.
-fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestFigures, stages: &Arc<Stages>) -> Registry {
+fn registry(
+    star: &Arc<StarFigures>,
+    peerjs: &Arc<PeerjsFigures>,
+    desk: &LatestFigures,
+    stages: &Arc<Stages>,
+    snapshots: &Arc<SnapshotFigures>,
+) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
     registry.register_collector(Box::new(StarCollector(Arc::clone(star))));
@@ -389,13 +401,15 @@ fn registry(star: &Arc<StarFigures>, peerjs: &Arc<PeerjsFigures>, desk: &LatestF
     ours.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
     ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
     ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
+    ours.register_collector(Box::new(SnapshotCollector(Arc::clone(snapshots))));
     registry
 }
 
 /// The list of figures for `docs/ref/metrics.md`.
 #[cfg(test)]
 pub(crate) fn metrics_reference() -> String {
-    metrics::reference(registry(&StarFigures::shared(), &PeerjsFigures::shared(), &LatestFigures::default(), &Arc::default()))
+    let (star, peerjs) = (StarFigures::shared(), PeerjsFigures::shared());
+    metrics::reference(registry(&star, &peerjs, &LatestFigures::default(), &Arc::default(), &Arc::default()))
 }
 
 /// Says at start, and when others are configured, what is wrong with sources, without holding anything up.
@@ -434,7 +448,11 @@ async fn wait(signals: &mut Signals, job: &Job, running: &mut Running) {
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => reload(job, running).await,
+            _ = signals.hangup.recv() => {
+                systemd::tell_reloading();
+                reload(job, running).await;
+                systemd::tell(sd_notify::NotifyState::Ready);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What systemd is told: that Portico is ready, how it is (`STATUS=`), and that it is well (`WATCHDOG=1`). Without systemd nothing
-//! of this runs.
+//! What systemd is told: that Portico is ready or reads its configuration again, how it is (`STATUS=`), and that it is well
+//! (`WATCHDOG=1`). Without systemd nothing of this runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,21 @@ use crate::room::{Counts, DialectName};
 
 /// Tells systemd something; where there is none, nobody.
 pub(super) fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+    tell_together(&[state]);
+}
+
+/// A reload begins; [`NotifyState::Ready`] must follow, whatever becomes of it. The time tells systemd that this is the answer to
+/// the reload it asked for, not to one before (sd_notify(3)).
+pub(super) fn tell_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_together(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "no monotonic clock"),
+    }
+}
+
+/// In one message.
+fn tell_together(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         debug!(%error, "systemd does not listen");
     }
 }

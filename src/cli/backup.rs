@@ -1,14 +1,17 @@
 //! `portico backup` and `portico restore`: configuration, secrets and state in one file, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::{exit, print, tell};
 use crate::config::{self, Inputs};
-use crate::ops::archive::{self, ArchiveError, FORMAT, Folders, Head};
+use crate::ops::archive::{self, ArchiveError, CREDENTIAL, FORMAT, Folders, Head};
 use crate::ops::{default_state_dir, net};
+
+/// The store of credentials that is the administrator's, and lasts.
+const STORE: &str = "/etc/credstore";
 
 /// The folders, for both commands.
 #[derive(clap::Args, Debug)]
@@ -20,6 +23,10 @@ pub struct FolderArgs {
     /// /var/lib/portico for the service.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Where systemd's credentials are; those named portico.* are backed up. Default: /etc/credstore, where the configuration is
+    /// in /etc/portico; else none.
+    #[arg(long, value_name = "DIR")]
+    pub credentials_dir: Option<PathBuf>,
     /// A folder of clips, which are left out otherwise.
     #[arg(long, value_name = "DIR")]
     pub clips_dir: Option<PathBuf>,
@@ -28,14 +35,16 @@ pub struct FolderArgs {
 impl FolderArgs {
     fn folders(&self) -> Folders {
         let state = self.state_dir.clone().unwrap_or_else(default_state_dir);
-        Folders { config: self.config_dir.clone(), state, clips: self.clips_dir.clone() }
+        let whole = self.config_dir == Path::new("/etc/portico");
+        let credentials = self.credentials_dir.clone().or_else(|| whole.then(|| STORE.into()));
+        Folders { config: self.config_dir.clone(), state, credentials, clips: self.clips_dir.clone() }
     }
 }
 
 /// What goes where.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  # configuration, secrets, certificate and waiting events; the gateway may run
+  # configuration, secrets, credentials, certificate and waiting events; the gateway may run
   sudo portico backup /root/portico-backup.tar.gz
   # where the folders are others
   portico backup b.tar.gz --config-dir ~/portico --state-dir ~/.local/state/portico
@@ -98,7 +107,7 @@ pub(super) fn main(args: &Args) -> ExitCode {
         tell(&format!("portico: left out: {} is no file\n", path.display()));
     }
     for (key, path) in &elsewhere {
-        tell(&format!("portico: left out: {} ({key}) is in neither folder\n", path.display()));
+        tell(&format!("portico: left out: {} ({key}) is in none of the folders\n", path.display()));
     }
     if args.json {
         let elsewhere: Vec<_> = elsewhere.iter().map(|(key, path)| json!({"key": key, "path": path})).collect();
@@ -118,13 +127,19 @@ pub(super) fn restore(args: &RestoreArgs) -> ExitCode {
         Ok(done) => done,
         Err(error) => return failed(&error),
     };
+    for (part, option) in [("credentials", "--credentials-dir"), ("clips", "--clips-dir")] {
+        let count = done.left_out.iter().filter(|name| name.starts_with(part)).count();
+        if count > 0 {
+            tell(&format!("portico: left out: {count} files of {part}; {option} says where they go\n"));
+        }
+    }
     if args.json {
         let files: Vec<_> = done.files.iter().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
-        let (about, replaced, kept) = (&done.head, &done.replaced, &done.kept);
-        print(&format!(
-            "{:#}\n",
-            json!({"dry_run": args.dry_run, "about": about, "files": files, "replaced": replaced, "kept": kept})
-        ));
+        let (about, replaced, kept, left_out) = (&done.head, &done.replaced, &done.kept, &done.left_out);
+        let told = json!({
+            "dry_run": args.dry_run, "about": about, "files": files, "replaced": replaced, "kept": kept, "left_out": left_out,
+        });
+        print(&format!("{told:#}\n"));
         return exit::OK;
     }
     let Head { portico, made, host, .. } = &done.head;
@@ -147,7 +162,7 @@ fn failed(error: &ArchiveError) -> ExitCode {
     ExitCode::from(exit::UNAVAILABLE)
 }
 
-/// Files that the configuration names and that are in neither folder. A configuration with errors names none: it is backed up as it
+/// Files and credentials that the configuration names and that are in none of the folders. A configuration with errors names none: it is backed up as it
 /// is.
 fn elsewhere(folders: &Folders) -> Vec<(String, PathBuf)> {
     let file = folders.config.join("portico.toml");
@@ -158,8 +173,18 @@ fn elsewhere(folders: &Folders) -> Vec<(String, PathBuf)> {
     let value = serde_json::to_value(&loaded.config).unwrap_or_default();
     let mut named = Vec::new();
     paths(&mut named, "", &value);
-    let inside = |path: &PathBuf| path.starts_with(&folders.config) || path.starts_with(&folders.state);
-    // a name without `/` is a credential of systemd
+    let store = folders.credentials.as_deref();
+    for (_, path) in &mut named {
+        // a name without `/` is a credential of systemd
+        if path.components().count() == 1 && path.is_relative() {
+            *path = store.unwrap_or(Path::new(STORE)).join(&path);
+        }
+    }
+    let ours = |path: &Path| {
+        let named_so = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(CREDENTIAL.as_bytes()));
+        named_so && store.is_some() && path.parent() == store
+    };
+    let inside = |path: &Path| path.starts_with(&folders.config) || path.starts_with(&folders.state) || ours(path);
     named.retain(|(_, path)| path.is_absolute() && !inside(path));
     named
 }

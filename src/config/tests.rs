@@ -66,6 +66,10 @@ const BAD: &[(&str, &str)] = &[
         "[events]\nlive_interval = \"0s\"\nmax_bytes = 5\n[[events.sink]]\nname = \"a\"\ntype = \"amqp\"\nurl = \"amqp://me:geheim@broker\"\ntopic = \"x\"\npassword_file = \"/nowhere/word\"\nexchange_type = \"topc\"\n[[events.sink]]\nname = \"a\"\ntype = \"mqtt\"\nurl = \"http://broker\"\ntopic = \"a/#\"\nuser = \"u\"\npassword_file = \"word\"\nkey = \"/nowhere/key\"\n[[events.sink]]\nname = \"c\"\ntype = \"webhook\"\nurl = \"https://\"\n[[events.sink]]\nname = \"d\"\ntype = \"kafka\"\n",
     ),
     (
+        "pictures",
+        "[[events.sink]]\nname = \"a\"\ntype = \"mqtt\"\nurl = \"mqtt://broker\"\npicture_every = \"100ms\"\npicture_width = 8\n[[events.sink]]\nname = \"b\"\ntype = \"mqtt\"\nurl = \"mqtt://broker\"\npicture_every = \"1m\"\n",
+    ),
+    (
         "event_files",
         "[[events.sink]]\nname = \"a\"\ntype = \"webhook\"\nurl = \"https://a/hook\"\nsecret_file = \"/nowhere/secret\"\ntimeout = \"1h\"\n[[events.sink]]\nname = \"b\"\ntype = \"amqp\"\nurl = \"amqps://broker/vhost\"\ncert = \"/nowhere/cert\"\n",
     ),

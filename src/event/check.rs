@@ -118,6 +118,14 @@ pub fn check(config: &EventsConfig) -> Vec<Fault> {
                 if mqtt.login.cert.is_some() && mqtt.login.ca.is_none() {
                     found.error("cert", "a client certificate by MQTT needs `ca` as well", "name the broker's authority in `ca`");
                 }
+                if !mqtt.picture_every.is_zero() {
+                    if !(second..=3600 * second).contains(&mqtt.picture_every) {
+                        found.error("picture_every", "outside of what works", "allowed: 0 s, and 1 s to 1 h");
+                    }
+                    if !mqtt.home_assistant {
+                        found.warning("picture_every", "pictures are for Home Assistant only", "set `home_assistant = true`");
+                    }
+                }
                 for (key, topic) in [("topic", &mqtt.topic), ("discovery_prefix", &mqtt.discovery_prefix)] {
                     if topic.contains(['+', '#', '\0']) || topic.starts_with(['/', '$']) {
                         let help = "allowed: names with `/` between them, without `+` and `#`, such as \"portico/events\"";

@@ -148,6 +148,16 @@ pub struct MqttConfig {
     /// there is of such messages is taken back.
     #[serde(default)]
     pub home_assistant: bool,
+    /// How often Home Assistant gets a picture of each source, for which it then has a camera. 1 s to 1 h; default `0s`: no pictures and
+    /// no cameras. Each picture opens its source for a moment, as a viewer does, and costs the decoding of one frame. The broker keeps
+    /// the newest of each. With `home_assistant` only.
+    #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "crate::vocab::DurationText")]
+    pub picture_every: Duration,
+    /// Most pixels in width of these pictures. 16 to 4096, default 640, which makes about 50 KB.
+    #[serde(default = "default_picture_width")]
+    #[schemars(range(min = 16, max = 4096))]
+    pub picture_width: u16,
     /// What Home Assistant's discovery topics begin with. Default `homeassistant`.
     #[serde(default = "default_discovery_prefix")]
     #[schemars(length(min = 1, max = 200))]
@@ -160,6 +170,10 @@ pub struct MqttConfig {
 
 fn default_discovery_prefix() -> String {
     "homeassistant".into()
+}
+
+fn default_picture_width() -> u16 {
+    640
 }
 
 fn default_topic() -> String {

@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::Settings;
 use super::config::{EventsConfig, SinkConfig, SinkKind};
-use super::home::{Home, Memory, SourceLook};
+use super::home::{Home, Memory, PictureTake, SourceLook};
 use super::keeper::{Desk, Keeper, Order, StorePort};
 use super::sink::{self, End, HomePort, SharedStatus};
 use super::store::Limits;
@@ -70,6 +70,7 @@ pub(super) struct Crew {
     head: watch::Receiver<Option<u64>>,
     home: Home,
     look: SourceLook,
+    take: PictureTake,
     looking: Option<CancellationToken>,
     roster: Roster,
     tasks: TaskTracker,
@@ -86,7 +87,7 @@ impl Crew {
         orders: mpsc::Sender<Order>,
         ordered: mpsc::Receiver<Order>,
         home: Home,
-        look: SourceLook,
+        (look, take): (SourceLook, PictureTake),
         roster: Roster,
         tasks: TaskTracker,
     ) -> Self {
@@ -94,7 +95,23 @@ impl Crew {
         let start = Some(Start { ordered, tell_head });
         let (looking, settings, memory, keeping) = (None, None, None, None);
         let workers = Vec::new();
-        Self { desk, orders, start, head, home, look, looking, roster, tasks, settings, memory, workers, keeping, ended: false }
+        Self {
+            desk,
+            orders,
+            start,
+            head,
+            home,
+            look,
+            take,
+            looking,
+            roster,
+            tasks,
+            settings,
+            memory,
+            workers,
+            keeping,
+            ended: false,
+        }
     }
 
     /// Whether there is a store.
@@ -191,7 +208,12 @@ impl Crew {
     fn hire(&self, config: &SinkConfig) -> Worker {
         let seat = Seat { name: config.name.clone(), kind: config.kind.as_str(), status: SharedStatus::default() };
         let (end, ending) = watch::channel(None);
-        let port = self.memory.clone().map(|memory| HomePort { sink: seat.name.clone(), picture: self.home.watch(), memory });
+        let port = self.memory.clone().map(|memory| HomePort {
+            sink: seat.name.clone(),
+            picture: self.home.watch(),
+            memory,
+            take: Arc::clone(&self.take),
+        });
         let task = match sink::build(config, port.as_ref()) {
             Some(sink) => {
                 let port = StorePort { orders: self.orders.clone(), head: self.head.clone() };

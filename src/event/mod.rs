@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::EventsConfig;
-pub use home::{ListedSource, Listing, SourceLook, SourceSeen};
+pub use home::{ListedSource, Listing, PictureTake, SourceLook, SourceSeen};
 pub use record::EventName;
 
 use crate::room::Report;
@@ -117,6 +117,8 @@ pub struct Surroundings {
     pub listing: Listing,
     /// Asks how the sources stand; only while Home Assistant is told.
     pub look: SourceLook,
+    /// Takes pictures of them; only while Home Assistant is sent some.
+    pub take: PictureTake,
 }
 
 /// Takes reports and tells how it stands. Cheap to clone.
@@ -138,7 +140,8 @@ impl Events {
         let (orders, ordered) = mpsc::channel();
         let home = Home::new(around.listing);
         let roster = Roster::default();
-        let mut crew = Crew::new(desk.clone(), orders.clone(), ordered, home.clone(), around.look, roster.clone(), tasks.clone());
+        let sources = (around.look, around.take);
+        let mut crew = Crew::new(desk.clone(), orders.clone(), ordered, home.clone(), sources, roster.clone(), tasks.clone());
         crew.begin(config);
         let crew = Arc::new(Mutex::new(crew));
         let events = Self { desk, orders, home, roster, crew: Arc::clone(&crew) };

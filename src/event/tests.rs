@@ -22,7 +22,12 @@ fn away(folder: &std::path::Path) -> SinkConfig {
 /// Alone in the world.
 fn start(config: &EventsConfig, tasks: &TaskTracker, stop: &CancellationToken) -> Events {
     let look = Arc::new(|| Box::pin(async { Vec::new() }) as _);
-    let around = Surroundings { video_cap: Bitrate::from_bps(1), listing: Listing::default(), look };
+    let around = Surroundings {
+        video_cap: Bitrate::from_bps(1),
+        listing: Listing::default(),
+        look,
+        take: Arc::new(|_, _| Box::pin(async { None })),
+    };
     Events::start(config, around, tasks, stop.clone())
 }
 

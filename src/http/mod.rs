@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod api;
+mod conditional;
 pub mod config;
 mod edge;
 mod error;
@@ -26,8 +27,10 @@ mod linger;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod origin;
+mod read_ahead;
 mod resource;
 mod serve;
+mod stills;
 mod tribe;
 mod ui;
 
@@ -47,6 +50,7 @@ pub use hub_door::HubDoor;
 pub use inventory::{Inventory, PlanOutcome, PlanRow};
 pub use origin::Origins;
 pub use serve::{Admission, serve};
+pub use stills::{NoStill, Still, Stills};
 
 use crate::ops::metrics::Metrics;
 use crate::signalling::whip::IceServer;
@@ -66,6 +70,8 @@ pub struct Parts {
     pub signer: Option<Arc<dyn TokenSigner>>,
     /// Sources, plans and peers as the API shows them.
     pub inventory: Arc<dyn Inventory>,
+    /// Takes pictures of streams.
+    pub stills: Arc<dyn Stills>,
     /// Servers told to WHIP and WHEP clients.
     pub ice_servers: Vec<IceServer>,
     /// Origins and host names that browsers may come from, besides the gateway's own.

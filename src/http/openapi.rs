@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{rooms, sinks, sources, tokens, views};
+use super::api::{rooms, sinks, snapshot, sources, tokens, views};
 use super::{api, error, events};
 
 /// Everything below `/api/v1`.
@@ -12,8 +12,8 @@ use super::{api, error, events};
 #[openapi(
     info(title = "Portico", description = "Rooms, members, streams, sources, tokens and events of a Portico gateway."),
     paths(
-        api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, sources::sources, sources::plan,
-        sources::peers, sinks::sinks, tokens::sign, events::events
+        api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, snapshot::snapshot,
+        sources::sources, sources::plan, sources::peers, sinks::sinks, tokens::sign, events::events
     ),
     components(schemas(error::ErrorBody, views::TokenRequest)),
     modifiers(&Bearer),

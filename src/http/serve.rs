@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use super::Limits;
 use super::edge::limit_key;
+use super::read_ahead::ReadAhead;
 
 /// Requests under way when the gateway stops may finish in this time.
 const GOODBYE: Duration = Duration::from_millis(1500);
@@ -113,10 +114,10 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let stream = Counted { stream, _ticket: ticket };
+        let stream = Counted { stream: ReadAhead::new(stream), _ticket: ticket };
         match &self.tls {
             None => self.http(stream, remote).await,
-            Some(_) if self.speaks_plain_http(&stream.stream).await => self.send_to_https(stream).await,
+            Some(_) if self.speaks_plain_http(stream.stream.get_ref()).await => self.send_to_https(stream).await,
             Some(acceptor) => match tokio::time::timeout(self.handshake_time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => self.http(stream, remote).await,
                 Ok(Err(error)) => tracing::debug!(remote_addr = %remote.ip(), %error, "tls handshake failed"),
@@ -242,7 +243,7 @@ impl Drop for Ticket {
 
 /// A stream that keeps its place for as long as it lives: an upgraded websocket counts too.
 struct Counted {
-    stream: TcpStream,
+    stream: ReadAhead<TcpStream>,
     _ticket: Ticket,
 }
 

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
+use super::conditional::unchanged;
 use super::{ApiError, error};
 
 #[derive(RustEmbed)]
@@ -45,12 +46,6 @@ pub(super) async fn file(request: Request) -> Result<Response, ApiError> {
         headers.insert(header::ETAG, tag);
     }
     Ok(response)
-}
-
-/// RFC 9110 section 13.1.2, weak comparison.
-fn unchanged(headers: &HeaderMap, tag: &str) -> bool {
-    let asked = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    asked.split(',').map(|entry| entry.trim().trim_start_matches("W/")).any(|entry| entry == "*" || entry == tag)
 }
 
 /// Everything from here, nothing from elsewhere. The websocket is named besides `'self'` for browsers in which `'self'` does not

@@ -9,14 +9,17 @@ mod tests;
 
 pub use owner::{ChannelParts, Hub, HubParts, StorePort, Witness};
 
+use std::sync::Arc;
+
 use tokio::sync::{broadcast, mpsc};
 
 pub use crate::room::{RoomMember, RoomView};
 
+use crate::forward::Layer;
 use crate::peer::Credit;
-use crate::room::{Command, Notice, Report};
+use crate::room::{Command, Notice, Refusal, Report};
 use crate::signalling::{ChannelNews, RealmId, RealmMessage, RealmWord};
-use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId, Share};
+use crate::vocab::{MemberId, PeerId, RequestId, RoomId, SessionId, Share, SourceName, StreamName};
 
 /// A session's end of the hub. Dropping it without `Leave` or `Lost` counts as `Lost`.
 pub struct HubSession {
@@ -54,12 +57,21 @@ pub struct ChannelTold {
 impl HubSession {
     /// Asks the room. Waits when the hub is busy; fails only when it is gone.
     pub async fn send(&self, req: RequestId, command: Command) -> Result<(), HubGone> {
-        self.to_hub.send(ToHub::Command(self.id, req, command)).await.map_err(|_| HubGone)
+        self.pass(ToHub::Command(self.id, req, command)).await
     }
 
     /// Hands the realm of the session's mount a message. Waits and fails as [`Self::send`].
     pub async fn send_realm(&self, message: RealmMessage) -> Result<(), HubGone> {
-        self.to_hub.send(ToHub::Realm(self.id, message)).await.map_err(|_| HubGone)
+        self.pass(ToHub::Realm(self.id, message)).await
+    }
+
+    /// There is nearly always room: waiting for it is set up only when there is none.
+    async fn pass(&self, asked: ToHub) -> Result<(), HubGone> {
+        match self.to_hub.try_send(asked) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(asked)) => self.to_hub.send(asked).await.map_err(|_| HubGone),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(HubGone),
+        }
     }
 
     /// The next notice. For sessions without a realm; another's word is passed over.
@@ -114,6 +126,12 @@ pub(crate) enum Question {
         member: MemberId,
         reply: tokio::sync::oneshot::Sender<bool>,
     },
+    Shown {
+        room: RoomId,
+        of: Option<MemberId>,
+        stream: StreamName,
+        reply: tokio::sync::oneshot::Sender<Result<Shown, Refusal>>,
+    },
     PeerOwners(tokio::sync::oneshot::Sender<Vec<PeerOwner>>),
     Counts(tokio::sync::oneshot::Sender<crate::room::Counts>),
     Configure {
@@ -134,6 +152,15 @@ pub(crate) enum Question {
     },
     ChannelFigures(tokio::sync::oneshot::Sender<crate::channel::Figures>),
     Stop(tokio::sync::oneshot::Sender<()>),
+}
+
+/// Where the media of a stream comes from, for one who wants to look at it without being in the room.
+#[derive(Clone)]
+pub enum Shown {
+    /// A source of this gateway.
+    Source(SourceName),
+    /// A publisher's tracks.
+    Published(Vec<Arc<Layer>>),
 }
 
 /// Whose a peer is.

@@ -19,15 +19,15 @@ use tracing::{debug, info, warn};
 use channels::{Dropped, store_event};
 use peers::{Demanded, OpenState};
 
-use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, ToHub, Told};
+use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, Shown, ToHub, Told};
 use crate::channel::call::Caller;
 use crate::channel::{CallError, CallId, ClipsConfig, Desk, Reply, RpcConfig, StoreCommand, StoreEvent};
 use crate::forward::Layer;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
-use crate::room::{Command, Counts, Effect, Notice, Report, Rooms, SourceUpdate};
+use crate::room::{Command, Counts, Effect, Feed, Notice, Refusal, Report, Rooms, SourceUpdate};
 use crate::signalling::{Realm, RealmId, RealmOutput};
-use crate::vocab::{Backlog, Codec, MemberId, PeerId, RequestId, RoomId, SessionId, TrackId};
+use crate::vocab::{Backlog, Codec, MemberId, NumberMap, PeerId, RequestId, RoomId, SessionId, StreamName, TrackId};
 
 /// Requests waiting for the hub. Senders wait when it is full: the hub only decides, so it is never full for long.
 const INBOX: usize = 1024;
@@ -110,10 +110,10 @@ impl Hub {
             media: parts.media,
             publish_codecs: parts.publish_codecs,
             reports: reports.clone(),
-            sessions: HashMap::new(),
+            sessions: NumberMap::default(),
             witness: parts.witness,
             realms: parts.realms,
-            open: HashMap::new(),
+            open: NumberMap::default(),
             layers: HashMap::new(),
             demands: FuturesUnordered::new(),
             desk: Desk::new(parts.channels.clips, parts.channels.rpc),
@@ -153,6 +153,11 @@ impl Hub {
     /// All rooms now.
     pub async fn rooms(&self) -> Result<Vec<RoomView>, HubGone> {
         self.ask(Question::Rooms).await
+    }
+
+    /// Where the media of a room's stream comes from now; with `of` that member's. Rooms and streams that there are not are refused.
+    pub async fn shown(&self, room: RoomId, of: Option<MemberId>, stream: StreamName) -> Result<Result<Shown, Refusal>, HubGone> {
+        self.ask(|reply| Question::Shown { room, of, stream, reply }).await
     }
 
     /// Whose the living peers are.
@@ -215,10 +220,10 @@ struct Owner {
     publish_codecs: Vec<Codec>,
     reports: broadcast::Sender<Report>,
     witness: Option<Witness>,
-    sessions: HashMap<SessionId, Line>,
+    sessions: NumberMap<SessionId, Line>,
     realms: Vec<Box<dyn Realm>>,
     /// Peers that `rooms` has and that were not closed yet.
-    open: HashMap<PeerId, OpenState>,
+    open: NumberMap<PeerId, OpenState>,
     /// Published tracks.
     layers: HashMap<TrackId, Arc<Layer>>,
     /// Demands that the sources have not answered yet.
@@ -271,14 +276,15 @@ impl Owner {
                     if count == 0 {
                         return;
                     }
+                    let now = Instant::now();
                     for asked in asked.drain(..) {
                         if let ToHub::Ask(Question::Stop(reply)) = asked {
-                            self.rooms.stop(Instant::now());
+                            self.rooms.stop(now);
                             self.carry_out();
                             let _ = reply.send(());
                             return;
                         }
-                        self.handle(asked);
+                        self.handle(now, asked);
                         self.carry_out();
                     }
                 }
@@ -317,8 +323,7 @@ impl Owner {
         }
     }
 
-    fn handle(&mut self, asked: ToHub) {
-        let now = Instant::now();
+    fn handle(&mut self, now: Instant, asked: ToHub) {
         match asked {
             ToHub::Open(session, outbox, realm) => {
                 let realm = realm.map(|realm| realm.0).filter(|index| *index < self.realms.len());
@@ -353,6 +358,15 @@ impl Owner {
             }
             Question::Counts(reply) => {
                 let _ = reply.send(self.rooms.count());
+            }
+            Question::Shown { room, of, stream, reply } => {
+                let shown = self.rooms.shown(&room, of, &stream).map(|feed| match feed {
+                    Feed::Source(source) => Shown::Source(source),
+                    Feed::Published(tracks) => {
+                        Shown::Published(tracks.iter().filter_map(|track| self.layers.get(track).cloned()).collect())
+                    }
+                });
+                let _ = reply.send(shown);
             }
             Question::PeerOwners(reply) => {
                 let owner = |peer: &PeerId| {

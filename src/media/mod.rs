@@ -14,6 +14,7 @@ mod h264;
 mod pipeline;
 pub mod plan;
 mod slot;
+pub mod snapshot;
 mod sources;
 mod tap;
 #[cfg(test)]

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::board::{Board, BoardError};
 use super::examine::{Finding, examine};
+use super::pipeline::still::{self, KeyFrame};
 use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
 use super::plan::{Choice, SourceOffer};
 use super::slot::Slot;
+use super::snapshot::SnapshotError;
 use super::tap::LastFrame;
 use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError, SourcesConfig};
 use crate::forward::Stages;
@@ -66,6 +69,7 @@ pub(super) enum ToOwner {
 pub struct Media {
     orders: mpsc::Sender<ToOwner>,
     board: Arc<Board>,
+    presences: Arc<PresenceCache>,
     listed: Mutex<Listed>,
     /// Taken by [`Self::stop`].
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -112,10 +116,10 @@ impl Media {
     ) -> Result<Self, MediaError> {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
-        let board = Arc::new(board);
+        let (board, presences) = (Arc::new(board), Arc::<PresenceCache>::default());
         let shared = Arc::new(Shared {
             board: Arc::clone(&board),
-            presences: Arc::default(),
+            presences: Arc::clone(&presences),
             orders: orders.clone(),
             events,
             stages: Arc::clone(&config.stages),
@@ -125,7 +129,7 @@ impl Media {
         let mut owner = Owner { shared, slots: Vec::new(), closing: Vec::new(), inbox };
         owner.configure(Instant::now(), &config.habits, listed.sources.clone());
         let thread = std::thread::Builder::new().name("sources".into()).spawn(move || owner.run()).map_err(MediaError::Thread)?;
-        Ok(Self { orders, board, listed: Mutex::new(listed), thread: Mutex::new(Some(thread)) })
+        Ok(Self { orders, board, presences, listed: Mutex::new(listed), thread: Mutex::new(Some(thread)) })
     }
 
     /// Other sources and habits from now on; the board stays. A source whose own configuration is as before is not touched. One that
@@ -141,6 +145,11 @@ impl Media {
     pub fn send(&self, command: MediaCommand) {
         // after `stop` the order's reply channel is dropped, which its owner sees
         let _ = self.orders.send(ToOwner::Command(command));
+    }
+
+    /// A key frame as a JPEG; see [`still::jpeg`]. Blocks until `deadline` at the longest, but for drivers that hang.
+    pub(super) fn jpeg(&self, frame: &KeyFrame, width: Option<u16>, deadline: Instant) -> Result<Bytes, SnapshotError> {
+        still::jpeg(frame, width, &self.board, &self.presences, deadline)
     }
 
     /// Looks at every source without opening it. What keeps one from being opened is logged, and stands in its figures until it

@@ -6,6 +6,7 @@ pub mod access;
 pub mod announce;
 pub mod archive;
 pub mod credential;
+mod file_error;
 pub mod logging;
 pub mod mdns;
 pub mod metrics;
@@ -13,6 +14,8 @@ pub mod net;
 pub mod status;
 pub mod tls;
 pub mod watchdog;
+
+pub use file_error::FileError;
 
 use std::path::PathBuf;
 

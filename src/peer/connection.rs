@@ -5,6 +5,7 @@
 
 mod channels;
 mod describe;
+mod sending;
 
 pub(super) use describe::Described;
 
@@ -25,7 +26,7 @@ use rtc::shared::error::Error;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
 
-use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
+use crate::forward::{Layer, Refresh};
 use crate::room::EndReason;
 use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId, TrackId};
 
@@ -33,12 +34,15 @@ use super::demux::{self, Wire, classify};
 use super::engine::{Blueprint, Built, Credentials};
 use super::feedback::Watch;
 use super::negotiate::Origin;
+use super::protect::{Protector, Suite};
+use super::random::Seeded;
 use super::receiving::Receiving;
 use super::socket::Outbox;
 use super::srtp::{Gate, HelloGate, Profile};
 use super::stats;
 use super::{PeerEvent, PeerFigures, Receive, SendTrack};
 use channels::{Channels, Pumped};
+use sending::Sending;
 
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
 /// least every 5 s on average), and answers Portico's checks every 2 s.
@@ -73,23 +77,17 @@ pub(super) enum News {
     Down(EndReason),
 }
 
-/// A track that leaves.
-struct Sending {
-    layer: Arc<Layer>,
-    ssrc: u32,
-    rtx_ssrc: u32,
-    pt: u8,
-    /// Negotiated and taken by the far end.
-    active: bool,
-    rewriter: Rewriter,
-    flowing: bool,
-}
-
 /// One peer.
 pub(super) struct Connection {
     peer: PeerId,
     blueprint: Blueprint,
     engine: RTCPeerConnection,
+    /// The engine's cryptography.
+    crypto: Arc<Seeded>,
+    /// What protects packets of media; `None` until DTLS is done.
+    protector: Option<Protector>,
+    /// The pair of addresses in use, ours first.
+    way: Option<(SocketAddr, SocketAddr)>,
     /// What the far end addresses it by.
     ice: Credentials,
     /// ICE was restarted and has no pair yet.
@@ -102,6 +100,12 @@ pub(super) struct Connection {
     /// Closed by Portico: when it ends at the latest.
     closing: Option<Instant>,
     sendings: Vec<Sending>,
+    /// Packets sent that retransmissions may still be paid with.
+    savings: u32,
+    /// When sender reports are due; `None` while nothing is sent.
+    report_at: Option<Instant>,
+    /// Packets sent at the last report.
+    reported: u64,
     pub(super) receivings: Vec<Receiving>,
     origin: Origin,
     gate: HelloGate,
@@ -148,6 +152,9 @@ impl Connection {
     /// Takes a datagram of this peer.
     pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
         self.heard = now;
+        if classify(datagram) != Wire::Stun {
+            self.note_way(now, from);
+        }
         let gated = self.blueprint.profile == Profile::Gcm && !self.up;
         match classify(datagram) {
             // the rebuilt engine takes a nomination only for a pair it has checked itself, and the far end nominated the old
@@ -213,11 +220,11 @@ impl Connection {
     }
 
     fn rebuild(&mut self, now: Instant) -> Result<(), Error> {
-        let Built { engine, watch, ice, .. } = self.blueprint.build(now)?;
+        let Built { engine, crypto, watch, ice, .. } = self.blueprint.build(now)?;
         if ice != self.ice {
             return Err(Error::Other("the new engine has other ICE credentials".into()));
         }
-        self.engine = engine;
+        (self.engine, self.crypto) = (engine, crypto);
         self.watch = watch;
         self.timer = Some(now);
         Ok(())
@@ -230,6 +237,9 @@ impl Connection {
         {
             tracing::trace!(peer = %self.peer, %error, "timer");
         }
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report(now);
+        }
     }
 
     fn silence_limit(&self) -> Duration {
@@ -239,56 +249,7 @@ impl Connection {
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
-        [self.timer, self.start_at, self.closing].into_iter().flatten().fold(own, Instant::min)
-    }
-
-    /// Sends a frame of one of its layers.
-    pub(super) fn send_frame(&mut self, now: Instant, index: usize, frame: &FramePackets) {
-        let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.active) else { return };
-        match sending.rewriter.admit(now, frame) {
-            Verdict::Send => {}
-            Verdict::Old => return,
-            Verdict::WaitKey => {
-                // merged there, so this repeats a request that was lost
-                sending.layer.request_keyframe(now);
-                return;
-            }
-        }
-        for packet in &frame.packets {
-            let Some(numbers) = sending.rewriter.rewrite(packet.sequence, packet.timestamp) else { continue };
-            let header = rtc::rtp::Header {
-                version: 2,
-                marker: packet.marker,
-                payload_type: sending.pt,
-                sequence_number: numbers.sequence,
-                timestamp: numbers.timestamp,
-                ssrc: sending.ssrc,
-                ..Default::default()
-            };
-            self.figures.packets_sent += 1;
-            self.figures.bytes_sent += packet.payload.len() as u64;
-            let packet = rtc::rtp::Packet { header, payload: packet.payload.clone() };
-            // the track's name is not looked at: the SSRC says which stream it is
-            let message = RTCMessage::RtpPacket(String::new(), packet);
-            if let Err(error) = self.engine.handle_write(TaggedRTCMessage { now, message }) {
-                tracing::trace!(peer = %self.peer, %error, "packet not sent");
-            }
-        }
-    }
-
-    /// Sends what a joiner gets first and asks for the live picture.
-    pub(super) fn start_layer(&mut self, now: Instant, index: usize) {
-        let Some(sending) = self.sendings.get(index) else { return };
-        let layer = Arc::clone(&sending.layer);
-        let cached = layer.cached();
-        cached.iter().for_each(|frame| self.send_frame(now, index, frame));
-        if layer.refresh() == Refresh::OnRequest {
-            // the cached picture is older than what comes next
-            if !cached.is_empty() {
-                self.sendings[index].rewriter.cache_sent();
-            }
-            layer.request_keyframe(now);
-        }
+        [self.timer, self.start_at, self.closing, self.report_at].into_iter().flatten().fold(own, Instant::min)
     }
 
     /// The ring of a layer overran, or datagrams were lost in the kernel.
@@ -369,6 +330,7 @@ impl Connection {
     /// Takes everything out of the engine: datagrams to `out`, what happened to `news`. Returns when it must be woken.
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
         self.write_layers(now, news);
+        self.retransmit(out);
         let mut pumped = Pumped::default();
         loop {
             self.forward_requests(now);
@@ -380,6 +342,7 @@ impl Connection {
                 if classify(&datagram.message) != Wire::Stun {
                     // checks go to every address, the rest only to the one in use
                     self.figures.remote = Some(to);
+                    self.way = Some((local, to));
                 }
                 out.push(self.peer, local, to, &datagram.message);
             }
@@ -418,6 +381,15 @@ impl Connection {
                 self.start_at = Some(now + START_DELAY);
                 self.checks = VecDeque::new();
                 self.figures.connected = true;
+                match self.crypto.keys().protector() {
+                    Ok(protector) => self.protector = Some(protector),
+                    Err(error) if self.blueprint.plan.has_media() => {
+                        tracing::error!(peer = %self.peer, %error, "no way to protect media");
+                        self.end(EndReason::NeverConnected, news);
+                    }
+                    // of data channels alone nothing goes by SRTP
+                    Err(_) => {}
+                }
                 tracing::debug!(peer = %self.peer, profile = ?self.blueprint.profile, "connected");
                 news.push(News::Up);
             }
@@ -444,7 +416,8 @@ impl Connection {
                 }
                 let waiting = std::mem::take(&mut self.waiting);
                 waiting.iter().for_each(|(local, from, datagram)| self.feed(now, *local, *from, datagram));
-                return !waiting.is_empty();
+                // what leaves next shows the pair that is in use now
+                return self.report(now) | !waiting.is_empty();
             }
             _ => {}
         }
@@ -564,7 +537,6 @@ impl Connection {
             seen.lost.iter().filter(|(ssrc, _)| self.sendings.iter().any(|s| s.ssrc == *ssrc)).map(|(_, lost)| lost).sum();
         let mut figures = PeerFigures {
             packets_lost: missing + reported,
-            retransmitted: seen.retransmitted,
             rtt_ms: seen.rtt_ms,
             frames_dropped: self.sendings.iter().map(|sending| sending.rewriter.figures().dropped).sum(),
             ..self.figures.clone()
@@ -572,11 +544,10 @@ impl Connection {
         drop(seen);
         if self.up {
             let report = self.engine.get_stats(self.heard, StatsSelector::None);
-            figures.srtp_profile = match self.blueprint.profile {
-                Profile::Gcm => Some(stats::GCM),
-                Profile::Cm => Some(stats::CM),
-                Profile::Either => stats::srtp_profile(&report),
-            };
+            figures.srtp_profile = self.protector.as_ref().map(|protector| match protector.suite() {
+                Suite::Gcm => stats::GCM,
+                Suite::Cm => stats::CM,
+            });
             // reports about our media tell it only where we send
             figures.rtt_ms = figures.rtt_ms.or_else(|| stats::check_rtt_ms(&report));
         }

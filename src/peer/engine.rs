@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use rtc::crypto::{self, SignatureScheme};
 use rtc::data_channel::RTCDataChannelInit;
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc::interceptor::{
-    NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot, TwccReceiverBuilder,
-};
+use rtc::interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
@@ -99,6 +97,8 @@ pub(super) struct Blueprint {
 /// A built engine and what it says.
 pub(super) struct Built {
     pub(super) engine: RTCPeerConnection,
+    /// Its cryptography.
+    pub(super) crypto: Arc<Seeded>,
     pub(super) watch: Watch,
     /// Its answer or offer.
     pub(super) local: String,
@@ -127,7 +127,7 @@ impl Credentials {
 impl Blueprint {
     /// Builds the engine and brings it to where the blueprint stands.
     pub(super) fn build(&self, now: Instant) -> Result<Built, Error> {
-        let (mut engine, watch) = self.bare(now)?;
+        let (mut engine, watch, crypto) = self.bare(now)?;
         // the engine numbers the sections of its offer in this order
         for (_, kind, send, _, _) in self.plan.media() {
             match self.tracks.iter().find(|track| send == Some(track.index)) {
@@ -167,15 +167,15 @@ impl Blueprint {
             let _ = add_candidate(&mut engine, candidate);
         }
         let ice = Credentials::of(&local)?;
-        Ok(Built { engine, watch, local, ice })
+        Ok(Built { engine, crypto, watch, local, ice })
     }
 
-    fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch), Error> {
+    fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch, Arc<Seeded>), Error> {
         let mut media = MediaEngine::default();
         let mut known: Vec<(MediaKind, u8)> = Vec::new();
-        let (mut sends, mut receives) = (false, false);
-        for (_, kind, send, receive, agreed) in self.plan.media() {
-            (sends, receives) = (sends | send.is_some(), receives | receive);
+        let mut receives = false;
+        for (_, kind, _, receive, agreed) in self.plan.media() {
+            receives |= receive;
             for entry in codecs::engine_entries(&agreed.format, agreed.pt, agreed.rtx, &agreed.feedback) {
                 if !known.contains(&(kind, entry.payload_type)) {
                     known.push((kind, entry.payload_type));
@@ -191,11 +191,7 @@ impl Blueprint {
         }
         let watch = Watch::default();
         let mut registry = Registry::new().with(Slot::Custom(500), watch.interceptor());
-        if sends {
-            registry = registry
-                .with(Slot::NackResponder, NackResponderBuilder::new().build())
-                .with(Slot::SenderReport, SenderReportBuilder::new().build());
-        }
+        // what belongs to packets that are sent is the connection's: they do not pass here
         if receives {
             registry = registry
                 .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
@@ -228,7 +224,7 @@ impl Blueprint {
             .with_interceptor_registry(registry)
             .build(now)?;
         random.built();
-        Ok((engine, watch))
+        Ok((engine, watch, random))
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
@@ -19,6 +20,9 @@ const STRAYS: usize = 64;
 /// Key-frame requests kept; more in one turn say nothing new.
 const REQUESTS: usize = 32;
 
+/// Packets asked for again that are kept until the connection takes them; a budget limits how many of them are sent.
+const NACKS: usize = 512;
+
 /// What was seen since it was last taken, and sums since the beginning.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -26,8 +30,8 @@ pub(super) struct Seen {
     pub(super) key_requests: Vec<u32>,
     /// RTP of streams that are not bound.
     pub(super) strays: Vec<rtc::rtp::Packet>,
-    /// Packets sent again.
-    pub(super) retransmitted: u64,
+    /// `(ssrc, sequence number)` of packets that a far end has not got (RFC 4585 §6.2.1).
+    pub(super) nacks: Vec<(u32, u16)>,
     /// `(ssrc, packets lost)` of the newest report about each of our streams.
     pub(super) lost: Vec<(u32, u64)>,
     /// `(ssrc, NTP time, RTP time)` of the newest report of each of the far end's streams.
@@ -123,6 +127,10 @@ impl Watcher {
                         seen.key_requests.extend(Some(pli.media_ssrc).filter(|_| room > 0));
                     } else if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
                         seen.key_requests.extend(fir.fir.iter().map(|entry| entry.ssrc).take(room));
+                    } else if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
+                        let room = NACKS.saturating_sub(seen.nacks.len());
+                        let lost = nack.nacks.iter().flat_map(|pair| pair.packet_list());
+                        seen.nacks.extend(lost.map(|sequence| (nack.media_ssrc, sequence)).take(room));
                     } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
                         report.reports.iter().for_each(|report| seen.report(report));
                     } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -154,9 +162,6 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Watcher {
     }
 
     fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Error> {
-        if packet.message.has(&Attribute::Retransmission) {
-            self.seen.lock().retransmitted += 1;
-        }
         self.writes.push_back(packet);
         Ok(())
     }

@@ -10,19 +10,28 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use rtc::crypto::{self, CryptoError, RTCCrypto, RTCCryptoProvider, RTCRandom};
 
+use super::keys::Overheard;
+
 /// As secret as the credentials that come of it.
 pub(super) type Seed = [u8; 32];
 
-/// The default provider, with numbers from a seed at first.
+/// The default provider, with numbers from a seed at first, and an ear on the keys of SRTP.
 pub(super) struct Seeded {
     provider: Arc<dyn RTCCryptoProvider>,
+    overheard: Overheard,
     numbers: Mutex<Option<StdRng>>,
 }
 
 impl Seeded {
     pub(super) fn new(seed: Seed) -> Result<Arc<Self>, CryptoError> {
         let numbers = Mutex::new(Some(StdRng::from_seed(seed)));
-        Ok(Arc::new(Self { provider: crypto::default_provider()?, numbers }))
+        let provider = crypto::default_provider()?;
+        Ok(Arc::new(Self { overheard: Overheard::new(Arc::clone(&provider)), provider, numbers }))
+    }
+
+    /// What was heard of SRTP's keys.
+    pub(super) fn keys(&self) -> &Overheard {
+        &self.overheard
     }
 
     /// The engine is built: from here on numbers are the system's.
@@ -37,7 +46,7 @@ impl RTCCryptoProvider for Seeded {
     }
 
     fn crypto(&self) -> &dyn RTCCrypto {
-        self.provider.crypto()
+        &self.overheard
     }
 
     fn random(&self) -> &dyn RTCRandom {

@@ -403,7 +403,7 @@ impl Shard {
 
     /// Gives the frames of every layer to its viewers.
     fn take_frames(&mut self, now: Instant) {
-        let Self { rings, peers, touched, leaving, .. } = self;
+        let Self { rings, peers, touched, leaving, out, ports, .. } = self;
         for attached in rings.values() {
             let taken = attached.ring.take();
             if !attached.viewers.is_empty() && attached.layer.format().codec.kind() == MediaKind::Video {
@@ -414,11 +414,20 @@ impl Shard {
                 if taken.frames.is_empty() && !taken.overrun {
                     continue;
                 }
-                taken.frames.iter().for_each(|frame| slot.connection.send_frame(now, *index, frame));
+                let mut begins = false;
+                for frame in &taken.frames {
+                    begins |= slot.connection.send_frame(now, *index, frame, out);
+                }
                 if taken.overrun {
                     slot.connection.skip_to_key(now, *index);
                 }
-                touched.push(*peer);
+                // the engine has nothing to do with it, but the first packet is news, and sets a timer
+                if begins || taken.overrun || slot.connection.next_timeout() < slot.due {
+                    touched.push(*peer);
+                }
+                if out.is_large() {
+                    out.flush(ports);
+                }
             }
         }
     }
@@ -508,12 +517,14 @@ impl Shard {
                 missed.push((*viewer, *its, taken.frames.clone(), taken.overrun));
             }
             attached.viewers.push((peer, index));
-            slot.connection.start_layer(now, index);
+            slot.connection.start_layer(now, index, &mut self.out);
             self.touched.push(peer);
         }
         for (viewer, index, frames, overrun) in missed {
             if let Some(slot) = self.peers.get_mut(&viewer) {
-                frames.iter().for_each(|frame| slot.connection.send_frame(now, index, frame));
+                for frame in &frames {
+                    slot.connection.send_frame(now, index, frame, &mut self.out);
+                }
                 if overrun {
                     slot.connection.skip_to_key(now, index);
                 }

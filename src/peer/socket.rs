@@ -156,6 +156,20 @@ impl Outbox {
         self.bytes.extend_from_slice(datagram);
     }
 
+    /// Adds a datagram that is written in its place. One that cannot be written is left out; it must leave nothing behind.
+    pub(super) fn append<E>(
+        &mut self,
+        peer: PeerId,
+        local: SocketAddr,
+        to: SocketAddr,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        write(&mut self.bytes)?;
+        self.entries.push(Entry { peer, local: local.ip(), to, start, len: self.bytes.len() - start });
+        Ok(())
+    }
+
     /// Everything in it: `(local, to, datagram)`.
     #[cfg(test)]
     pub(super) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {

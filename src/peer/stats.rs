@@ -7,15 +7,6 @@ pub(super) const GCM: &str = "AEAD_AES_128_GCM";
 /// Named as in RFC 4568.
 pub(super) const CM: &str = "AES_CM_128_HMAC_SHA1_80";
 
-/// The SRTP profile in use, where the far end chose it.
-pub(super) fn srtp_profile(report: &RTCStatsReport) -> Option<&'static str> {
-    match report.transport()?.srtp_cipher.as_str() {
-        "SRTP_AEAD_AES_128_GCM" => Some(GCM),
-        "SRTP_AES128_CM_HMAC_SHA1_80" => Some(CM),
-        _ => None,
-    }
-}
-
 /// The user fragment of Portico's side since the last ICE restart; `None` without one.
 pub(super) fn local_ufrag(report: &RTCStatsReport) -> Option<&str> {
     report.transport().map(|transport| transport.ice_local_username_fragment.as_str()).filter(|ufrag| !ufrag.is_empty())

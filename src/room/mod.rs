@@ -40,7 +40,7 @@ pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, Meet, OpenPeer, Playing, Purpose, Report};
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;
-pub use signal::{Signal, Step};
+pub use signal::{Original, Signal, Step};
 
 pub use crate::vocab::Framing;
 pub use view::{Counts, RoomMember, RoomView, SeatView};

@@ -2,7 +2,7 @@
 
 use super::command::{DialectName, PeerUpdate, StreamChoice, TrackView};
 use super::config::Topology;
-use super::effect::{Effect, EndReason, OpenPeer, Purpose, Report};
+use super::effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
 use super::rooms::Rooms;
@@ -172,6 +172,15 @@ impl Rooms {
                 streams().find(|(m, stream)| m.id == *owner && name.as_ref().is_none_or(|name| stream.name == *name))
             }
         }
+    }
+
+    /// Where the media of a room's stream comes from: the first of that name that is up, as for who plays it; with `of` that
+    /// member's. Rooms and streams that there are not are refused.
+    pub fn shown(&self, room: &RoomId, of: Option<MemberId>, name: &StreamName) -> Result<Feed, Refusal> {
+        let open = self.rooms.get(room).ok_or_else(|| Refusal::UnknownRoom(room.clone()))?;
+        let members = self.members_of(open).filter(|member| of.is_none_or(|of| member.id == of));
+        let mut streams = members.flat_map(|member| member.streams.iter());
+        streams.find(|stream| stream.up && stream.name == *name).map(Stream::feed).ok_or(Refusal::UnknownStream)
     }
 
     // ---- told by the hub ----

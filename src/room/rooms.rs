@@ -11,7 +11,7 @@ use super::notice::{MemberView, Notice, Refusal};
 use super::signal::Step;
 use super::sources::Source;
 use super::view::{Counts, RoomMember, RoomView, SeatView};
-use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId, SourceName};
+use crate::vocab::{MemberId, NumberMap, PeerId, RequestId, Right, RoomId, SessionId, SourceName};
 
 /// All rooms of this gateway and everybody in them.
 ///
@@ -28,9 +28,9 @@ pub struct Rooms {
     pub(super) listed: BTreeMap<RoomId, RoomConfig>,
     pub(super) rooms: BTreeMap<RoomId, Room>,
     /// Opened sessions and the place each has.
-    pub(super) sessions: HashMap<SessionId, Option<MemberId>>,
+    pub(super) sessions: NumberMap<SessionId, Option<MemberId>>,
     pub(super) members: HashMap<MemberId, Member>,
-    pub(super) peers: HashMap<PeerId, Peer>,
+    pub(super) peers: NumberMap<PeerId, Peer>,
     pub(super) sources: BTreeMap<SourceName, Source>,
     pub(super) timers: BTreeSet<(Instant, MemberId, Timer)>,
     /// Drained by the caller after every call, so that it holds at most what one call causes.
@@ -65,9 +65,9 @@ impl Rooms {
             config: config.clone(),
             listed: BTreeMap::new(),
             rooms: BTreeMap::new(),
-            sessions: HashMap::new(),
+            sessions: NumberMap::default(),
             members: HashMap::new(),
-            peers: HashMap::new(),
+            peers: NumberMap::default(),
             sources: BTreeMap::new(),
             timers: BTreeSet::new(),
             effects: VecDeque::new(),

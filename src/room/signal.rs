@@ -21,8 +21,17 @@ pub struct Signal {
     pub connection: Arc<str>,
     /// How messages on the connection's data channels look. Counts in offers.
     pub framing: Framing,
-    /// The sender's whole message, for an addressee of the same dialect. `None`: the value says it all.
-    pub original: Option<Box<RawValue>>,
+    /// What else the sender's message says, for an addressee of the same dialect. `None`: the value says it all.
+    pub original: Option<Original>,
+}
+
+/// What a message says beyond the value of its [`Signal`].
+#[derive(Clone, Debug)]
+pub struct Original {
+    /// The name by which the sender's dialect called it.
+    pub name: &'static str,
+    /// What the value was taken out of; `None`: the value is all there was.
+    pub whole: Option<Box<RawValue>>,
 }
 
 /// What a signal is.
@@ -91,7 +100,8 @@ impl Signal {
 
     /// Bytes of text it holds.
     pub fn weight(&self) -> usize {
-        self.value.get().len() + self.connection.len() + self.original.as_ref().map_or(0, |original| original.get().len())
+        let whole = self.original.as_ref().and_then(|original| original.whole.as_ref());
+        self.value.get().len() + self.connection.len() + whole.map_or(0, |whole| whole.get().len())
     }
 }
 

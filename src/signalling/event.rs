@@ -7,35 +7,47 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::json;
+
 /// An event's name and first argument. The dialects' events have no more; further arguments are not looked at.
 #[derive(Clone, Debug)]
 pub(crate) struct Event<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
     /// Its first argument, unread.
-    pub argument: Option<&'a RawValue>,
+    pub argument: Option<&'a str>,
 }
 
 impl<'a> Event<'a> {
     /// Reads an event; `None` when it is no array with a name in front. Takes no more memory than the name, however long and deep
-    /// the array is.
+    /// the array is. The carrier has checked that it is JSON: what the argument holds is not checked again before it is read.
     pub fn read(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        match json::pair(text) {
+            Some((name, argument)) => Some(Self { name: name.into(), argument: Some(argument) }),
+            None => serde_json::from_str(text).ok(),
+        }
     }
 
     /// The argument, if it is a string.
     pub fn text(&self) -> Option<String> {
-        serde_json::from_str(self.argument?.get()).ok()
+        serde_json::from_str(self.argument?).ok()
     }
 
     /// The argument's JSON text, if it is an object.
     pub fn object(&self) -> Option<&'a str> {
-        self.argument.map(|argument| argument.get().trim_ascii()).filter(|text| text.starts_with('{'))
+        self.argument.map(str::trim_ascii).filter(|text| text.starts_with('{'))
     }
 
     /// An event with one argument, as JSON.
     pub fn write(name: &str, argument: &(impl Serialize + ?Sized)) -> String {
-        serde_json::to_string(&(name, argument)).expect("strings, lists and JSON as it came always serialise")
+        Self::write_long(name, argument, 0)
+    }
+
+    /// The same where the argument is long: about so many bytes.
+    pub fn write_long(name: &str, argument: &(impl Serialize + ?Sized), bytes: usize) -> String {
+        let mut event = Vec::with_capacity(name.len() + bytes + 64);
+        serde_json::to_writer(&mut event, &(name, argument)).expect("strings, lists and JSON as it came always serialise");
+        String::from_utf8(event).expect("JSON is written as UTF-8")
     }
 }
 
@@ -53,7 +65,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Event<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
                 let name: Name<'de> = array.next_element()?.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
-                let argument = array.next_element()?;
+                let argument = array.next_element::<&RawValue>()?.map(RawValue::get);
                 while array.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Event { name: name.0, argument })
             }

@@ -6,6 +6,7 @@
 pub mod algorea;
 pub(crate) mod event;
 pub mod gateway;
+mod json;
 pub mod listener;
 pub mod page;
 pub mod peerjs;

@@ -30,11 +30,11 @@ impl Backlog {
 
 impl Share {
     /// The frame, which keeps its part of the backlog until it is written and dropped, wherever it waits.
-    pub fn held_by(self, frame: Bytes) -> Bytes {
-        struct Held(Bytes, #[allow(dead_code)] Share); // kept for its end
-        impl AsRef<[u8]> for Held {
+    pub fn held_by(self, frame: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        struct Held<T>(T, #[allow(dead_code)] Share); // kept for its end
+        impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
             fn as_ref(&self) -> &[u8] {
-                &self.0
+                self.0.as_ref()
             }
         }
         Bytes::from_owner(Held(frame, self))

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+/// Narrowest and widest still picture of a stream that can be asked for, in pixels.
+pub const PICTURE_WIDTHS: std::ops::RangeInclusive<u16> = 16..=4096;
+
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

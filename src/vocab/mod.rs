@@ -8,6 +8,7 @@ mod duration;
 mod ids;
 mod media;
 mod message;
+mod number_map;
 mod sdp;
 
 pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomPattern};
@@ -16,6 +17,7 @@ pub use duration::DurationText;
 pub use ids::{
     ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,
 };
-pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, TrackFormat};
+pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, PICTURE_WIDTHS, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
+pub use number_map::{NumberHasher, NumberMap};
 pub use sdp::{Candidate, Sdp, SdpKind};

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use crate::picture::decode;
 use crate::support::PATIENCE;
+use crate::vivid::Unplugged;
 use crate::whep::{Viewer, get};
-use crate::{DRIVER, PORTICO, config, node, only_user, run, said, stable, text, until, vivid, watch};
+use crate::{PORTICO, camera, config, node, only_user, run, said, stable, text, until, watch};
 
-const BASE: &str = "http://127.0.0.1:8780";
+pub const BASE: &str = "http://127.0.0.1:8780";
 const CONFIG: &str = "/etc/portico/portico.toml";
 /// Long enough for a busy machine with an emulated processor, short enough for a test.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -33,14 +34,24 @@ fn done(program: &str, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The service as systemd/README.md installs it; stopped when dropped.
-struct Service {
+/// What a test of the service writes and the next must not find.
+const TRACES: [&str; 6] = [
+    CONFIG,
+    "/etc/credstore/portico.token-secret",
+    "/etc/systemd/system/portico.service",
+    "/etc/systemd/system/portico.service.d/test.conf",
+    "/etc/systemd/system/portico.socket",
+    "/etc/systemd/system/portico.socket.d/test.conf",
+];
+
+/// The service as systemd/README.md installs it; stopped and taken away when dropped, so that a test that fails is the only one.
+pub struct Service {
     /// Where the journal was when the test began, in microseconds since the boot.
     since: u64,
 }
 
 impl Service {
-    fn install(config: &str, drop_in: &str) -> Self {
+    pub fn install(config: &str, drop_in: &str) -> Self {
         // another test may run the same program now
         std::fs::write("/usr/bin/portico.new", std::fs::read(PORTICO).expect("portico")).expect("portico is copied");
         done("chmod", &["755", "/usr/bin/portico.new"]);
@@ -68,7 +79,7 @@ impl Service {
     }
 
     /// Starts it; returns when it is ready.
-    fn start(&self) {
+    pub fn start(&self) {
         // returns once READY=1 was sent: Type=notify
         done("systemctl", &["start", "portico"]);
         self.ready();
@@ -81,7 +92,7 @@ impl Service {
         });
     }
 
-    fn show(&self, property: &str) -> String {
+    pub fn show(&self, property: &str) -> String {
         done("systemctl", &["show", "-P", property, "portico"]).trim().to_owned()
     }
 
@@ -109,10 +120,12 @@ impl Service {
         write(CONFIG, config);
         done("systemctl", &["reload", "portico"]);
         self.told(count, &[&id_of("A changed configuration is in force")]);
+        // it says when it begins and when it is done
+        until("systemd knows that it is done", || self.show("ActiveState") == "active");
     }
 
     /// The ids of its threads of this name.
-    fn threads(&self, name: &str) -> Vec<i32> {
+    pub fn threads(&self, name: &str) -> Vec<i32> {
         let tasks = format!("/proc/{}/task", self.show("MainPID"));
         let named = |id: &String| std::fs::read_to_string(format!("{tasks}/{id}/comm")).is_ok_and(|comm| comm.trim() == name);
         let all = std::fs::read_dir(&tasks).expect("it runs").flatten();
@@ -128,27 +141,15 @@ impl Drop for Service {
         }
         let _ = run("systemctl", &["stop", "portico.socket", "portico.service"]);
         let _ = run("systemctl", &["reset-failed", "portico.service"]);
+        for trace in TRACES {
+            let _ = std::fs::remove_file(trace);
+        }
+        let _ = run("systemctl", &["daemon-reload"]);
     }
 }
 
 fn time_of(entry: &Value) -> u64 {
     entry["__MONOTONIC_TIMESTAMP"].as_str().and_then(|time| time.parse().ok()).expect("a time")
-}
-
-/// The camera's driver without it; plugged in again when dropped.
-struct Unplugged;
-
-impl Unplugged {
-    fn new() -> Self {
-        std::fs::write(Path::new(DRIVER).join("unbind"), "vivid.0").expect("the camera is unplugged");
-        Self
-    }
-}
-
-impl Drop for Unplugged {
-    fn drop(&mut self) {
-        std::fs::write(Path::new(DRIVER).join("bind"), "vivid.0").expect("the camera is plugged in");
-    }
 }
 
 /// `MESSAGE_ID=…` of the message with this subject in the catalog.
@@ -163,7 +164,7 @@ fn id_of(subject: &str) -> String {
 #[ignore = "needs systemd and the vivid camera of the test VM, which it changes: make test-board"]
 fn unit_file_runs_the_gateway_with_camera_and_journal() {
     let _camera = only_user();
-    let camera = vivid();
+    let camera = camera();
     done("modprobe", &["snd-aloop"]);
     done("udevadm", &["settle"]);
     // a node that its mode leaves open to all and the unit does not
@@ -242,7 +243,7 @@ fn hold(thread: i32) -> JoinHandle<()> {
 #[ignore = "needs systemd and the vivid camera of the test VM, which it changes: make test-board"]
 fn watchdog_restarts_a_gateway_that_hangs_and_no_other() {
     let _camera = only_user();
-    let camera = stable(&vivid());
+    let camera = stable(&camera());
     let drop_in = format!("[Service]\nWatchdogSec={}\n", WATCHDOG.as_secs());
     let service = Service::install(&config(&[("camera", &camera)]), &drop_in);
     service.start();
@@ -279,7 +280,7 @@ fn watchdog_restarts_a_gateway_that_hangs_and_no_other() {
 #[ignore = "needs systemd and the vivid camera of the test VM, which it changes: make test-board"]
 fn reload_changes_one_source_and_viewers_of_another_see_no_gap() {
     let _camera = only_user();
-    let camera = stable(&vivid());
+    let camera = stable(&camera());
     let small = config(&[("camera", &camera)]);
     let large = small.replacen("width = 320\nheight = 180", "width = 640\nheight = 360", 1).replace("'other'", "'still'");
     // the untouched one keeps its name
@@ -350,7 +351,6 @@ fn socket_starts_the_gateway_which_gets_its_secret_from_systemd() {
     done("systemctl", &["stop", "portico"]);
     assert_eq!(service.show("ActiveState"), "inactive");
     assert_eq!(get(BASE, "/healthz").status, 200);
-    std::fs::remove_file("/etc/systemd/system/portico.socket.d/test.conf").expect("it was there");
 }
 
 /// The status of `/metrics`, asked with a token or without.

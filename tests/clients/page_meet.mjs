@@ -44,6 +44,8 @@ await withBrowser(async open => {
   await tile(anna, 'Ben', false);
   result.told = await text(anna, '.toast:last-child');
   result.backAtList = await ben.isVisible('#list');
+  await ben.waitForFunction(() => document.querySelector('[data-room="main"] .card-picture img')?.naturalWidth, null, { timeout: LIMIT });
+  result.preview = await ben.$eval('[data-room="main"] .card-picture img', image => [image.naturalWidth, image.naturalHeight]);
   await playing(anna, 'test');
   return result;
 });

@@ -5,6 +5,7 @@ import { arrange } from '../../src/http/ui/layout.js';
 import { byRole } from '../../src/http/ui/devices.js';
 import { connection, device, list, problem, tile } from '../../src/http/ui/messages.js';
 import { absentSourcesOf, apply, nothing, peopleIn, streamsOf, watchersOf } from '../../src/http/ui/room.js';
+import { pictured } from '../../src/http/ui/previews.js';
 import { summary } from '../../src/http/ui/rooms.js';
 import { addressOf, choice, parseAddress } from '../../src/http/ui/settings.js';
 import { initials } from '../../src/http/ui/tiles.js';
@@ -72,6 +73,17 @@ test('a card counts people, sources and players apart', () => {
   assert.deepEqual(card.people, [{ name: 'Ann', live: false, lost: false }, { name: 'u', live: false, lost: true }]);
   assert.equal(card.players, 1);
   assert.equal(card.full, true);
+  assert.equal(card.picture, null);
+});
+
+test('a card shows the first source, else the first member with a picture', () => {
+  const person = { id: 'a1', dialect: 'page', streams: [stream('main', 'audio', 'video')] };
+  const silent = { id: 'b2', dialect: 'page', streams: [stream('main', 'audio')] };
+  const camera = { id: 'c3', dialect: 'source', streams: [stream('a/b', 'video')] };
+  const of = (...members) => pictured({ room: 'hall way', members });
+  assert.equal(of(silent), null);
+  assert.equal(of(silent, person), '/api/v1/rooms/hall%20way/streams/main/snapshot.jpg?member=a1&width=320');
+  assert.equal(of(person, camera), '/api/v1/rooms/hall%20way/streams/a%2Fb/snapshot.jpg?member=c3&width=320');
 });
 
 test('addresses hold the room, never the token', () => {

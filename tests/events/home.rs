@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::brokers::Mosquitto;
 use crate::clients::{Viewer, tribe_joined, until};
-use crate::support::{Gateway, TEST_SOURCE};
+use crate::support::{Gateway, TEST_SOURCE, jpeg};
 use crate::{connected, reload, sink};
 
 const STATUS: &str = "portico/portico_hall/status";
@@ -20,27 +20,42 @@ const YARD_CONFIG: &str = "homeassistant/binary_sensor/portico_hall_room_yard_oc
 /// What a subscriber sees the broker retain.
 struct Watcher {
     child: Child,
-    kept: Arc<Mutex<BTreeMap<String, String>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What is retained, by topic.
+#[derive(Default)]
+struct Kept {
+    states: BTreeMap<String, String>,
+    /// JPEGs, and how many have come.
+    pictures: BTreeMap<String, (Vec<u8>, usize)>,
 }
 
 impl Watcher {
     fn start(port: u16) -> Self {
         let mut child = Command::new("mosquitto_sub")
             .args(["-V", "mqttv5", "-p", &port.to_string(), "-u", "portico", "-P", "hush", "--retain-as-published"])
-            .args(["-q", "1", "-t", "homeassistant/#", "-t", "portico/#", "-F", "%r|%t|%p"])
+            .args(["-q", "1", "-t", "homeassistant/#", "-t", "portico/#", "-F", "%r|%t|%x"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("mosquitto_sub starts (run make test)");
         let out = child.stdout.take().expect("stdout is piped");
-        let kept = Arc::<Mutex<BTreeMap<String, String>>>::default();
+        let kept = Arc::<Mutex<Kept>>::default();
         let keep = Arc::clone(&kept);
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 let [retained, topic, payload] = line.splitn(3, '|').collect::<Vec<_>>()[..] else { panic!("{line}") };
                 let mut kept = keep.lock().expect("no panic while it is held");
-                match (payload, retained) {
-                    ("", _) => drop(kept.remove(topic)),
-                    (_, "1") => drop(kept.insert(topic.into(), payload.into())),
+                match (bytes(payload), retained) {
+                    (payload, _) if payload.is_empty() => {
+                        kept.states.remove(topic);
+                        kept.pictures.remove(topic);
+                    }
+                    (payload, "1") if topic.ends_with("/picture") => {
+                        let before = kept.pictures.get(topic).map_or(0, |(_, count)| *count);
+                        kept.pictures.insert(topic.into(), (payload, before + 1));
+                    }
+                    (payload, "1") => drop(kept.states.insert(topic.into(), String::from_utf8(payload).expect("text"))),
                     // events pass by under the same beginning
                     _ => {}
                 }
@@ -50,7 +65,16 @@ impl Watcher {
     }
 
     fn kept(&self) -> BTreeMap<String, String> {
-        self.kept.lock().expect("no panic while it is held").clone()
+        self.kept.lock().expect("no panic while it is held").states.clone()
+    }
+
+    /// The picture retained there, once so many have come.
+    async fn sees_picture(&self, topic: &str, count: usize) -> Vec<u8> {
+        until(topic, async || match self.kept.lock().expect("no panic while it is held").pictures.get(topic) {
+            Some((jpeg, seen)) if *seen >= count => Ok(jpeg.clone()),
+            other => Err(format!("{:?}", other.map(|(_, seen)| seen))),
+        })
+        .await
     }
 
     async fn sees(&self, topic: &str, fits: impl Fn(&str) -> bool) -> String {
@@ -62,12 +86,21 @@ impl Watcher {
     }
 
     async fn sees_nothing(&self) {
-        until("that all is gone", async || match self.kept() {
-            kept if kept.is_empty() => Ok(()),
-            kept => Err(format!("{:#?}", kept.keys())),
+        until("that all is gone", async || {
+            let kept = self.kept.lock().expect("no panic while it is held");
+            match kept.states.is_empty() && kept.pictures.is_empty() {
+                true => Ok(()),
+                false => Err(format!("{:#?} {:#?}", kept.states.keys(), kept.pictures.keys())),
+            }
         })
         .await;
     }
+}
+
+/// As `mosquitto_sub` writes a payload: two hexadecimal digits a byte.
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).expect("a digit") as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 impl Drop for Watcher {
@@ -180,6 +213,52 @@ async fn home_assistant_finds_rooms_and_sources_and_nothing_is_left_when_it_is_s
 fn remembered(mosquitto: &Mosquitto) -> Value {
     let text = std::fs::read(mosquitto.dir().join("store/retained.json")).expect("it is there");
     serde_json::from_slice(&text).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn home_assistant_gets_pictures_of_its_cameras_until_they_are_switched_off() {
+    const CAMERA: &str = "homeassistant/camera/portico_hall_source_test_camera/config";
+    const PICTURE: &str = "portico/portico_hall/source/test/picture";
+    let mosquitto = Mosquitto::start();
+    std::fs::write(mosquitto.dir().join("password"), "hush\n").expect("it is written");
+    let watcher = Watcher::start(mosquitto.port);
+    let home = "home_assistant = true\n";
+    let with = |width: u16| config(&mosquitto, "", &format!("{home}picture_every = \"1s\"\npicture_width = {width}\n"));
+    let mut gateway = Gateway::start(&with(160));
+    let about = watcher.sees(CAMERA, |_| true).await;
+    assert!(has(&about, &json!({"name": "test", "topic": PICTURE, "unique_id": "portico_hall_source_test_camera"})), "{about}");
+    let seen = jpeg::see(&watcher.sees_picture(PICTURE, 1).await);
+    assert_eq!((seen.width, seen.height), (160, 90), "{seen:?}");
+    assert!(seen.colours > 16, "{seen:?}");
+    // the newest takes the place of the one before; who comes later finds it
+    watcher.sees_picture(PICTURE, 3).await;
+    let late = Watcher::start(mosquitto.port);
+    late.sees_picture(PICTURE, 1).await;
+
+    // a reload changes its size; another ends the cameras and takes the pictures back, and the rest stays
+    reload(&mut gateway, &with(64)).await;
+    until("the smaller picture", async || match jpeg::see(&watcher.sees_picture(PICTURE, 1).await) {
+        seen if seen.width == 64 => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    })
+    .await;
+    reload(&mut gateway, &config(&mosquitto, "", home)).await;
+    until("that the camera is gone", async || {
+        let kept = watcher.kept.lock().expect("no panic while it is held");
+        match kept.states.contains_key(CAMERA) || !kept.pictures.is_empty() || !kept.states.contains_key(STATUS) {
+            true => Err(format!("{:#?} {:#?}", kept.states.keys(), kept.pictures.keys())),
+            false => Ok(()),
+        }
+    })
+    .await;
+
+    // killed with a picture at the broker, and started without the sink's wish for it: it is known what to take back
+    reload(&mut gateway, &with(64)).await;
+    watcher.sees_picture(PICTURE, 1).await;
+    drop(gateway);
+    let gateway = Gateway::start(&config(&mosquitto, "", ""));
+    watcher.sees_nothing().await;
+    assert!(gateway.terminate().0.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

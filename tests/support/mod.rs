@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod film;
+pub mod jpeg;
 pub mod netns;
 pub mod transcript;
 
@@ -226,6 +227,15 @@ pub const ANY_ORIGIN: &str = "[http]\nallowed_origins = [\"*\"]\n";
 pub fn read(address: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { http().get(address).send().await.expect("an answer").text().await.expect("text") })
+}
+
+/// Status and body of what an address answers.
+pub fn fetch(address: &str) -> (u16, Vec<u8>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let answer = http().get(address).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.bytes().await.expect("a body").to_vec())
+    })
 }
 
 /// A client for plain HTTP.

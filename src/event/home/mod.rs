@@ -14,6 +14,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use crate::vocab::RoomId;
 pub(super) use memory::Memory;
 pub(super) use picture::{Census, Picture};
 #[cfg(feature = "mqtt")]
-pub(super) use retained::{Board, Habits, Messages, OFFLINE, board_key, changes, retained, topics};
+pub(super) use retained::{Board, Habits, Messages, OFFLINE, board_key, cameras, changes, retained};
 
 /// How sources stand is asked this often while somebody is told.
 const LOOK: Duration = Duration::from_secs(5);
@@ -65,6 +66,9 @@ pub struct SourceSeen {
 
 /// Asks how the sources stand.
 pub type SourceLook = Arc<dyn Fn() -> BoxFuture<'static, Vec<SourceSeen>> + Send + Sync>;
+
+/// Takes a picture of a source, as a JPEG that is at most so many pixels wide; `None` when there is none now, which is logged there.
+pub type PictureTake = Arc<dyn Fn(String, u16) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// Keeps the picture that sinks tell. Cheap to clone.
 #[derive(Clone)]

@@ -1,9 +1,8 @@
 //! The retained messages that Home Assistant's MQTT discovery reads. PURE.
 //!
 //! One device; for each listed room whether somebody is there and how many, for each source whether it is open and whether
-//! something is wrong with it. There is no `camera` and no `image`: those want pictures through the broker, and Portico makes no
-//! stills. The address to play a source from is an attribute of it.
-//! Source: <https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery>.
+//! something is wrong with it, and where pictures are sent a camera. The address to play a source from is an attribute of it.
+//! Sources: <https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery>, <https://www.home-assistant.io/integrations/camera.mqtt/>.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +45,8 @@ pub struct Habits {
     pub prefix: String,
     /// Who tells.
     pub board: Board,
+    /// Whether pictures are sent.
+    pub pictures: bool,
 }
 
 /// The key of a board: of its client id where one is configured, else of the machine's id.
@@ -93,22 +94,28 @@ pub fn retained(habits: &Habits, picture: &Picture) -> Messages {
         );
         let problem = json!({"name": format!("{name} problem"), "device_class": "problem", "entity_category": "diagnostic"});
         told.entity("binary_sensor", &place, "problem", problem, "problem");
+        if habits.pictures {
+            told.camera(&place, name);
+        }
     }
     told.messages.insert(habits.board.status_topic(), ONLINE.into());
     told.messages
 }
 
-/// What is to be sent so that the broker retains `wanted`, of which it has `told` (with `None` where it is not known what of a
-/// topic). An empty payload takes a message back.
-pub fn changes(told: &BTreeMap<String, Option<String>>, wanted: &Messages) -> Vec<(String, String)> {
-    let gone = told.keys().filter(|topic| !wanted.contains_key(*topic)).map(|topic| (topic.clone(), String::new()));
-    let new = wanted.iter().filter(|(topic, payload)| told.get(*topic).and_then(Option::as_ref) != Some(*payload));
-    gone.chain(new.map(|(topic, payload)| (topic.clone(), payload.clone()))).collect()
+/// Where pictures of which source go; they are retained as well, and sent at times of their own.
+pub fn cameras(habits: &Habits, picture: &Picture) -> BTreeMap<String, String> {
+    let sources = picture.listing.sources.iter().filter(|_| habits.pictures);
+    let topic = |name: &str| picture_topic(&place_topic(&habits.board, "source", name));
+    sources.map(|source| (topic(&source.name), source.name.clone())).collect()
 }
 
-/// The topics among them.
-pub fn topics(messages: &Messages) -> BTreeSet<String> {
-    messages.keys().cloned().collect()
+/// What is to be sent so that the broker retains `wanted`, of which it has `told` (with `None` where it is not known what of a
+/// topic), and leaves what is at topics of `others`. An empty payload takes a message back.
+pub fn changes(told: &BTreeMap<String, Option<String>>, wanted: &Messages, others: &BTreeSet<String>) -> Vec<(String, String)> {
+    let is_gone = |topic: &&String| !wanted.contains_key(*topic) && !others.contains(*topic);
+    let gone = told.keys().filter(is_gone).map(|topic| (topic.clone(), String::new()));
+    let new = wanted.iter().filter(|(topic, payload)| told.get(*topic).and_then(Option::as_ref) != Some(*payload));
+    gone.chain(new.map(|(topic, payload)| (topic.clone(), payload.clone()))).collect()
 }
 
 /// Where a room or source tells how it stands, and its part of unique ids.
@@ -125,15 +132,35 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn state(&mut self, kind: &str, name: &str, state: &Value) -> Place {
-        let board = &self.habits.board.key;
-        let place =
-            Place { topic: format!("portico/{board}/{kind}/{}", key(name)), key: format!("{board}_{kind}_{}", key(name)) };
+        let board = &self.habits.board;
+        let place = Place { topic: place_topic(board, kind, name), key: format!("{}_{kind}_{}", board.key, key(name)) };
         self.messages.insert(place.topic.clone(), state.to_string());
         place
     }
 
-    /// `about` is completed by what all entities have.
+    /// `about` is completed by what all entities with a state have.
     fn entity(&mut self, component: &str, place: &Place, what: &str, mut about: Value, field: &str) {
+        about["state_topic"] = place.topic.clone().into();
+        about["value_template"] = format!("{{{{ value_json.{field} }}}}").into();
+        about["availability_topic"] = self.habits.board.status_topic().into();
+        self.tell(component, place, what, about);
+    }
+
+    /// The broker keeps the last picture, which shows nothing that is true while the source cannot be opened.
+    fn camera(&mut self, place: &Place, name: &str) {
+        let works = "{{ 'offline' if value_json.problem == 'ON' else 'online' }}";
+        let about = json!({
+            "name": name, "topic": picture_topic(&place.topic), "availability_mode": "all",
+            "availability": [
+                {"topic": self.habits.board.status_topic()},
+                {"topic": place.topic, "value_template": works},
+            ],
+        });
+        self.tell("camera", place, "camera", about);
+    }
+
+    /// `about` is completed by what all entities have.
+    fn tell(&mut self, component: &str, place: &Place, what: &str, mut about: Value) {
         let id = format!("{}_{what}", place.key);
         let board = &self.habits.board;
         let version = env!("CARGO_PKG_VERSION");
@@ -144,15 +171,20 @@ impl Told<'_> {
             device["configuration_url"] = page.into();
         }
         about["unique_id"] = id.clone().into();
-        about["state_topic"] = place.topic.clone().into();
-        about["value_template"] = format!("{{{{ value_json.{field} }}}}").into();
         about["json_attributes_topic"] = place.topic.clone().into();
-        about["availability_topic"] = board.status_topic().into();
         about["qos"] = 1.into();
         about["device"] = device;
         about["origin"] = json!({"name": "Portico", "sw_version": version});
         self.messages.insert(format!("{}/{component}/{id}/config", self.habits.prefix), about.to_string());
     }
+}
+
+fn place_topic(board: &Board, kind: &str, name: &str) -> String {
+    format!("portico/{}/{kind}/{}", board.key, key(name))
+}
+
+fn picture_topic(place: &str) -> String {
+    format!("{place}/picture")
 }
 
 fn on(is: bool) -> &'static str {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::picture::Occupancy;
-use super::retained::{Board, Habits, Messages, board_key, changes, retained};
+use super::retained::{Board, Habits, Messages, board_key, cameras, changes, retained};
 use super::*;
 use crate::room::{DialectName, EndReason, Facts};
 use crate::vocab::MemberId;
@@ -19,7 +19,7 @@ fn listing() -> Listing {
 
 fn habits() -> Habits {
     let board = Board { key: board_key(Some("hall"), ""), name: "Hall board".into() };
-    Habits { prefix: "homeassistant".into(), board }
+    Habits { prefix: "homeassistant".into(), board, pictures: false }
 }
 
 fn joined(name: &str, number: u8, dialect: DialectName, visible: bool) -> Report {
@@ -106,6 +106,25 @@ fn discovery_names_one_device_and_topics_that_exist() {
 }
 
 #[test]
+fn a_source_is_a_camera_where_pictures_are_sent() {
+    let picture = Picture::new(listing());
+    assert!(cameras(&habits(), &picture).is_empty());
+    let habits = Habits { pictures: true, ..habits() };
+    let topic = "portico/portico_hall/source/door/picture";
+    assert_eq!(cameras(&habits, &picture), BTreeMap::from([(topic.to_owned(), "door".to_owned())]));
+    let messages = retained(&habits, &picture);
+    let about = body(&messages, "homeassistant/camera/portico_hall_source_door_camera/config");
+    assert_eq!((&about["topic"], &about["unique_id"]), (&topic.into(), &"portico_hall_source_door_camera".into()));
+    assert_eq!((&about["name"], &about["device"]["name"]), (&"door".into(), &"Hall board".into()));
+    // both must say so: the gateway is there, and the camera can be opened
+    assert_eq!(about["availability_mode"], "all");
+    assert_eq!(about["availability"][0], json!({"topic": "portico/portico_hall/status"}));
+    assert_eq!(about["availability"][1]["topic"], "portico/portico_hall/source/door");
+    assert!(about.get("availability_topic").is_none() && about.get("state_topic").is_none(), "{about}");
+    assert!(!messages.contains_key(topic), "the picture is sent at a time of its own");
+}
+
+#[test]
 fn names_that_look_alike_in_a_topic_are_told_apart() {
     let long = "x".repeat(100);
     let names = ["a b", "a/b", "a+b", "a_b", "ä", "ö", long.as_str()];
@@ -119,9 +138,12 @@ fn names_that_look_alike_in_a_topic_are_told_apart() {
 fn only_what_changes_is_sent_and_what_is_gone_is_taken_back() {
     let wanted = Messages::from([("a".into(), "1".into()), ("b".into(), "2".into()), ("c".into(), "3".into())]);
     let told = BTreeMap::from([("b".into(), Some("2".into())), ("c".into(), None), ("gone".into(), None)]);
-    let sent: Vec<(String, String)> = changes(&told, &wanted);
-    let expected = [("gone", ""), ("a", "1"), ("c", "3")];
-    assert_eq!(sent, expected.map(|(topic, payload)| (topic.to_owned(), payload.to_owned())));
+    let owned = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+        all.iter().map(|(topic, payload)| ((*topic).to_owned(), (*payload).to_owned())).collect()
+    };
+    assert_eq!(changes(&told, &wanted, &BTreeSet::new()), owned(&[("gone", ""), ("a", "1"), ("c", "3")]));
+    let pictures = BTreeSet::from(["gone".to_owned(), "another".to_owned()]);
+    assert_eq!(changes(&told, &wanted, &pictures), owned(&[("a", "1"), ("c", "3")]), "what is there is a picture");
 }
 
 #[test]

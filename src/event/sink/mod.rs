@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
 use super::config::{SinkConfig, SinkKind};
-use super::home::{Memory, Picture};
+use super::home::{Memory, Picture, PictureTake};
 use super::keeper::{ReadError, StoreGone, StorePort};
 use super::publisher::{Action, Habits, LONGEST_WAIT, Publisher};
 use super::store::{Batch, Stored};
@@ -132,6 +132,7 @@ pub(super) struct HomePort {
     pub sink: String,
     pub picture: watch::Receiver<Picture>,
     pub memory: Memory,
+    pub take: PictureTake,
 }
 
 /// The key of a webhook's secret; `None` where it is none.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::record::{Event, EventName, WallMs, lane};
+use crate::ops::FileError;
 use frame::{HEAD, Head, Record};
 use ledger::{Ledger, Segment};
 
@@ -44,16 +45,8 @@ pub enum StoreError {
         folder: PathBuf,
     },
     /// The system's word.
-    #[error("{what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
 }
 
 /// An event as it is handed to sinks.
@@ -103,10 +96,7 @@ pub struct Store {
 impl Store {
     /// Makes the folder where it is missing, readable by its user only, and reads what is there. `run` is a random number.
     pub fn open(folder: &Path, limits: Limits, sinks: &[String], run: u64) -> Result<Self, StoreError> {
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::Io { what, path, source }
-        };
+        let failed = FileError::by::<StoreError>;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("cannot make", folder))?;
         let lock = folder.join(LOCK);
         let lock = create(&lock, false).map_err(failed("cannot write", &lock))?;
@@ -193,7 +183,7 @@ impl Store {
     pub fn read(&mut self, mut from: u64) -> Result<Batch, StoreError> {
         while let Some((segment, mark)) = self.ledger.locate(from) {
             let path = self.path(segment.head);
-            let failed = |source| StoreError::Io { what: "cannot read", path: path.clone(), source };
+            let failed = |source| FileError { what: "cannot read", path: path.clone(), source };
             let mut file = File::open(&path).map_err(failed)?;
             file.seek(SeekFrom::Start(mark.offset)).map_err(failed)?;
             let mut file = BufReader::new(file.take(segment.bytes - mark.offset));
@@ -257,7 +247,7 @@ impl Store {
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
-        StoreError::Io { what: "cannot write to", path: self.folder.clone(), source }
+        FileError { what: "cannot write to", path: self.folder.clone(), source }.into()
     }
 
     /// The number the next event gets.
@@ -292,11 +282,11 @@ impl Store {
     fn begin(&mut self) -> Result<(), StoreError> {
         let head = Head { run: self.run, first: self.ledger.next() };
         let path = self.path(head);
-        let failed = |source| StoreError::Io { what: "cannot write", path: path.clone(), source };
+        let failed = |source| FileError { what: "cannot write", path: path.clone(), source };
         let mut file = create(&path, true).map_err(failed)?;
         if let Err(error) = file.write_all(&head.encode()) {
             let _ = fs::remove_file(&path);
-            return Err(failed(error));
+            return Err(failed(error).into());
         }
         // so that the new file's name is there after a power cut
         let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());

@@ -5,6 +5,7 @@
 
 pub(super) mod rooms;
 pub(super) mod sinks;
+pub(super) mod snapshot;
 pub(super) mod sources;
 pub(super) mod tokens;
 pub mod views;
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/rooms/{room}", get(rooms::one))
         .route("/rooms/{room}/members", get(rooms::members))
         .route("/rooms/{room}/members/{member}", delete(rooms::evict))
+        .route("/rooms/{room}/streams/{stream}/snapshot.jpg", get(snapshot::snapshot))
         .route("/streams", get(rooms::streams))
         .route("/sources", get(sources::sources))
         .route("/plan", get(sources::plan))

@@ -36,7 +36,7 @@ async fn room_named(app: &App, caller: &Caller, name: Result<Path<String>, PathR
     found.ok_or_else(|| ApiError::not_found("unknown_room", format!("there is no room {room}")))
 }
 
-fn room_id(name: Result<String, PathRejection>) -> Result<RoomId, ApiError> {
+pub(super) fn room_id(name: Result<String, PathRejection>) -> Result<RoomId, ApiError> {
     let name = name.map_err(|error| ApiError::bad_request("bad_name", error.body_text()))?;
     RoomId::new(&name).map_err(|error| ApiError::bad_request("bad_name", error.to_string()))
 }

@@ -4,6 +4,7 @@ mod api;
 mod edge;
 mod sessions;
 mod socket;
+mod stills;
 mod transcripts;
 
 use std::net::{IpAddr, SocketAddr};
@@ -104,6 +105,16 @@ impl Inventory for FakeInventory {
     }
 }
 
+/// Takes nothing.
+struct NoStills;
+
+#[async_trait]
+impl Stills for NoStills {
+    async fn take(&self, _: Still) -> Result<Arc<crate::media::snapshot::Picture>, NoStill> {
+        Err(NoStill::Refused(crate::room::Refusal::UnknownStream))
+    }
+}
+
 fn router_of(parts: Parts, extra: Router) -> Router {
     let gate = Gate::new(&parts);
     router(parts, &gate, extra)
@@ -137,6 +148,7 @@ impl Rig {
             access: Arc::new(FakeAccess),
             signer: Some(Arc::new(FakeSigner)),
             inventory: Arc::new(FakeInventory),
+            stills: Arc::new(NoStills),
             ice_servers: vec![IceServer::open("stun:stun.example.net:3478")],
             origins: Origins::parse(&["https://app.example"]).unwrap(),
             trusted_proxies: Vec::new(),

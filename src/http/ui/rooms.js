@@ -2,6 +2,7 @@
 
 import { byId, icon, make } from './dom.js';
 import { count, list as texts } from './messages.js';
+import { Previews, pictured } from './previews.js';
 import { addressOf, token } from './settings.js';
 import { delay } from './signalling.js';
 
@@ -21,6 +22,7 @@ export function summary(room) {
     people: people.map(member => ({ name: member.name || member.user_id || 'Guest', live: member.streams.length > 0, lost: Boolean(member.lost) })),
     players: room.members.length - seen.length,
     full: people.length + room.members.length - seen.length >= room.max_members,
+    picture: pictured({ ...room, members: seen }),
   };
 }
 
@@ -43,6 +45,7 @@ export class RoomList {
   #attempt = 0;
   #shown = '[]';
   #problem;
+  #previews = new Previews(api);
 
   /** `problem(what)` is told what stands in the way, or null. */
   constructor({ problem }) {
@@ -63,6 +66,7 @@ export class RoomList {
     this.#abort?.abort();
     clearInterval(this.#poll);
     clearTimeout(this.#timer);
+    this.#previews.stop();
   }
 
   /** After another token was given. */
@@ -90,10 +94,11 @@ export class RoomList {
   /** Draws only what changed, and leaves the focus where it is. */
   #show(rooms) {
     const said = JSON.stringify(rooms);
-    if (said === this.#shown) return;
+    if (said === this.#shown) return this.#previews.watch(byId('rooms'));
     this.#shown = said;
     const focused = document.activeElement?.dataset.room;
     byId('rooms').replaceChildren(...rooms.map(card));
+    this.#previews.watch(byId('rooms'));
     if (focused) byId('rooms').querySelector(`[data-room="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -137,7 +142,8 @@ function card(room) {
     ...(room.players ? [make('span', { class: 'chip plain', text: count(room.players, 'player') })] : []),
   ];
   const people = room.people.length ? count(room.people.length, 'person').replace('persons', 'people') : 'Nobody here';
-  return make('li', {}, make('a', { class: 'card', href: addressOf(room.name), 'data-room': room.name },
+  return make('li', {}, make('a', { class: room.picture ? 'card pictured' : 'card', href: addressOf(room.name), 'data-room': room.name },
+    room.picture ? make('span', { class: 'card-picture', 'data-picture': room.picture }, icon('camera')) : null,
     make('span', { class: 'card-head' },
       make('span', { class: 'card-name', text: room.name }),
       make('span', { class: 'card-count', text: room.full ? `${people} · full` : people })),

@@ -16,6 +16,7 @@ mod fault;
 mod ingest;
 mod make;
 mod rewind;
+pub(super) mod still;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -198,9 +198,13 @@ pub fn decoder_for<'b>(input: DecoderInput, board: &'b Board, presence: Presence
 
 /// The converter in front of an encoder: its own, else the board's first that is present, else `videoconvert`.
 pub fn converter_for<'b>(encoder: &'b EncoderCandidate, board: &'b Board, presence: Presences<'_>) -> &'b str {
+    encoder.convert.as_deref().unwrap_or_else(|| board_converter(board, presence))
+}
+
+/// The board's first converter that is present, else `videoconvert`.
+pub fn board_converter<'b>(board: &'b Board, presence: Presences<'_>) -> &'b str {
     let whole = |entry: &&String| chain(entry).all(|element| presence(element, &[], &[]).is_ready());
-    let own = encoder.convert.as_ref();
-    own.or_else(|| board.convert.iter().find(whole)).map_or("videoconvert", String::as_str)
+    board.convert.iter().find(whole).map_or("videoconvert", String::as_str)
 }
 
 /// The candidate a choice names.

@@ -4,5 +4,6 @@ mod files;
 mod live;
 mod reload;
 mod rtsp;
+mod snapshots;
 
 mod support;

@@ -28,7 +28,7 @@ fn parse(sources: &str, habits: &str) -> MediaSourceConfig {
 }
 
 pub struct Bench {
-    pub media: Media,
+    pub media: Arc<Media>,
     pub events: mpsc::UnboundedReceiver<MediaEvent>,
     next: u64,
 }
@@ -44,7 +44,7 @@ impl Bench {
         // shown with a test that fails
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let (tell, events) = mpsc::unbounded_channel();
-        Self { media: Media::start_on(board, parse(sources, habits), tell).unwrap(), events, next: 0 }
+        Self { media: Arc::new(Media::start_on(board, parse(sources, habits), tell).unwrap()), events, next: 0 }
     }
 
     /// Other sources from now on, with the habits of `new`.

@@ -1,7 +1,8 @@
 //! Backups: configuration, secrets and state in one file, and back.
 //!
 //! A backup is a gzipped tar. First `portico-backup.json` (format, version, when, of which machine), then files below `config/` and
-//! `state/` (and `clips/` where asked for), last `files.json` with the length and SHA-256 of each: one without it was cut off.
+//! `state/`, `credentials/` where there are some (and `clips/` where asked for), last `files.json` with the length and SHA-256 of
+//! each: one without it was cut off.
 //! Only files and folders go in and come out; names in it are taken below the two folders of the machine that restores, wherever
 //! those were on the other.
 
@@ -16,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::FileError;
 
 pub use read::{Restored, restore};
 pub use write::{BackedUp, backup};
@@ -32,6 +35,11 @@ const MOST_BYTES: u64 = 16 << 30;
 /// Longest head and list.
 const MOST_ABOUT: u64 = 64 << 20;
 
+/// How names of our credentials begin, as in the unit's `LoadCredential=`.
+pub const CREDENTIAL: &str = "portico.";
+/// Their folder in an archive.
+const CREDENTIALS: &str = "credentials";
+
 /// Held shared by a running gateway, alone by who restores.
 const RUNNING: &str = ".running";
 
@@ -42,6 +50,8 @@ pub struct Folders {
     pub config: PathBuf,
     /// `/var/lib/portico`: certificates, events that wait.
     pub state: PathBuf,
+    /// `/etc/credstore`, which is everybody's: of it only files whose names begin with [`CREDENTIAL`].
+    pub credentials: Option<PathBuf>,
     /// Where clips are, if they are wanted.
     pub clips: Option<PathBuf>,
 }
@@ -49,8 +59,10 @@ pub struct Folders {
 impl Folders {
     /// With the name each has in an archive.
     fn named(&self) -> Vec<(&'static str, &Path)> {
+        let credentials = self.credentials.as_deref().map(|credentials| (CREDENTIALS, credentials));
         let clips = self.clips.as_deref().map(|clips| ("clips", clips));
-        [("config", self.config.as_path()), ("state", self.state.as_path())].into_iter().chain(clips).collect()
+        let both = [("config", self.config.as_path()), ("state", self.state.as_path())];
+        both.into_iter().chain(credentials).chain(clips).collect()
     }
 }
 
@@ -80,16 +92,8 @@ type List = BTreeMap<String, About>;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The system's word.
-    #[error("{what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// Neither folder is there.
     #[error("there is nothing to back up: neither {} nor {} is there", config.display(), state.display())]
     Nothing {
@@ -131,8 +135,7 @@ pub enum ArchiveError {
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = path.to_owned();
-    move |source| ArchiveError::Io { what, path, source }
+    FileError::by(what, path)
 }
 
 /// Says that a gateway uses a folder of state, until it is dropped. A folder that is not there or cannot be written has nothing to
@@ -159,6 +162,11 @@ fn lock_file(folder: &Path) -> Option<std::fs::File> {
 /// What of the folder is no part of it: locks, half-written files, what a restore works with.
 fn is_passing(name: &str) -> bool {
     name == "lock" || name == RUNNING || name.starts_with(".restore-") || name.ends_with(".tmp")
+}
+
+/// Whether an entry directly in that folder of an archive is a part of it.
+fn is_part(folder: &str, name: &str) -> bool {
+    folder != CREDENTIALS || name.starts_with(CREDENTIAL)
 }
 
 fn hex(bytes: &[u8]) -> String {

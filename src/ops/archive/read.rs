@@ -16,7 +16,8 @@ use tar::{Archive, Entry, EntryType};
 
 use super::users::Names;
 use super::{
-    About, ArchiveError, FILES, FORMAT, Folders, HEAD, Head, List, MOST_ABOUT, MOST_BYTES, MOST_FILES, failed, hex, lock_file,
+    About, ArchiveError, CREDENTIALS, FILES, FORMAT, Folders, HEAD, Head, List, MOST_ABOUT, MOST_BYTES, MOST_FILES, failed, hex,
+    lock_file,
 };
 
 /// What was restored, or would be.
@@ -30,6 +31,8 @@ pub struct Restored {
     pub replaced: Vec<PathBuf>,
     /// Entries that were there, are not in the backup, and stay.
     pub kept: Vec<PathBuf>,
+    /// Files of the backup for which no folder was named.
+    pub left_out: Vec<String>,
 }
 
 /// Restores what is in `file`; with `dry` it only says what it would do.
@@ -49,12 +52,15 @@ pub fn restore(folders: &Folders, file: &Path, dry: bool) -> Result<Restored, Ar
         bytes: 0,
     };
     let head = unpacker.unpack()?;
-    let mut restored = Restored { head, files: Vec::new(), replaced: Vec::new(), kept: Vec::new() };
+    let mut restored = Restored { head, files: Vec::new(), replaced: Vec::new(), kept: Vec::new(), left_out: Vec::new() };
     for (name, about) in &unpacker.list {
         let inside = Path::new(name);
         let stage = unpacker.stages.iter().find(|stage| inside.starts_with(stage.name));
-        if let Some(stage) = stage {
-            restored.files.push((stage.folder.join(inside.strip_prefix(stage.name).unwrap_or(inside)), about.bytes));
+        match stage {
+            Some(stage) => {
+                restored.files.push((stage.folder.join(inside.strip_prefix(stage.name).unwrap_or(inside)), about.bytes));
+            }
+            None => restored.left_out.push(name.clone()),
         }
     }
     for stage in &unpacker.stages {
@@ -126,7 +132,7 @@ impl Stage {
             let name = entry.file_name().to_string_lossy().into_owned();
             if self.entries.contains(&name) {
                 replaced.push(entry.path());
-            } else if !super::is_passing(&name) {
+            } else if super::is_part(self.name, &name) && !super::is_passing(&name) {
                 kept.push(entry.path());
             }
         }
@@ -141,6 +147,10 @@ impl Drop for Stage {
         if let Some(inside) = &self.inside {
             // what is left in it: nothing, or what was not restored, or what was replaced
             let _ = fs::remove_dir_all(inside);
+        }
+        if self.made {
+            // one that stayed empty was made for nothing
+            let _ = fs::remove_dir(&self.folder);
         }
     }
 }
@@ -263,12 +273,13 @@ impl Unpacker<'_> {
         let Some(index) = self.stages.iter().position(|stage| stage.name == *first) else {
             return match *first {
                 // they were asked for then, and are not now
-                "clips" => self.skip(name, kind, entry),
+                "clips" | CREDENTIALS => self.skip(name, kind, entry),
                 _ => Err(foreign("in none of the folders")),
             };
         };
         let Some(top) = inside.first() else { return self.top(index, entry) };
-        if super::is_passing(top) {
+        let nested = *first == CREDENTIALS && (inside.len() > 1 || kind == EntryType::Directory);
+        if super::is_passing(top) || !super::is_part(first, top) || nested {
             return Err(foreign("what a backup never has"));
         }
         self.stages[index].entries.insert((*top).to_owned());

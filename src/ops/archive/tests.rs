@@ -14,7 +14,7 @@ fn head() -> Head {
 
 /// Two folders with something in them.
 fn machine(at: &Path) -> Folders {
-    let folders = Folders { config: at.join("etc/portico"), state: at.join("var/portico"), clips: None };
+    let folders = Folders { config: at.join("etc/portico"), state: at.join("var/portico"), credentials: None, clips: None };
     fs::create_dir_all(folders.config.join("conf.d")).unwrap();
     fs::create_dir_all(folders.state.join("events")).unwrap();
     fs::write(folders.config.join("portico.toml"), "[rooms]\n").unwrap();
@@ -69,6 +69,41 @@ fn what_was_backed_up_is_there_again_with_its_rights() {
     let restored = restore(&folders, &file, false).unwrap();
     assert_eq!((restored.head, restored.files.len()), (head(), 5));
     assert_eq!((tree(&folders.config), tree(&folders.state)), before);
+}
+
+#[test]
+fn credentials_of_ours_come_back_and_those_of_others_are_not_touched() {
+    let at = tempfile::tempdir().unwrap();
+    let store = at.path().join("etc/credstore");
+    let folders = Folders { credentials: Some(store.clone()), ..machine(at.path()) };
+    let file = at.path().join("b.tar.gz");
+    // a machine without any
+    backup(&folders, &head(), &file).unwrap();
+    restore(&folders, &file, false).unwrap();
+    assert!(!store.exists());
+
+    fs::create_dir(&store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
+    for (name, text) in [("portico.amqp", "ours"), ("postgres", "theirs"), ("porticocoa", "theirs, too")] {
+        fs::write(store.join(name), text).unwrap();
+        fs::set_permissions(store.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let before = tree(&store);
+    let done = backup(&folders, &head(), &file).unwrap();
+    assert_eq!(done.files, 6);
+    fs::write(store.join("portico.amqp"), "changed").unwrap();
+    let told = restore(&folders, &file, false).unwrap();
+    assert_eq!((tree(&store), told.left_out.len()), (before, 0));
+    assert!(told.replaced.contains(&store.join("portico.amqp")) && !told.kept.contains(&store.join("postgres")), "{told:?}");
+
+    fs::remove_dir_all(&store).unwrap();
+    let told = restore(&Folders { credentials: None, ..folders.clone() }, &file, false).unwrap();
+    assert_eq!(told.left_out, ["credentials/portico.amqp"]);
+    assert!(!store.exists());
+    restore(&folders, &file, false).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&store), mode(&store.join("portico.amqp"))), (0o700, 0o600));
+    assert_eq!(tree(&store).len(), 1);
 }
 
 #[test]
@@ -153,7 +188,7 @@ fn forged(file: &Path, format: u32, entries: &[(&str, EntryType, &str)]) {
 fn nothing_leaves_its_folder() {
     use EntryType::{Directory, Link, Regular, Symlink};
     let at = tempfile::tempdir().unwrap();
-    let folders = machine(at.path());
+    let folders = Folders { credentials: Some(at.path().join("etc/credstore")), ..machine(at.path()) };
     let file = at.path().join("b.tar.gz");
     let now = tree(at.path());
     let config = ("config", Directory, "");
@@ -168,6 +203,10 @@ fn nothing_leaves_its_folder() {
         &[config, ("config/pipe", EntryType::Fifo, "")],
         &[config, ("config/.restore-1", Regular, "x")],
         &[config, ("config/.running", Regular, "x")],
+        // of the credentials ours only
+        &[("credentials", Directory, ""), ("credentials/postgres", Regular, "x")],
+        &[("credentials", Directory, ""), ("credentials/portico.d", Directory, "")],
+        &[("credentials", Directory, ""), ("credentials/portico.d/x", Regular, "x")],
     ];
     for case in cases {
         forged(&file, FORMAT, case);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::users::Names;
-use super::{About, ArchiveError, FILES, FORMAT, Folders, HEAD, Head, List, failed, hex, is_passing};
+use super::{About, ArchiveError, CREDENTIALS, FILES, FORMAT, Folders, HEAD, Head, List, failed, hex, is_part, is_passing};
 
 /// What went in.
 #[derive(Clone, Debug, Default)]
@@ -94,12 +94,15 @@ impl Packer {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
+            let name = entry.file_name();
+            let ours = name.to_str().is_none_or(|name| inside.to_str().is_none_or(|folder| is_part(folder, name)));
             // the backup itself may be written into one of the folders
-            if is_passing(&entry.file_name().to_string_lossy()) || path == self.target {
+            if !ours || is_passing(&name.to_string_lossy()) || path == self.target {
                 continue;
             }
             let kind = entry.file_type().map_err(failed("cannot read", &path))?;
-            if entry.file_name().to_str().is_none() {
+            // systemd knows no folder as a credential
+            if name.to_str().is_none() || kind.is_dir() && inside == Path::new(CREDENTIALS) {
                 self.done.left_out.push(path);
             } else if kind.is_dir() {
                 self.folder(&inside.join(entry.file_name()), &path)?;

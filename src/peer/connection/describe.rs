@@ -14,9 +14,10 @@ use super::super::sdp::{self, Description};
 use super::super::srtp::{HelloGate, Profile};
 use super::super::stats;
 use super::super::{DataSpec, PeerFigures, PeerSpec, Receive, ReceivedTrack, SendTrack};
+use super::Connection;
 use super::channels::Channels;
-use super::{Connection, Sending};
-use crate::forward::{Layer, Refresh, Rewriter};
+use super::sending::Sending;
+use crate::forward::{Layer, Refresh};
 use crate::room::EndReason;
 use crate::vocab::{Candidate, Codec, LayerId, MediaKind, PeerId, Sdp, SdpKind, TrackFormat, TrackId};
 use rtc::statistics::StatsSelector;
@@ -86,13 +87,16 @@ impl Connection {
         };
         let sendings = spec.send.iter().map(Sending::new).collect::<Vec<_>>();
         blueprint.tracks = out_tracks(&blueprint.plan, &spec.send, &sendings);
-        let Built { engine, watch, local, ice } = blueprint.build(now).map_err(|error| {
+        let Built { engine, crypto, watch, local, ice } = blueprint.build(now).map_err(|error| {
             tracing::debug!(peer = %spec.peer, %error, "engine refused the description");
             EndReason::BadDescription
         })?;
         let mut connection = Self {
             peer: spec.peer,
             engine,
+            crypto,
+            protector: None,
+            way: None,
             ice,
             restarting: false,
             watch,
@@ -100,6 +104,9 @@ impl Connection {
             channels: spec.data.map(|data| Channels::new(spec.peer, data, Budget::new(mailbox.clone(), spec.peer))),
             closing: None,
             sendings,
+            savings: 0,
+            report_at: None,
+            reported: 0,
             receivings: Vec::new(),
             origin: Origin { session: rand::random::<u64>() >> 1, version: 1 },
             gate: HelloGate::default(),
@@ -329,6 +336,8 @@ impl Connection {
         for (_, _, send, _, agreed) in self.blueprint.plan.media() {
             if let Some(sending) = send.and_then(|index| self.sendings.get_mut(index)) {
                 sending.pt = agreed.pt;
+                sending.rtx_pt = agreed.rtx;
+                sending.nack = agreed.feedback.iter().any(|value| value == "nack");
                 sending.active = true;
             }
         }
@@ -346,25 +355,6 @@ impl Connection {
             let mut receiving = known.unwrap_or_else(|| new_receiving(self.peer, mid, *kind, agreed, mailbox));
             receiving.declare(agreed.pt, negotiate::primary_ssrc(section), section.rids.is_empty());
             self.receivings.push(receiving);
-        }
-    }
-}
-
-impl Sending {
-    fn new(track: &SendTrack) -> Self {
-        let format = track.layer.format();
-        let needs_key = track.layer.refresh() != Refresh::Always;
-        // 0 and small numbers are left to those who stand for something
-        let ssrc = || rand::random::<u32>() | 0x1000_0000;
-        Self {
-            layer: Arc::clone(&track.layer),
-            ssrc: ssrc(),
-            rtx_ssrc: ssrc(),
-            pt: 0,
-            active: false,
-            // below half, so that the receiver's rollover counter starts where ours does (RFC 3711 §3.3.1)
-            rewriter: Rewriter::new(format.codec.clock_rate(), needs_key, rand::random::<u16>() >> 1, rand::random()),
-            flowing: false,
         }
     }
 }

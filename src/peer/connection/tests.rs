@@ -1,13 +1,14 @@
 //! Two connections in simulated time, without sockets: one offers a layer, the other takes it.
 
 use super::*;
-use crate::forward::{KeyframeRequest, MediaPacket};
+use crate::forward::{FramePackets, KeyframeRequest, MediaPacket};
 use crate::peer::engine::Identity;
 use crate::peer::mailbox::Mailbox;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
 
 mod channels;
+mod sending;
 
 struct Nobody;
 impl KeyframeRequest for Nobody {
@@ -31,6 +32,10 @@ impl End {
 
     fn drain(&mut self, now: Instant) {
         self.connection.drain(now, &mut self.out, &mut self.news);
+    }
+
+    fn play(&mut self, now: Instant, frame: &FramePackets) {
+        self.connection.send_frame(now, 0, frame, &mut self.out);
     }
 
     fn down(&self) -> Option<EndReason> {
@@ -217,7 +222,7 @@ fn media_arrives_in_simulated_time() {
         let packet = MediaPacket { sequence: n, timestamp: u32::from(n) * 960, marker: false, payload: vec![7; 80].into() };
         let layer = world.ends[0].connection.sendings[0].layer.id();
         let frame = FramePackets { layer, key: true, packets: vec![packet], arrived: world.now };
-        world.ends[0].connection.send_frame(world.now, 0, &frame);
+        world.ends[0].play(world.now, &frame);
         let next = world.now + Duration::from_millis(20);
         world.until(Duration::from_secs(1), |world| world.now >= next);
     }
@@ -271,7 +276,7 @@ fn the_answer_chooses_the_codec_of_what_portico_takes() {
             let packet =
                 MediaPacket { sequence: n, timestamp: u32::from(n) * 3000, marker: true, payload: vec![0x65; 80].into() };
             let frame = FramePackets { layer: id, key: true, packets: vec![packet], arrived: world.now };
-            world.ends[1].connection.send_frame(world.now, 0, &frame);
+            world.ends[1].play(world.now, &frame);
             let next = world.now + Duration::from_millis(33);
             world.until(Duration::from_secs(1), |world| world.now >= next);
         }

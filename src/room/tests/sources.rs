@@ -47,6 +47,27 @@ fn an_absent_source_stays_a_member_and_its_players_are_told() {
 }
 
 #[test]
+fn what_a_stream_shows_is_told_to_who_is_not_in_the_room_while_it_is_up() {
+    let mut world = World::new();
+    world.source(camera(&["a"], &[MediaKind::Video]));
+    let (one, member) = world.join(joining("a", "one"));
+    world.publish_up(one, "main");
+    let shown = |world: &World, place: &str, of: Option<MemberId>, name: &str| {
+        world.rooms.shown(&room(place), of, &stream(name)).map(|feed| match feed {
+            Feed::Source(source) => source.to_string(),
+            Feed::Published(tracks) => format!("{} tracks", tracks.len()),
+        })
+    };
+    assert_eq!(shown(&world, "a", None, "cam"), Ok("cam".into()));
+    assert_eq!(shown(&world, "a", Some(member), "main"), Ok("1 tracks".into()));
+    assert_eq!(shown(&world, "a", None, "main"), Ok("1 tracks".into()));
+    assert_eq!(shown(&world, "a", Some(member), "cam"), Err(Refusal::UnknownStream), "it is another's");
+    assert_eq!(shown(&world, "b", None, "cam"), Err(Refusal::UnknownRoom(room("b"))));
+    world.source(absent());
+    assert_eq!(shown(&world, "a", None, "cam"), Err(Refusal::UnknownStream));
+}
+
+#[test]
 fn a_room_with_a_source_outlives_its_other_members() {
     let mut world = World::new();
     world.source(camera(&["a"], &[MediaKind::Video]));

@@ -170,9 +170,18 @@ impl Roster {
     /// Somebody shown, by the text that the client has for it: the id in its own dialect's world for one of its own, else the
     /// member's id in this form.
     pub fn find(&self, text: &str, form: IdForm) -> Option<Shown> {
-        self.shown().into_iter().find(|shown| match &shown.view {
-            Some(view) if view.dialect == self.own && !view.user_id.is_empty() => view.user_id == text,
-            _ => form.is(text, shown.member),
+        // asked for every signal: the others are looked at, and only the one that is found is copied
+        let is_named = |view: &MemberView| match view.dialect == self.own && !view.user_id.is_empty() {
+            true => view.user_id == text,
+            false => form.is(text, view.member),
+        };
+        let itself = self.others.iter().find_map(|view| {
+            let reach = reach(self.topology, view.dialect).filter(|_| is_named(view))?;
+            Some(Shown { member: view.member, reach, view: Some(view.clone()) })
+        });
+        itself.or_else(|| {
+            let room = self.holds_more().then(|| the_room(&self.room))?;
+            form.is(text, room.member).then_some(room)
         })
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::figures::PeerjsFigures;
 use super::wire::{self, Kind};
 use crate::signalling::{Realm, RealmMessage, RealmOutput, RealmWord};
-use crate::vocab::SessionId;
+use crate::vocab::{NumberMap, SessionId};
 
 /// Messages that wait for one absent peer. The newest beyond that expires at once.
 const QUEUE_MESSAGES: usize = 256;
@@ -128,7 +128,7 @@ pub struct RealmConfig {
 pub struct PeerjsRealm {
     config: RealmConfig,
     figures: Arc<PeerjsFigures>,
-    seats: HashMap<SessionId, Seat>,
+    seats: NumberMap<SessionId, Seat>,
     /// Who is registered. At most `config.limit`.
     ids: HashMap<Arc<str>, SessionId>,
     queues: HashMap<Arc<str>, Queue>,
@@ -169,7 +169,7 @@ impl PeerjsRealm {
         Self {
             config,
             figures,
-            seats: HashMap::new(),
+            seats: NumberMap::default(),
             ids: HashMap::new(),
             queues: HashMap::new(),
             ends: VecDeque::new(),

@@ -141,7 +141,12 @@ pub fn write(kind: Kind, src: &str, dst: &str, payload: Option<&RawValue>) -> St
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<&'a RawValue>,
     }
-    json(&Message { r#type: kind.as_str(), src, dst, payload })
+    // nearly all of it is the payload: it is copied once, not as often as a text grows
+    let bytes = payload.map_or(0, |payload| payload.get().len()) + src.len() + dst.len();
+    let mut message = Vec::with_capacity(bytes + 64);
+    serde_json::to_writer(&mut message, &Message { r#type: kind.as_str(), src, dst, payload })
+        .expect("texts, numbers and JSON always serialise");
+    String::from_utf8(message).expect("JSON is written as UTF-8")
 }
 
 /// An `ERROR` with a text for people.

@@ -15,8 +15,11 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -163,12 +166,13 @@ impl<S: FrameStream> Driver<S> {
         if wake < alarm.deadline() {
             alarm.as_mut().reset(wake);
         }
-        // in this order: what was heard counts before silence is judged. A flood cannot starve the rest: the rate ends it.
+        // in this order: what was heard counts before silence is judged, and while there is something to hear nothing else is
+        // looked at. A flood cannot starve the rest: the rate ends it.
         tokio::select! {
             biased;
-            () = stopped => self.side.end(EndReason::Stopping),
             inbound = self.conn.recv() => return self.handle_inbound(inbound),
             told = self.side.hub.told.recv() => self.side.handle_told(told),
+            () = stopped => self.side.end(EndReason::Stopping),
             () = alarm.as_mut() => {
                 let end = self.handle_timeout().await;
                 alarm.reset(self.next_wake());
@@ -235,7 +239,7 @@ impl<S: FrameStream> Driver<S> {
         }
         if !S::KEEPS_TIME && self.ping_at <= now {
             self.ping_at = now + self.carrier.ping_every;
-            if let Some(end) = self.side.meanwhile(timeout(self.carrier.write_limit, self.conn.ping())).await {
+            if let Some(end) = self.side.meanwhile(self.carrier.write_limit, self.conn.ping()).await {
                 return Some(end);
             }
         }
@@ -255,11 +259,11 @@ impl<S: FrameStream> Driver<S> {
                 let end = match output {
                     Output::Send(text) => {
                         fed += 1;
-                        self.side.meanwhile(timeout(limit, self.conn.feed(text))).await
+                        self.side.meanwhile(limit, self.conn.feed(text)).await
                     }
                     Output::SendBinary(bytes) => {
                         fed += 1;
-                        self.side.meanwhile(timeout(limit, self.conn.feed_binary(bytes))).await
+                        self.side.meanwhile(limit, self.conn.feed_binary(bytes)).await
                     }
                     Output::Realm(message) => {
                         self.side.send_realm(message).await;
@@ -281,7 +285,7 @@ impl<S: FrameStream> Driver<S> {
         }
         match fed {
             0 => None,
-            _ => self.side.meanwhile(timeout(limit, self.conn.flush())).await,
+            _ => self.side.meanwhile(limit, self.conn.flush()).await,
         }
     }
 
@@ -398,8 +402,13 @@ impl Side {
 
     /// Waits for a write, and hears what the room tells meanwhile. What the dialect makes of that waits in the queue; when it
     /// is too much, the place is lost at once, and the connection when the write is done.
-    async fn meanwhile(&mut self, write: impl Future<Output = Result<Result<(), CarrierError>, Elapsed>>) -> Option<End> {
-        let mut write = std::pin::pin!(write);
+    async fn meanwhile(&mut self, limit: Duration, write: impl Future<Output = Result<(), CarrierError>>) -> Option<End> {
+        let mut write = pin!(write);
+        // nearly every write is done at once: then no time is read and no timer made
+        if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await {
+            return written(Ok(outcome));
+        }
+        let mut write = pin!(timeout(limit, write));
         loop {
             // both are cancel-safe: the write is kept, and a receiver loses nothing
             let told = tokio::select! {

@@ -380,7 +380,7 @@ impl Dialect for Sigver {
                 self.show(MemberState { group, signalling: SignallingState::Checked });
             }
             Word::Content(it) => {
-                let frame = wire::content(it.sender, it.recipient, it.data);
+                let frame = wire::content(it.sender, it.recipient, it.data.as_deref());
                 self.push(Output::SendBinary(it.share.held_by(frame)));
             }
             Word::Close(verdict) => {

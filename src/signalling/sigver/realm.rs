@@ -20,7 +20,7 @@ use super::flow::{BURST, Rate};
 use super::member::{News, Order};
 use super::wire::GroupData;
 use crate::signalling::{Realm, RealmMessage, RealmOutput, RealmWord};
-use crate::vocab::{Backlog, SessionId, Share};
+use crate::vocab::{Backlog, NumberMap, SessionId, Share};
 
 /// Most ids a joiner remembers of members it was bound to; beyond it starts over, as it does when it tried all.
 const MAX_TRIED: usize = 4096;
@@ -122,9 +122,9 @@ impl Verdict {
 pub struct Groups {
     /// Members in order of joining; a group without members is not there.
     groups: HashMap<Arc<str>, Vec<SessionId>>,
-    connections: HashMap<SessionId, Connection>,
-    /// By signalling id.
-    bindings: HashMap<u32, Binding>,
+    connections: NumberMap<SessionId, Connection>,
+    /// By signalling id, which is a random number of our own.
+    bindings: NumberMap<u32, Binding>,
     company: Company,
     /// Random numbers for signalling ids.
     random: Box<dyn FnMut() -> u32 + Send>,
@@ -188,8 +188,8 @@ impl Groups {
     pub fn new(random: Box<dyn FnMut() -> u32 + Send>) -> Self {
         Self {
             groups: HashMap::new(),
-            connections: HashMap::new(),
-            bindings: HashMap::new(),
+            connections: NumberMap::default(),
+            bindings: NumberMap::default(),
             company: Company::default(),
             random,
             out: VecDeque::new(),
@@ -345,7 +345,6 @@ impl Groups {
             Some(number) => (number, false),
             None => return,
         };
-        let key = sender.key.clone();
         let Some(binding) = self.bindings.get_mut(&number) else { return };
         let (way, to) = match to_joiner {
             true => (&mut binding.to_joiner, binding.joiner),
@@ -359,6 +358,7 @@ impl Groups {
             return self.close(from, Verdict::Flooding);
         }
         let Some(to) = to else {
+            let Some(key) = self.connections.get(&from).map(|sender| sender.key.clone()) else { return };
             return self.with_portico(now, &key, |portico| portico.content(now, from, &data));
         };
         self.deliver(to, number, to_joiner, Some(data));

@@ -100,9 +100,33 @@ pub fn encode(kind: Kind) -> Bytes {
     Message { kind: Some(kind) }.encode_to_vec().into()
 }
 
-/// A frame of content as the server writes it.
-pub fn content(sender: u32, recipient: u32, data: Option<Bytes>) -> Bytes {
-    encode(Kind::Content(Content { sender_id: Some(sender), recipient_id: Some(recipient), last_data: None, data }))
+/// A frame of content as the server writes it. What [`encode`] makes of it, in one piece: it is written for every message.
+pub fn content(sender: u32, recipient: u32, data: Option<&[u8]>) -> Vec<u8> {
+    use prost::encoding::{encode_varint, encoded_len_varint};
+    // field number and wire type: 2 of `Message`, then 1, 2 and 4 of `Content`
+    const CONTENT: u8 = (2 << 3) | 2;
+    const SENDER: u8 = 1 << 3;
+    const RECIPIENT: u8 = 2 << 3;
+    const DATA: u8 = (4 << 3) | 2;
+    let (sender, recipient) = (u64::from(sender), u64::from(recipient));
+    let data = data.map(|data| (data, data.len() as u64));
+    let length = 2
+        + encoded_len_varint(sender)
+        + encoded_len_varint(recipient)
+        + data.map_or(0, |(data, length)| 1 + encoded_len_varint(length) + data.len());
+    let mut frame = Vec::with_capacity(1 + encoded_len_varint(length as u64) + length);
+    frame.push(CONTENT);
+    encode_varint(length as u64, &mut frame);
+    frame.push(SENDER);
+    encode_varint(sender, &mut frame);
+    frame.push(RECIPIENT);
+    encode_varint(recipient, &mut frame);
+    if let Some((data, length)) = data {
+        frame.push(DATA);
+        encode_varint(length, &mut frame);
+        frame.extend_from_slice(data);
+    }
+    frame
 }
 
 #[cfg(test)]
@@ -151,14 +175,15 @@ mod tests {
     // checklist 1
     #[test]
     fn what_the_server_says_is_written_byte_for_byte() {
-        let request = Some(Bytes::from(bytes("08 82 d0 ac f3 0e 10 00 18 4a 22 02 12 00")));
-        let response = Some(Bytes::from(bytes("08 00 10 d2 85 d8 cc 04 18 4a 22 02 18 01")));
+        let request = bytes("08 82 d0 ac f3 0e 10 00 18 4a 22 02 12 00");
+        let response = bytes("08 00 10 d2 85 d8 cc 04 18 4a 22 02 18 01");
+        let content = |sender, recipient, data: Option<&[u8]>| Bytes::from(content(sender, recipient, data));
         for (written, hex) in [
             (encode(Kind::Heartbeat(true)), "08 01"),
             (encode(Kind::Connected(true)), "20 01"),
             (encode(Kind::Connected(false)), "20 00"),
-            (content(S, 0, request), "12 18 08 d2 85 d8 cc 04 10 00 22 0e 08 82 d0 ac f3 0e 10 00 18 4a 22 02 12 00"),
-            (content(0, S, response), "12 18 08 00 10 d2 85 d8 cc 04 22 0e 08 00 10 d2 85 d8 cc 04 18 4a 22 02 18 01"),
+            (content(S, 0, Some(&request)), "12 18 08 d2 85 d8 cc 04 10 00 22 0e 08 82 d0 ac f3 0e 10 00 18 4a 22 02 12 00"),
+            (content(0, S, Some(&response)), "12 18 08 00 10 d2 85 d8 cc 04 22 0e 08 00 10 d2 85 d8 cc 04 18 4a 22 02 18 01"),
             (content(S, 0, None), "12 08 08 d2 85 d8 cc 04 10 00"),
             (content(0, S, None), "12 08 08 00 10 d2 85 d8 cc 04"),
             (encode(group(B, &[A])), "1a 0d 08 82 d0 ac f3 0e 12 05 81 bc c1 96 0b"),
@@ -218,6 +243,15 @@ mod tests {
             prop_assert_eq!(decode(&encode(connect.clone())), Ok(connect));
             let content = Kind::Content(Content { sender_id: Some(id), recipient_id: None, last_data: Some(last), data: Some(data.into()) });
             prop_assert_eq!(decode(&encode(content.clone())), Ok(content));
+        }
+
+        #[test]
+        fn content_is_written_as_the_schema_has_it(sender: u32, recipient: u32, data in prop::option::of(prop::collection::vec(any::<u8>(), 0..300))) {
+            let written = content(sender, recipient, data.as_deref());
+            prop_assert_eq!(written.capacity(), written.len());
+            let data = data.map(Bytes::from);
+            let same = Content { sender_id: Some(sender), recipient_id: Some(recipient), last_data: None, data };
+            prop_assert_eq!(written, encode(Kind::Content(same)));
         }
     }
 }

@@ -22,8 +22,9 @@ use crate::room::DialectName;
 use crate::signalling::session::{self, Running};
 use crate::signalling::{Dialect, Entry, RealmId};
 
-/// Bytes read at once: candidates and descriptions of data channels are smaller, those of pictures take two reads. It is the largest
-/// part of an idle connection's memory; the library's default is 128 KiB.
+/// The websocket's own read buffer: candidates and descriptions of data channels are smaller. It is the largest part of an idle
+/// connection's memory; the library's default is 128 KiB. It does not bound what one system call reads: the stream below is read
+/// ahead.
 const READ_BUFFER: usize = 3 * 1024;
 /// Bytes gathered before a write that nobody asked for: a description and its candidates leave together. Grows as it is used.
 const WRITE_BUFFER: usize = 16 * 1024;

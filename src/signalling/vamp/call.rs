@@ -21,7 +21,7 @@ use super::super::gateway::{
 };
 use super::super::gateway::{Shown, meet_directly};
 use super::{Deps, wire};
-use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Signal, Step, Welcome};
+use crate::room::{Body, Command, DialectName, Framing, MemberView, Notice, Original, Signal, Step, Welcome};
 use crate::vocab::{MediaKind, MemberId, NewChannel, RequestId, RoomId, Sdp, SdpKind};
 
 const ALL_USERS: &str = "all users";
@@ -109,6 +109,11 @@ impl Call {
         self.outputs.push_back(Output::Send(Event::write(name, argument)));
     }
 
+    /// The same for an argument that is hardly more than a signal.
+    fn send_long(&mut self, name: &str, signal: &RawValue, argument: &impl serde::Serialize) {
+        self.outputs.push_back(Output::Send(Event::write_long(name, argument, signal.get().len())));
+    }
+
     /// Those whom the client can call. Clients that read other data channels than it opens are left out.
     fn ids(&self) -> Vec<String> {
         let shown = self.roster.shown();
@@ -131,17 +136,17 @@ impl Call {
         }
     }
 
-    pub(super) fn handle_event(&mut self, name: &str, event: &Event<'_>, text: &str) {
+    pub(super) fn handle_event(&mut self, name: &str, event: &Event<'_>) {
         let Some(object) = event.object() else { return };
         match name {
             SENDING => {
                 if let Ok(wire::Sending { user_to_signal, signal }) = serde_json::from_str(object) {
-                    self.signal(&user_to_signal, signal, text);
+                    self.signal(SENDING, &user_to_signal, signal);
                 }
             }
             RETURNING => {
                 if let Ok(wire::Returning { caller_id, signal }) = serde_json::from_str(object) {
-                    self.signal(&caller_id, signal, text);
+                    self.signal(RETURNING, &caller_id, signal);
                 }
             }
             _ => {}
@@ -149,9 +154,9 @@ impl Call {
     }
 
     /// A signal of the client's for one of those it is shown; to anybody else it goes nowhere, and no event says so.
-    fn signal(&mut self, to: &str, signal: &RawValue, event: &str) {
-        let Some(signal) = wire::object(signal) else { return };
-        let (step, value) = wire::step(signal);
+    fn signal(&mut self, name: &'static str, to: &str, whole: &RawValue) {
+        let Some(whole) = wire::object(whole) else { return };
+        let (step, value) = wire::step(whole);
         if step != Step::Offer
             && let Some(direct) = self.direct.iter().find(|direct| direct.name == to)
         {
@@ -166,8 +171,10 @@ impl Call {
         if step == Step::Offer {
             self.called.insert(to.member);
         }
-        let original = RawValue::from_string(event.into()).ok();
-        let signal = Signal { step, value: value.to_owned(), connection: "".into(), framing: Framing::Plain, original };
+        // the value is the whole signal, but for a candidate, which is inside
+        let original = Original { name, whole: (step == Step::Candidate).then(|| whole.to_owned()) };
+        let signal =
+            Signal { step, value: value.to_owned(), connection: "".into(), framing: Framing::Plain, original: Some(original) };
         match to.reach {
             Reach::Direct => self.tell(to.member, signal),
             Reach::Portico => self.signal_portico(LinkKey::one(to.member), &signal),
@@ -271,14 +278,12 @@ impl Call {
 
     /// As it came, in the event that carried it.
     fn told_by_vamp(&mut self, from: &MemberView, signal: &Signal) {
-        let event = signal.original.as_deref().and_then(|original| Event::read(original.get()));
-        let Some(event) = event else { return };
-        let carried = event.object().and_then(|object| serde_json::from_str(object).ok());
-        let Some(wire::Carried { signal }) = carried else { return };
-        match event.name.as_ref() {
-            SENDING => self.send(USER_JOINED, &wire::UserJoined { signal, caller_id: &from.user_id }),
+        let Some(original) = &signal.original else { return };
+        let signal = original.whole.as_deref().unwrap_or(&signal.value);
+        match original.name {
+            SENDING => self.send_long(USER_JOINED, signal, &wire::UserJoined { signal, caller_id: &from.user_id }),
             _ if self.called.contains(&from.member) => {
-                self.send(RETURNED, &wire::Returned { signal, id: &from.user_id });
+                self.send_long(RETURNED, signal, &wire::Returned { signal, id: &from.user_id });
             }
             _ => {}
         }

@@ -101,7 +101,7 @@ impl Vamp {
                 Some(vamp) => self.join(vamp),
                 None => debug!("join of something that is no vamp ignored"),
             },
-            (State::In(call), name) => call.handle_event(name, &event, text),
+            (State::In(call), name) => call.handle_event(name, &event),
             (_, name) => debug!(event = name, "event ignored"),
         }
         self.drain();

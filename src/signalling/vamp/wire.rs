@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::room::Step;
+use crate::signalling::json;
 
 /// `sending signal`.
 #[derive(Debug, Deserialize)]
@@ -23,13 +24,6 @@ pub(super) struct Returning<'a> {
     #[serde(rename = "callerID")]
     pub caller_id: String,
     /// A simple-peer signal.
-    #[serde(borrow)]
-    pub signal: &'a RawValue,
-}
-
-/// What both of them carry.
-#[derive(Debug, Deserialize)]
-pub(super) struct Carried<'a> {
     #[serde(borrow)]
     pub signal: &'a RawValue,
 }
@@ -66,6 +60,12 @@ pub(super) fn object(value: &RawValue) -> Option<&RawValue> {
 /// What a simple-peer signal is, and its W3C value: the signal itself is a description; a candidate is inside. simple-peer with
 /// trickling says `{"type":"candidate","candidate":{…}}`.
 pub(super) fn step(signal: &RawValue) -> (Step, &RawValue) {
+    // descriptions are long and nearly always written so
+    match json::member(signal.get(), "type") {
+        Some("\"offer\"") => return (Step::Offer, signal),
+        Some("\"answer\"") => return (Step::Answer, signal),
+        _ => {}
+    }
     let read = serde_json::from_str::<Signal<'_>>(signal.get()).ok();
     let kind = read.as_ref().and_then(|read| read.r#type).and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
     match (kind.as_deref(), read.and_then(|read| read.candidate)) {

@@ -84,9 +84,14 @@ impl Sink for Mqtt {
     async fn connect(&self) -> Result<Box<dyn Link>, SinkError> {
         let (client, mut events) = AsyncClient::builder(self.options().await?).capacity(WINDOW).build();
         // the first event of a connection is the broker's answer; a refusal is an error
-        while !matches!(events.poll().await.map_err(SinkError::by("cannot connect"))?, Event::Incoming(Incoming::ConnAck(_))) {}
+        let answer = loop {
+            if let Event::Incoming(Incoming::ConnAck(answer)) = events.poll().await.map_err(SinkError::by("cannot connect"))? {
+                break answer;
+            }
+        };
+        let most = answer.properties.and_then(|properties| properties.max_packet_size);
         let network = AbortOnDropHandle::new(tokio::spawn(carry(events)));
-        let teller = self.home.clone().map(|told| AbortOnDropHandle::new(tokio::spawn(told.clone().run(client.clone()))));
+        let teller = self.home.clone().map(|told| AbortOnDropHandle::new(tokio::spawn(told.run(client.clone(), most))));
         let topic = self.config.topic.trim_end_matches('/').to_owned();
         Ok(Box::new(MqttLink { topic, client, network, home: self.home.clone(), teller }))
     }
@@ -147,7 +152,11 @@ impl Link for MqttLink {
     }
 
     async fn close(self: Box<Self>, end: End) {
-        drop(self.teller);
+        if let Some(teller) = self.teller {
+            // not in the middle of a word: what is said below comes last
+            teller.abort();
+            let _ = teller.await;
+        }
         if let Some(home) = &self.home {
             home.leave(&self.client, end).await;
         }

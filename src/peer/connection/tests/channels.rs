@@ -314,7 +314,7 @@ fn sound_and_channels_share_a_connection_in_both_directions() {
             let packet = MediaPacket { sequence: n, timestamp: u32::from(n) * 960, marker: false, payload: vec![7; 80].into() };
             let layer = world.ends[at].connection.sendings[0].layer.id();
             let frame = FramePackets { layer, key: true, packets: vec![packet], arrived: world.now };
-            world.ends[at].connection.send_frame(world.now, 0, &frame);
+            world.ends[at].play(world.now, &frame);
             world.pass(20);
         }
         let channel = world.ends[at].channel();

@@ -42,16 +42,33 @@ USERADD_PARAM:${PN} = "\
     --groups video,render,audio portico \
 "
 
+# portico.socket is there and not enabled: systemctl enable --now portico.socket
 SYSTEMD_SERVICE:${PN} = "portico.service portico-secret.service"
+
+# What the board needs besides: a file of systemd/portico.service.d, without its ending. Set by the bbappends for their boards.
+PORTICO_BOARD ?= ""
 
 do_install:append() {
     install -D -m 0644 ${S}/systemd/portico.service ${D}${systemd_system_unitdir}/portico.service
+    install -D -m 0644 ${S}/systemd/portico.socket ${D}${systemd_system_unitdir}/portico.socket
     install -D -m 0644 ${UNPACKDIR}/portico-secret.service ${D}${systemd_system_unitdir}/portico-secret.service
     install -D -m 0644 ${S}/systemd/portico.sysusers.conf ${D}${nonarch_libdir}/sysusers.d/portico.conf
+    install -D -m 0644 ${S}/systemd/portico.tmpfiles.conf ${D}${nonarch_libdir}/tmpfiles.d/portico.conf
+    install -D -m 0644 ${S}/systemd/portico.catalog ${D}${nonarch_libdir}/systemd/catalog/portico.catalog
+    install -D -m 0644 ${S}/systemd/60-portico.rules ${D}${nonarch_base_libdir}/udev/rules.d/60-portico.rules
+    if [ -n "${PORTICO_BOARD}" ]; then
+        install -D -m 0644 ${S}/systemd/portico.service.d/${PORTICO_BOARD}.conf ${D}${systemd_system_unitdir}/portico.service.d/${PORTICO_BOARD}.conf
+    fi
     install -D -m 0644 ${UNPACKDIR}/portico.toml ${D}${sysconfdir}/portico/portico.toml
 }
 
-FILES:${PN} += "${nonarch_libdir}/sysusers.d ${systemd_system_unitdir}"
+FILES:${PN} += "\
+    ${nonarch_base_libdir}/udev/rules.d \
+    ${nonarch_libdir}/systemd/catalog \
+    ${nonarch_libdir}/sysusers.d \
+    ${nonarch_libdir}/tmpfiles.d \
+    ${systemd_system_unitdir} \
+"
 CONFFILES:${PN} = "${sysconfdir}/portico/portico.toml"
 
 # What it cannot do without: sources, conversion, H.264. Codecs and the rest are the choice of packagegroup-portico.

@@ -1,0 +1,273 @@
+//! What leaves: packets of layers, beside the engine. Only their reports, asked for by time, go through it.
+//!
+//! A frame is rewritten, protected and put into the batch in one pass; the engine is not touched. So what an engine would do for the
+//! packets it sends is done here: counting, sender reports (RFC 3550 §6.4.1) and answers to NACK (RFC 4585 §6.2.1, RFC 4588).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::sansio::Protocol;
+
+use super::Connection;
+use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
+use crate::peer::SendTrack;
+use crate::peer::protect::HEADER;
+use crate::peer::socket::Outbox;
+
+/// From one sender report to the next.
+const REPORT_SPACING: Duration = Duration::from_secs(1);
+/// From a packet that comes by another way than ours leave to a report, which tells the way in use.
+const WAY_CHECK: Duration = Duration::from_millis(100);
+/// Packets of a track that can be sent again: 5 s at 2 Mbit/s. Their payloads are the layer's, shared by all viewers.
+const KEPT: usize = 1024;
+/// Packets sent that pay for one that is sent again, so that a lossy or hostile far end cannot multiply what it gets.
+const PRICE: u32 = 2;
+/// How often one packet is sent again. Some far ends do not see that a retransmission filled a gap, and go on asking.
+const AGAIN: u8 = 5;
+/// Most that is saved up, in packets sent.
+const SAVINGS: u32 = 512;
+
+/// A packet as it left.
+struct Kept {
+    sequence: u16,
+    timestamp: u32,
+    marker: bool,
+    payload: Bytes,
+    /// How often it may still be sent again.
+    left: u8,
+}
+
+/// A track that leaves.
+pub(super) struct Sending {
+    pub(super) layer: Arc<Layer>,
+    pub(super) ssrc: u32,
+    pub(super) rtx_ssrc: u32,
+    pub(super) pt: u8,
+    /// Payload type of retransmissions; `None`: the packet itself is sent again.
+    pub(super) rtx_pt: Option<u8>,
+    /// The far end asks for what it has not got.
+    pub(super) nack: bool,
+    /// Negotiated and taken by the far end.
+    pub(super) active: bool,
+    pub(super) rewriter: Rewriter,
+    pub(super) flowing: bool,
+    /// The last packets by sequence number modulo [`KEPT`]; empty until the first.
+    kept: Vec<Option<Kept>>,
+    rtx_sequence: u16,
+    /// RTP time of the newest frame, and when its first packet left.
+    newest: Option<(u32, Instant)>,
+    /// As sender reports count them: modulo 2^32.
+    packets: u32,
+    octets: u32,
+}
+
+impl Sending {
+    pub(super) fn new(track: &SendTrack) -> Self {
+        let format = track.layer.format();
+        let needs_key = track.layer.refresh() != Refresh::Always;
+        // 0 and small numbers are left to those who stand for something
+        let ssrc = || rand::random::<u32>() | 0x1000_0000;
+        // below half, so that the receiver's rollover counter starts where ours does (RFC 3711 §3.3.1)
+        let sequence = || rand::random::<u16>() >> 1;
+        Self {
+            layer: Arc::clone(&track.layer),
+            ssrc: ssrc(),
+            rtx_ssrc: ssrc(),
+            pt: 0,
+            rtx_pt: None,
+            nack: false,
+            active: false,
+            rewriter: Rewriter::new(format.codec.clock_rate(), needs_key, sequence(), rand::random()),
+            flowing: false,
+            kept: Vec::new(),
+            rtx_sequence: sequence(),
+            newest: None,
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        if self.kept.is_empty() {
+            self.kept.resize_with(KEPT, || None);
+        }
+        let slot = usize::from(kept.sequence) % KEPT;
+        self.kept[slot] = Some(kept);
+    }
+
+    fn kept(&mut self, sequence: u16) -> Option<&mut Kept> {
+        let kept = self.kept.get_mut(usize::from(sequence) % KEPT)?.as_mut();
+        kept.filter(|kept| kept.sequence == sequence && kept.left > 0)
+    }
+
+    fn count(&mut self, now: Instant, timestamp: u32, octets: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(octets as u32);
+        // a frame's first packet says when the frame left; an older frame says nothing
+        if self.newest.is_none_or(|(newest, _)| (timestamp.wrapping_sub(newest) as i32) > 0) {
+            self.newest = Some((timestamp, now));
+        }
+    }
+
+    fn report(&self, now: Instant, wall: SystemTime) -> Option<SenderReport> {
+        let (timestamp, at) = self.newest?;
+        let passed = now.saturating_duration_since(at).as_micros() * u128::from(self.layer.format().codec.clock_rate());
+        Some(SenderReport {
+            ssrc: self.ssrc,
+            ntp_time: ntp(wall),
+            rtp_time: timestamp.wrapping_add((passed / 1_000_000) as u32),
+            packet_count: self.packets,
+            octet_count: self.octets,
+            ..Default::default()
+        })
+    }
+}
+
+/// Seconds since 1900 and their 2^32nd parts (RFC 3550 §4).
+fn ntp(time: SystemTime) -> u64 {
+    const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    ((since.as_secs() + NTP_TO_UNIX_SECONDS) << 32) | fraction
+}
+
+fn header(marker: bool, pt: u8, sequence: u16, timestamp: u32, ssrc: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[0] = 2 << 6;
+    header[1] = u8::from(marker) << 7 | pt;
+    header[2..4].copy_from_slice(&sequence.to_be_bytes());
+    header[4..8].copy_from_slice(&timestamp.to_be_bytes());
+    header[8..].copy_from_slice(&ssrc.to_be_bytes());
+    header
+}
+
+impl Connection {
+    /// Sends a frame of one of its layers. Returns whether it is the first of its track: then the connection must be drained.
+    pub(in crate::peer) fn send_frame(&mut self, now: Instant, index: usize, frame: &FramePackets, out: &mut Outbox) -> bool {
+        let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.active) else { return false };
+        let (Some(protector), Some((local, to))) = (&mut self.protector, self.way) else { return false };
+        match sending.rewriter.admit(now, frame) {
+            Verdict::Send => {}
+            Verdict::Old => return false,
+            Verdict::WaitKey => {
+                // merged there, so this repeats a request that was lost
+                sending.layer.request_keyframe(now);
+                return false;
+            }
+        }
+        for packet in &frame.packets {
+            let Some(numbers) = sending.rewriter.rewrite(packet.sequence, packet.timestamp) else { continue };
+            let header = header(packet.marker, sending.pt, numbers.sequence, numbers.timestamp, sending.ssrc);
+            let protected = out.append(self.peer, local, to, |bytes| protector.protect(header, &[&packet.payload], bytes));
+            if let Err(error) = protected {
+                tracing::trace!(peer = %self.peer, %error, "packet not sent");
+                continue;
+            }
+            let octets = packet.payload.len();
+            sending.count(now, numbers.timestamp, octets);
+            if sending.nack {
+                let (sequence, timestamp) = (numbers.sequence, numbers.timestamp);
+                sending.keep(Kept { sequence, timestamp, marker: packet.marker, payload: packet.payload.clone(), left: AGAIN });
+            }
+            self.figures.packets_sent += 1;
+            self.figures.bytes_sent += octets as u64;
+            self.savings = (self.savings + 1).min(SAVINGS);
+        }
+        self.report_at.get_or_insert(now + REPORT_SPACING);
+        !sending.flowing
+    }
+
+    /// Sends what a joiner gets first and asks for the live picture.
+    pub(in crate::peer) fn start_layer(&mut self, now: Instant, index: usize, out: &mut Outbox) {
+        let Some(sending) = self.sendings.get(index) else { return };
+        let layer = Arc::clone(&sending.layer);
+        let cached = layer.cached();
+        for frame in &cached {
+            self.send_frame(now, index, frame, out);
+        }
+        if layer.refresh() == Refresh::OnRequest {
+            // the cached picture is older than what comes next
+            if !cached.is_empty() {
+                self.sendings[index].rewriter.cache_sent();
+            }
+            layer.request_keyframe(now);
+        }
+    }
+
+    /// Sends again what the far end asked for, as far as it is kept and paid for.
+    pub(super) fn retransmit(&mut self, out: &mut Outbox) {
+        let nacks = std::mem::take(&mut self.watch.lock().nacks);
+        let (Some(protector), Some((local, to))) = (&mut self.protector, self.way) else { return };
+        for (ssrc, sequence) in nacks {
+            let Some(sending) = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc && sending.active) else { continue };
+            let (pt, rtx_pt, rtx_ssrc, rtx_sequence) = (sending.pt, sending.rtx_pt, sending.rtx_ssrc, sending.rtx_sequence);
+            let Some(kept) = sending.kept(sequence).filter(|_| self.savings >= PRICE) else { continue };
+            kept.left -= 1;
+            let original = sequence.to_be_bytes();
+            let sent = out.append(self.peer, local, to, |bytes| match rtx_pt {
+                Some(pt) => {
+                    let header = header(kept.marker, pt, rtx_sequence, kept.timestamp, rtx_ssrc);
+                    protector.protect(header, &[&original, &kept.payload], bytes)
+                }
+                // the same packet, bit by bit: its number is used for no other (RFC 3711 §9.1)
+                None => {
+                    let header = header(kept.marker, pt, kept.sequence, kept.timestamp, ssrc);
+                    protector.protect(header, &[&kept.payload], bytes)
+                }
+            });
+            if sent.is_ok() {
+                sending.rtx_sequence = rtx_sequence.wrapping_add(u16::from(rtx_pt.is_some()));
+                self.savings -= PRICE;
+                self.figures.retransmitted += 1;
+            }
+        }
+    }
+
+    /// Notes by which way a packet came: where that is another than ours, the engine is made to send something soon.
+    pub(super) fn note_way(&mut self, now: Instant, from: SocketAddr) {
+        if self.way.is_some_and(|(_, to)| to != from) {
+            let soon = now + WAY_CHECK;
+            self.report_at = Some(self.report_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// Gives the engine a report of every track that sent something. Returns whether there was one.
+    pub(super) fn report(&mut self, now: Instant) -> bool {
+        let wall = SystemTime::now();
+        let reports: Vec<SenderReport> = self.sendings.iter().filter_map(|sending| sending.report(now, wall)).collect();
+        let packets = self.figures.packets_sent;
+        // the next packet starts them again
+        let idle = std::mem::replace(&mut self.reported, packets) == packets;
+        self.report_at = (!idle).then_some(now + REPORT_SPACING);
+        let told = !reports.is_empty();
+        for report in reports {
+            let message = RTCMessage::RtcpPacket(String::new(), vec![Box::new(report)]);
+            if let Err(error) = self.engine.handle_write(TaggedRTCMessage { now, message }) {
+                tracing::trace!(peer = %self.peer, %error, "report not sent");
+            }
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_clock_in_seconds_since_1900_and_fractions() {
+        assert_eq!(ntp(UNIX_EPOCH), 2_208_988_800 << 32);
+        assert_eq!(ntp(UNIX_EPOCH + Duration::from_millis(1500)), (2_208_988_801 << 32) | 1 << 31);
+    }
+
+    #[test]
+    fn a_header_has_its_fields_where_they_belong() {
+        let bytes = header(true, 96, 0x0102, 0x0304_0506, 0x0708_090a);
+        assert_eq!(bytes, [0x80, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(header(false, 127, 0, 0, 0)[1], 127);
+    }
+}

@@ -1,0 +1,125 @@
+//! What leaves beside the engine, in simulated time.
+
+use super::*;
+use crate::peer::demux::{Wire, classify};
+
+/// The first end offers video, the second takes it.
+fn watched() -> (World, Arc<Layer>) {
+    let id = LayerId { track: TrackId::next(), index: 0 };
+    let layer = Arc::new(Layer::new(id, TrackFormat::h264_baseline(), Refresh::OnRequest, Box::new(Nobody)));
+    let send = vec![SendTrack { layer: Arc::clone(&layer), stream_label: "main".into() }];
+    let receive = Some(Receive { video: vec![Codec::H264], audio: false });
+    let mut world = World::between(PeerSpec { send, ..bare(LIMIT) }, PeerSpec { receive, ..bare(LIMIT) });
+    world.up();
+    (world, layer)
+}
+
+fn picture(world: &World, layer: &Layer, n: u16) -> FramePackets {
+    let packet = MediaPacket { sequence: n, timestamp: u32::from(n) * 3000, marker: true, payload: vec![0x65; 500].into() };
+    FramePackets { layer: layer.id(), key: n == 0, packets: vec![packet], arrived: world.now }
+}
+
+/// Payload types of media are 96 and more; RTCP's types look like 72 to 78 there (RFC 5761 §4).
+fn is_media(datagram: &[u8]) -> bool {
+    classify(datagram) == Wire::Rtp && datagram[1] & 0x7f >= 96
+}
+
+/// Datagrams of media among those that wait to leave.
+fn media(end: &mut End) -> Vec<Vec<u8>> {
+    end.out.take().into_iter().map(|(_, _, datagram)| datagram).filter(|datagram| is_media(datagram)).collect()
+}
+
+fn ask(end: &mut End, sequence: u16, times: usize) {
+    let ssrc = end.connection.sendings[0].ssrc;
+    end.connection.watch.lock().nacks.extend(std::iter::repeat_n((ssrc, sequence), times));
+}
+
+#[test]
+fn what_is_lost_is_sent_again_until_it_is_there() {
+    let (mut world, layer) = watched();
+    for n in 0..60 {
+        let frame = picture(&world, &layer, n);
+        world.ends[0].play(world.now, &frame);
+        if n % 10 == 5 {
+            // this one never arrives
+            assert_eq!(media(&mut world.ends[0]).len(), 1);
+        }
+        let next = world.now + Duration::from_millis(33);
+        world.until(Duration::from_secs(2), |world| world.now >= next);
+    }
+    assert!(world.ends[0].connection.figures().retransmitted >= 6);
+    let heard = world.ends[1].connection.figures();
+    // more than once, where the far end asked again before it came
+    assert!(heard.packets_received >= 60 && heard.packets_lost == 0, "{heard:?}");
+}
+
+#[test]
+fn nobody_gets_much_more_than_was_sent() {
+    let (mut world, layer) = watched();
+    for n in 0..40 {
+        let frame = picture(&world, &layer, n);
+        world.ends[0].play(world.now, &frame);
+    }
+    let sent = media(&mut world.ends[0]);
+    assert_eq!(sent.len(), 40);
+    let first = u16::from_be_bytes([sent[0][2], sent[0][3]]);
+    // one packet, asked for again and again
+    ask(&mut world.ends[0], first, 100);
+    world.ends[0].drain(world.now);
+    assert_eq!(media(&mut world.ends[0]).len(), 5);
+    // every packet: two that were sent pay for one
+    (0..40).for_each(|n| ask(&mut world.ends[0], first + n, 1));
+    world.ends[0].drain(world.now);
+    assert_eq!(media(&mut world.ends[0]).len(), 15);
+    // what was never sent, and what is of nobody
+    ask(&mut world.ends[0], first + 1000, 1);
+    world.ends[0].connection.watch.lock().nacks.push((1, first));
+    world.ends[0].drain(world.now);
+    assert_eq!(media(&mut world.ends[0]).len(), 0);
+    assert_eq!(world.ends[0].connection.figures().retransmitted, 20);
+}
+
+#[test]
+fn reports_come_once_a_second_while_something_is_sent() {
+    let (mut world, layer) = watched();
+    assert_eq!(world.ends[0].connection.report_at, None, "nothing to report");
+    let mut reports = 0;
+    let mut n = 0;
+    let end = world.now + Duration::from_secs(10);
+    while world.now < end {
+        let frame = picture(&world, &layer, n);
+        n += 1;
+        world.ends[0].play(world.now, &frame);
+        world.exchange();
+        let next = world.now + Duration::from_millis(33);
+        while world.now < next {
+            let before = world.ends[0].connection.report_at;
+            world.step();
+            reports += usize::from(world.ends[0].connection.report_at != before);
+        }
+    }
+    assert!((9..=10).contains(&reports), "{reports}");
+    let clocks = world.ends[1].connection.watch.lock().clocks.clone();
+    let [(ssrc, _, time)] = clocks[..] else { panic!("{clocks:?}") };
+    let sending = &world.ends[0].connection.sendings[0];
+    assert_eq!(ssrc, sending.ssrc);
+    let newest = sending.rewriter.viewer_time(u32::from(n - 1) * 3000).unwrap();
+    assert!((newest.wrapping_sub(time) as i32).unsigned_abs() < 3 * 90_000, "of a moment ago: {time}, {newest}");
+    // then the last one, and silence
+    world.until(Duration::from_secs(5), |world| world.ends[0].connection.report_at.is_none());
+}
+
+#[test]
+fn media_follows_the_far_end_to_another_address() {
+    let (mut world, layer) = watched();
+    let frame = picture(&world, &layer, 0);
+    world.ends[0].play(world.now, &frame);
+    let [(_, to, _)] = &world.ends[0].out.take()[..] else { panic!("one datagram") };
+    assert_eq!(*to, world.ends[1].address);
+    // a stranger's datagram changes nothing but that the way is looked at soon
+    let stranger = SocketAddr::from(([127, 0, 0, 9], 9));
+    let now = world.now;
+    world.ends[0].connection.datagram(now, *to, stranger, &[0x80; 40]);
+    assert_eq!(world.ends[0].connection.report_at, Some(now + Duration::from_millis(100)));
+    assert_eq!(world.ends[0].connection.way.map(|(_, to)| to), Some(world.ends[1].address));
+}
