@@ -71,6 +71,18 @@ fn a_source_without_a_picture_is_not_healthy_unless_it_is_not_asked_for() {
 }
 
 #[test]
+fn a_system_that_trusts_no_authority_hears_of_its_own_gateway() {
+    let gateway = Gateway::start(TEST_SOURCE);
+    let wait = PATIENCE.as_secs().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+    command.args(["health", "--url", &gateway.base, "--wait", &wait, "--source", "test", "--config"]);
+    // as on Debian without ca-certificates
+    command.arg(gateway.dir().join("portico.toml")).env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", gateway.dir());
+    let well = command.output().expect("portico starts");
+    assert!(well.status.success(), "{}", said(&well));
+}
+
+#[test]
 fn where_no_gateway_is_nothing_is_healthy() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = dir.path().join("portico.toml");

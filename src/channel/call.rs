@@ -8,6 +8,7 @@ use reqwest::redirect::Policy;
 
 use super::config::RpcMethod;
 use super::rpc::{Call, CallError, CallId, Reply};
+use crate::ops::web;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A service on the LAN that does not take a connection in this time is down.
@@ -22,12 +23,10 @@ pub struct Caller {
 impl Caller {
     /// Follows no redirect, uses no proxy, keeps no cookies. Fails when the TLS provider is not installed.
     pub fn new() -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_LIMIT)
-            .user_agent(concat!("portico/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = web::client(|it| {
+            let it = it.redirect(Policy::none()).no_proxy().connect_timeout(CONNECT_LIMIT);
+            it.user_agent(concat!("portico/", env!("CARGO_PKG_VERSION")))
+        })?;
         Ok(Self { client })
     }
 

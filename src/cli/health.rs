@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{ConfigArgs, exit, print, tell};
 use crate::config::{Config, Flags};
 use crate::ops::access::{Access, TokenRequest};
-use crate::ops::net;
+use crate::ops::{net, web};
 use crate::peer::outgoing::{OutgoingConfig, OutgoingPlayer};
 use crate::room::Topology;
 use crate::vocab::{Codec, MediaKind, Right, RoomPattern, Sdp, SourceName, TrackFormat};
@@ -180,7 +180,7 @@ impl Asker {
         // a certificate of this machine's own, for names that are not its loopback address; nothing secret is sent but a token
         // that is good for a minute, and only where the configuration of this machine says
         let own = args.url.is_none();
-        let client = Client::builder().tls_danger_accept_invalid_certs(own).timeout(ANSWER_LIMIT).no_proxy().build();
+        let client = web::client(|it| it.tls_danger_accept_invalid_certs(own).timeout(ANSWER_LIMIT).no_proxy());
         let client = client.map_err(NotWell::of("no HTTP client"))?;
         Ok(Self { client, base: base.trim_end_matches('/').into(), token: access.sign(&request, now) })
     }

@@ -14,6 +14,7 @@ pub mod net;
 pub mod status;
 pub mod tls;
 pub mod watchdog;
+pub mod web;
 
 pub use file_error::FileError;
 

@@ -20,6 +20,7 @@ use crate::event::config::WebhookConfig;
 use crate::event::credential;
 use crate::event::record::WallMs;
 use crate::event::store::Stored;
+use crate::ops::web;
 
 /// A server in trouble is asked again after this time at the longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -78,13 +79,21 @@ impl Sink for Webhook {
     async fn connect(&self) -> Result<Box<dyn Link>, SinkError> {
         let secret = credential::read(&self.config.secret_file).map_err(SinkError::by("no secret"))?;
         let key = key(secret.expose()).ok_or_else(|| SinkError::new("the secret is no base64 behind whsec_"))?;
-        let mut client = Client::builder().timeout(self.config.timeout).redirect(Policy::none());
-        if let Some(ca) = &self.config.ca {
-            let pem = tokio::fs::read(ca).await.map_err(SinkError::by("cannot read `ca`"))?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(SinkError::by("no certificate in `ca`"))?;
-            client = client.tls_certs_only(authorities);
-        }
-        let client = client.build().map_err(SinkError::by("no HTTP client"))?;
+        let authorities = match &self.config.ca {
+            Some(ca) => {
+                let pem = tokio::fs::read(ca).await.map_err(SinkError::by("cannot read `ca`"))?;
+                Some(Certificate::from_pem_bundle(&pem).map_err(SinkError::by("no certificate in `ca`"))?)
+            }
+            None => None,
+        };
+        let client = web::client(|it| {
+            let it = it.timeout(self.config.timeout).redirect(Policy::none());
+            match &authorities {
+                Some(authorities) => it.tls_certs_only(authorities.iter().cloned()),
+                None => it,
+            }
+        });
+        let client = client.map_err(SinkError::by("no HTTP client"))?;
         Ok(Box::new(WebhookLink { client, url: self.config.url.clone(), key }))
     }
 
