@@ -24,7 +24,7 @@ mod restart;
 mod slow;
 
 /// Longest wait for anything; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]
 struct Requests(Arc<AtomicU64>);

@@ -112,6 +112,7 @@ pub(super) trait Link: Send {
 }
 
 /// Makes the sink that is configured; `None` when this build does not have it. `home` is what Home Assistant is shown.
+#[cfg_attr(not(feature = "mqtt"), allow(unused_variables))] // only MQTT shows Home Assistant anything
 pub(super) fn build(config: &SinkConfig, home: Option<&HomePort>) -> Option<Arc<dyn Sink>> {
     match &config.kind {
         #[cfg(feature = "amqp")]
