@@ -1,5 +1,5 @@
-//! What passes between engine and network that the engine keeps to itself: key-frame requests, reports, retransmissions, and
-//! packets of streams nobody declared. An interceptor next to the network writes it down; the connection takes it.
+//! What passes between engine and network that the engine keeps to itself: key-frame requests, reports, NACKs, and packets of
+//! streams nobody declared. An interceptor next to the network writes it down; the connection takes it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
