@@ -59,6 +59,10 @@ const KEPT_CHECKS: usize = 16;
 /// From the moment all channels were closed to the end of the connection: the far end answers each reset with its own, and
 /// a browser whose connection ends before fires `error`.
 const RESET_GRACE: Duration = Duration::from_millis(300);
+/// How late the timers of a peer may be that is sent media and nothing else: of its reports, 1 s apart, and checks, 2 s apart.
+const VIEWER_SLACK: Duration = Duration::from_millis(50);
+/// The same of others, which wait for packets to be sent again (every 100 ms) and for SCTP (acknowledgements within 200 ms).
+const SLACK: Duration = Duration::from_millis(10);
 /// Shortest time between two calls for an overdue engine timer.
 const TIMER_FLOOR: Duration = Duration::from_millis(1);
 
@@ -107,6 +111,7 @@ pub(super) struct Connection {
     /// Packets sent at the last report.
     reported: u64,
     pub(super) receivings: Vec<Receiving>,
+    gathers: bool,
     origin: Origin,
     gate: HelloGate,
     checks: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
@@ -126,6 +131,8 @@ pub(super) struct Connection {
     /// What the engine told between two drains.
     events: VecDeque<RTCPeerConnectionEvent>,
     timer: Option<Instant>,
+    /// Data channels have more to give than one turn takes.
+    pumping: bool,
 }
 
 impl Connection {
@@ -249,12 +256,27 @@ impl Connection {
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
-        [self.timer, self.start_at, self.closing, self.report_at].into_iter().flatten().fold(own, Instant::min)
+        let portion = self.sendings.iter().filter_map(Sending::next_portion).min();
+        [self.timer, self.start_at, self.closing, self.report_at, portion].into_iter().flatten().fold(own, Instant::min)
+    }
+
+    /// How late [`Self::timeout`] may be called. Checks, reports and losses noticed by time have tens of milliseconds and more; how
+    /// a connection begins and ends has not.
+    pub(super) fn slack(&self) -> Duration {
+        let portions = self.sendings.iter().any(|sending| !sending.backlog.is_empty());
+        if !self.up || self.pumping || portions || self.start_at.is_some() || self.closing.is_some() {
+            Duration::ZERO
+        } else if self.receivings.is_empty() && self.channels.is_none() {
+            VIEWER_SLACK
+        } else {
+            SLACK
+        }
     }
 
     /// The ring of a layer overran, or datagrams were lost in the kernel.
     pub(super) fn skip_to_key(&mut self, now: Instant, index: usize) {
         if let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.layer.refresh() != Refresh::Always) {
+            sending.backlog.clear();
             sending.rewriter.skip_to_key();
             sending.layer.request_keyframe(now);
         }
@@ -309,11 +331,21 @@ impl Connection {
         }
     }
 
-    /// Hands what was received since the last call to the layers.
+    /// Whether packets wait for the rest of their frame: drain again after a pause.
+    pub(super) fn gathers(&self) -> bool {
+        self.gathers
+    }
+
+    /// Hands what was received since the last call to the layers, but for what waits.
     pub(super) fn write_layers(&mut self, now: Instant, news: &mut Vec<News>) {
+        self.gathers = false;
         for index in 0..self.receivings.len() {
             let receiving = &mut self.receivings[index];
             if !receiving.has_burst() {
+                continue;
+            }
+            if receiving.waits(now) {
+                self.gathers = true;
                 continue;
             }
             if !std::mem::replace(&mut receiving.flowing, true) {
@@ -331,6 +363,7 @@ impl Connection {
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
         self.write_layers(now, news);
         self.retransmit(out);
+        self.release(now, out);
         let mut pumped = Pumped::default();
         loop {
             self.forward_requests(now);
@@ -366,6 +399,7 @@ impl Connection {
         }
         let floor = now + TIMER_FLOOR;
         self.timer = self.engine.poll_timeout().map(|timer| timer.max(floor));
+        self.pumping = pumped.more;
         if pumped.more {
             self.timer = Some(floor);
         }

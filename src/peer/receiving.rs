@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::forward::{FramePackets, Layer, MediaPacket};
 use crate::vocab::{MediaKind, TrackId};
 
+use super::gather::Gather;
 use super::keyframe::starts_key_frame;
 
 /// Packets gathered before they are written even within a turn: a frame of 600 kB.
@@ -26,6 +27,9 @@ pub(super) struct Receiving {
     /// Packets of undeclared SSRCs are this track's if they have its payload type.
     open: bool,
     burst: Vec<MediaPacket>,
+    gather: Gather,
+    /// When the first of the burst came, where it waited.
+    since: Option<Instant>,
     last_key: Option<u32>,
     count: Count,
 }
@@ -74,6 +78,8 @@ impl Receiving {
             flowing: false,
             open: true,
             burst: Vec::new(),
+            gather: Gather::default(),
+            since: None,
             last_key: None,
             count: Count::default(),
         }
@@ -116,9 +122,23 @@ impl Receiving {
         !self.burst.is_empty()
     }
 
+    /// Whether what was gathered waits for the rest of its frame: then ask again after [`PAUSE`](super::gather::PAUSE).
+    pub(super) fn waits(&mut self, now: Instant) -> bool {
+        let Some(base) = self.burst.first().map(|packet| packet.sequence) else { return false };
+        let newest = self.burst.iter().max_by_key(|packet| packet.sequence.wrapping_sub(base) as i16);
+        let several = self.burst.iter().any(|packet| packet.timestamp != self.burst[0].timestamp);
+        let ended = several || newest.is_some_and(|packet| packet.marker);
+        let whole = self.kind == MediaKind::Audio || self.burst.len() == BURST_PACKETS || ended;
+        let began = self.gather.since();
+        let waits = self.gather.wait(now, self.burst.len(), whole);
+        self.since = began.or(self.gather.since());
+        waits
+    }
+
     /// Writes what was gathered to the layer, one write per frame in it. Returns the payload bytes.
     pub(super) fn write(&mut self, now: Instant) -> u64 {
         let mut burst = std::mem::take(&mut self.burst);
+        let now = self.since.take().unwrap_or(now);
         let Some(base) = burst.first().map(|packet| packet.sequence) else { return 0 };
         burst.sort_by_key(|packet| packet.sequence.wrapping_sub(base) as i16);
         let bytes = burst.iter().map(|packet| packet.payload.len() as u64).sum();

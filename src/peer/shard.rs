@@ -21,9 +21,11 @@ use tokio::sync::mpsc;
 use super::connection::{Connection, Described, News};
 use super::demux::{Demux, Wire, classify};
 use super::engine::Identity;
+use super::gather::PAUSE;
 use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
 use super::socket::{self, Inbox, Outbox, Port};
+use super::timers;
 use super::{PeerCommand, PeerEvent};
 use crate::forward::{Layer, SinkId, Stages};
 use crate::vocab::{MediaKind, PeerId};
@@ -97,8 +99,10 @@ impl Shards {
             events,
             peers: HashMap::new(),
             timers: BTreeSet::new(),
+            epoch: Instant::now(),
             demux: Demux::default(),
             rings: HashMap::new(),
+            gathering: Vec::new(),
             touched: Vec::new(),
             out: Outbox::default(),
             unknown: 0,
@@ -193,8 +197,12 @@ struct Shard {
     events: mpsc::UnboundedSender<PeerEvent>,
     peers: HashMap<PeerId, Slot>,
     timers: BTreeSet<(Instant, PeerId)>,
+    /// When it began.
+    epoch: Instant,
     demux: Demux,
     rings: HashMap<LayerKey, Attached>,
+    /// Peers of whom a part of a frame waits for the rest.
+    gathering: Vec<PeerId>,
     /// Peers whose engines have something to give.
     touched: Vec<PeerId>,
     out: Outbox,
@@ -222,16 +230,17 @@ impl Shard {
         let mut said = Instant::now();
         let mut stopping = false;
         loop {
-            self.waker.begin_turn();
             let now = Instant::now();
+            self.touched.append(&mut self.gathering);
+            let more = self.take_datagrams(now, &mut inbox);
+            self.settle(now);
+            // only now: what publishers wrote in this turn leaves in this turn, and is no reason for another
+            self.waker.begin_turn();
             stopping |= !self.take_orders(now);
             if stopping {
                 let peers: Vec<PeerId> = self.peers.keys().copied().collect();
                 peers.into_iter().for_each(|peer| self.close(now, peer, STOP_CLOSE_LIMIT));
             }
-            let more = self.take_datagrams(now, &mut inbox);
-            self.settle(now);
-            // what publishers wrote in this turn leaves in this turn
             self.take_frames(now);
             self.run_timers(now);
             self.settle(now);
@@ -249,15 +258,18 @@ impl Shard {
         }
     }
 
-    /// Waits for a datagram, a wake-up or the next timer.
+    /// Waits for a datagram, a wake-up or the next timer; while a frame is arriving for a moment, whatever datagrams come.
     fn sleep(&mut self) {
         let limit = match self.waker.fall_asleep() {
+            true if !self.gathering.is_empty() => Some(PAUSE),
             true => self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now())),
             false => Some(Duration::ZERO),
         };
         let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
-        let mut fds: Vec<PollFd<'_>> = self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)).collect();
-        fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));
+        let mut fds = vec![PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN)];
+        if self.gathering.is_empty() {
+            fds.extend(self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
+        }
         // an interrupted wait is a short one
         let _ = poll(&mut fds, limit.as_ref());
         self.waker.get_up();
@@ -301,7 +313,7 @@ impl Shard {
                 match Connection::open(now, *spec, &self.identity, &self.mailbox) {
                     Ok((connection, sdp, tracks)) => {
                         self.demux.insert(peer, connection.ufrag());
-                        let due = connection.next_timeout();
+                        let due = timers::due(self.epoch, connection.next_timeout(), connection.slack());
                         self.timers.insert((due, peer));
                         self.peers.insert(peer, Slot { connection, due });
                         self.touched.push(peer);
@@ -403,7 +415,7 @@ impl Shard {
 
     /// Gives the frames of every layer to its viewers.
     fn take_frames(&mut self, now: Instant) {
-        let Self { rings, peers, touched, leaving, out, ports, .. } = self;
+        let Self { rings, peers, touched, leaving, out, ports, epoch, .. } = self;
         for attached in rings.values() {
             let taken = attached.ring.take();
             if !attached.viewers.is_empty() && attached.layer.format().codec.kind() == MediaKind::Video {
@@ -422,7 +434,8 @@ impl Shard {
                     slot.connection.skip_to_key(now, *index);
                 }
                 // the engine has nothing to do with it, but the first packet is news, and sets a timer
-                if begins || taken.overrun || slot.connection.next_timeout() < slot.due {
+                let due = timers::due(*epoch, slot.connection.next_timeout(), slot.connection.slack());
+                if begins || taken.overrun || due < slot.due {
                     touched.push(*peer);
                 }
                 if out.is_large() {
@@ -452,7 +465,10 @@ impl Shard {
             for peer in touched {
                 let Some(slot) = self.peers.get_mut(&peer) else { continue };
                 slot.connection.drain(now, &mut self.out, &mut news);
-                let due = slot.connection.next_timeout();
+                if slot.connection.gathers() {
+                    self.gathering.push(peer);
+                }
+                let due = timers::due(self.epoch, slot.connection.next_timeout(), slot.connection.slack());
                 if due != slot.due || !self.timers.contains(&(due, peer)) {
                     self.timers.remove(&(slot.due, peer));
                     self.timers.insert((due, peer));

@@ -108,6 +108,7 @@ impl Connection {
             report_at: None,
             reported: 0,
             receivings: Vec::new(),
+            gathers: false,
             origin: Origin { session: rand::random::<u64>() >> 1, version: 1 },
             gate: HelloGate::default(),
             checks: VecDeque::new(),
@@ -122,6 +123,7 @@ impl Connection {
             heard: now,
             events: VecDeque::new(),
             timer: Some(now),
+            pumping: false,
             send: spec.send,
             blueprint,
         };

@@ -3,6 +3,7 @@
 //! A frame is rewritten, protected and put into the batch in one pass; the engine is not touched. So what an engine would do for the
 //! packets it sends is done here: counting, sender reports (RFC 3550 §6.4.1) and answers to NACK (RFC 4585 §6.2.1, RFC 4588).
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use rtc::sansio::Protocol;
 use super::Connection;
 use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
 use crate::peer::SendTrack;
+use crate::peer::pace::Pace;
 use crate::peer::protect::HEADER;
 use crate::peer::socket::Outbox;
 
@@ -26,6 +28,8 @@ const WAY_CHECK: Duration = Duration::from_millis(100);
 const KEPT: usize = 1024;
 /// Packets sent that pay for one that is sent again, so that a lossy or hostile far end cannot multiply what it gets.
 const PRICE: u32 = 2;
+/// Frames of a track that wait for their portions: what joiners get of a group, and as much again.
+const BACKLOG: usize = 2 * Layer::CACHE_FRAMES;
 /// How often one packet is sent again. Some far ends do not see that a retransmission filled a gap, and go on asking.
 const AGAIN: u8 = 5;
 /// Most that is saved up, in packets sent.
@@ -39,6 +43,14 @@ struct Kept {
     payload: Bytes,
     /// How often it may still be sent again.
     left: u8,
+}
+
+/// What waits for its portion.
+pub(super) enum Waiting {
+    /// Packets of a frame, from that one on.
+    Frame(Arc<FramePackets>, usize),
+    /// The end of what a joiner gets from the cache.
+    CacheSent,
 }
 
 /// A track that leaves.
@@ -55,6 +67,9 @@ pub(super) struct Sending {
     pub(super) active: bool,
     pub(super) rewriter: Rewriter,
     pub(super) flowing: bool,
+    pace: Pace,
+    /// What waits for its portion, at most [`BACKLOG`].
+    pub(super) backlog: VecDeque<Waiting>,
     /// The last packets by sequence number modulo [`KEPT`]; empty until the first.
     kept: Vec<Option<Kept>>,
     rtx_sequence: u16,
@@ -83,12 +98,19 @@ impl Sending {
             active: false,
             rewriter: Rewriter::new(format.codec.clock_rate(), needs_key, sequence(), rand::random()),
             flowing: false,
+            pace: Pace::default(),
+            backlog: VecDeque::new(),
             kept: Vec::new(),
             rtx_sequence: sequence(),
             newest: None,
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// When a part of the backlog may leave.
+    pub(super) fn next_portion(&self) -> Option<Instant> {
+        self.backlog.front().and_then(|_| self.pace.next())
     }
 
     fn keep(&mut self, kept: Kept) {
@@ -146,20 +168,52 @@ fn header(marker: bool, pt: u8, sequence: u16, timestamp: u32, ssrc: u32) -> [u8
 }
 
 impl Connection {
-    /// Sends a frame of one of its layers. Returns whether it is the first of its track: then the connection must be drained.
-    pub(in crate::peer) fn send_frame(&mut self, now: Instant, index: usize, frame: &FramePackets, out: &mut Outbox) -> bool {
+    /// Sends a frame of one of its layers, or a portion of it now and the rest in [`Self::release`]. Returns whether it is the
+    /// first of its track: then the connection must be drained.
+    pub(in crate::peer) fn send_frame(
+        &mut self,
+        now: Instant,
+        index: usize,
+        frame: &Arc<FramePackets>,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.active) else { return false };
+        if !sending.backlog.is_empty() {
+            if sending.backlog.len() < BACKLOG {
+                sending.backlog.push_back(Waiting::Frame(Arc::clone(frame), 0));
+            } else {
+                self.skip_to_key(now, index);
+            }
+            return false;
+        }
+        self.send_from(now, index, frame, 0, out)
+    }
+
+    /// Sends the packets of a frame from that one on, as many as may leave now; the others are first in the backlog then.
+    fn send_from(&mut self, now: Instant, index: usize, frame: &Arc<FramePackets>, from: usize, out: &mut Outbox) -> bool {
+        let Some(sending) = self.sendings.get_mut(index) else { return false };
         let (Some(protector), Some((local, to))) = (&mut self.protector, self.way) else { return false };
-        match sending.rewriter.admit(now, frame) {
-            Verdict::Send => {}
-            Verdict::Old => return false,
-            Verdict::WaitKey => {
-                // merged there, so this repeats a request that was lost
-                sending.layer.request_keyframe(now);
-                return false;
+        if !sending.pace.may(now) {
+            sending.backlog.push_front(Waiting::Frame(Arc::clone(frame), from));
+            return false;
+        }
+        if from == 0 {
+            match sending.rewriter.admit(now, frame) {
+                Verdict::Send => {}
+                Verdict::Old => return false,
+                Verdict::WaitKey => {
+                    // merged there, so this repeats a request that was lost
+                    sending.layer.request_keyframe(now);
+                    return false;
+                }
             }
         }
-        for packet in &frame.packets {
+        let left = frame.packets.len() - from;
+        let granted = sending.pace.take(now, left);
+        if granted < left {
+            sending.backlog.push_front(Waiting::Frame(Arc::clone(frame), from + granted));
+        }
+        for packet in &frame.packets[from..from + granted] {
             let Some(numbers) = sending.rewriter.rewrite(packet.sequence, packet.timestamp) else { continue };
             let header = header(packet.marker, sending.pt, numbers.sequence, numbers.timestamp, sending.ssrc);
             let protected = out.append(self.peer, local, to, |bytes| protector.protect(header, &[&packet.payload], bytes));
@@ -192,9 +246,32 @@ impl Connection {
         if layer.refresh() == Refresh::OnRequest {
             // the cached picture is older than what comes next
             if !cached.is_empty() {
-                self.sendings[index].rewriter.cache_sent();
+                let sending = &mut self.sendings[index];
+                match sending.backlog.is_empty() {
+                    true => sending.rewriter.cache_sent(),
+                    false => sending.backlog.push_back(Waiting::CacheSent),
+                }
             }
             layer.request_keyframe(now);
+        }
+    }
+
+    /// Sends what waits and may leave now.
+    pub(super) fn release(&mut self, now: Instant, out: &mut Outbox) {
+        for index in 0..self.sendings.len() {
+            if !self.sendings[index].active {
+                self.sendings[index].backlog.clear();
+            }
+            while self.sendings[index].pace.may(now)
+                && let Some(waiting) = self.sendings[index].backlog.pop_front()
+            {
+                match waiting {
+                    Waiting::CacheSent => self.sendings[index].rewriter.cache_sent(),
+                    Waiting::Frame(frame, from) => {
+                        self.send_from(now, index, &frame, from, out);
+                    }
+                }
+            }
         }
     }
 

@@ -35,7 +35,7 @@ impl End {
     }
 
     fn play(&mut self, now: Instant, frame: &FramePackets) {
-        self.connection.send_frame(now, 0, frame, &mut self.out);
+        self.connection.send_frame(now, 0, &Arc::new(frame.clone()), &mut self.out);
     }
 
     fn down(&self) -> Option<EndReason> {

@@ -71,10 +71,11 @@ async fn a_lossy_publishers_figures_are_complete() {
         publisher.send_all(MediaKind::Video, &frame(&any, n, n == 0).packets).await.unwrap();
     }
     // 150 packets, of which every tenth is lost; the last one is not missed, because nothing comes after it
-    let done = |figures: &PeerFigures| figures.packets_lost == 14 && figures.rtt_ms.is_some();
+    let done =
+        |figures: &PeerFigures| figures.packets_lost == 14 && figures.rtt_ms.is_some() && figures.bytes_received > 135 * 300;
     let figures = complete(&gateway, peer, done).await;
     assert_eq!(figures.packets_received, 135, "{figures:?}");
-    assert!(figures.bytes_received > 135 * 300 && figures.remote.is_some() && figures.connected, "{figures:?}");
+    assert!(figures.remote.is_some() && figures.connected, "{figures:?}");
     assert_eq!(figures.srtp_profile, Some("AEAD_AES_128_GCM"));
     gateway.shards.stop();
 }

@@ -79,6 +79,78 @@ fn nobody_gets_much_more_than_was_sent() {
     assert_eq!(world.ends[0].connection.figures().retransmitted, 20);
 }
 
+fn sequence(datagram: &[u8]) -> u16 {
+    u16::from_be_bytes([datagram[2], datagram[3]])
+}
+
+/// A picture of so many packets, numbered from `first`.
+fn large(world: &World, layer: &Layer, first: u16, packets: u16, key: bool) -> FramePackets {
+    let packet = |n| MediaPacket {
+        sequence: first + n,
+        timestamp: u32::from(first) * 3000,
+        marker: n + 1 == packets,
+        payload: vec![0x65; 500].into(),
+    };
+    FramePackets { layer: layer.id(), key, packets: (0..packets).map(packet).collect(), arrived: world.now }
+}
+
+#[test]
+fn a_large_picture_leaves_in_portions_and_the_next_behind_it() {
+    let (mut world, layer) = watched();
+    let began = world.now;
+    let (key, next) = (large(&world, &layer, 0, 130, true), large(&world, &layer, 130, 10, false));
+    world.ends[0].play(began, &key);
+    world.ends[0].play(began, &next);
+    let mut sent = media(&mut world.ends[0]);
+    assert_eq!(sent.len(), 48);
+    for portion in [48, 44] {
+        let at = world.ends[0].connection.next_timeout();
+        assert!(at > world.now && at <= world.now + Duration::from_millis(1));
+        assert!(world.ends[0].connection.slack().is_zero());
+        world.now = at;
+        world.ends[0].connection.timeout(at);
+        world.ends[0].drain(at);
+        let more = media(&mut world.ends[0]);
+        assert_eq!(more.len(), portion);
+        sent.extend(more);
+    }
+    assert!(sent.windows(2).all(|pair| sequence(&pair[1]) == sequence(&pair[0]).wrapping_add(1)));
+    assert!(world.ends[0].connection.next_timeout() > world.now + Duration::from_millis(1), "nothing waits");
+}
+
+#[test]
+fn a_cached_group_is_not_a_burst_and_the_live_picture_follows_it() {
+    let (mut world, layer) = watched();
+    layer.write(large(&world, &layer, 0, 100, true));
+    let mut sent = Vec::new();
+    let now = world.now;
+    world.ends[0].connection.start_layer(now, 0, &mut world.ends[0].out);
+    // directly after the cached picture, while it waits
+    let next = large(&world, &layer, 100, 1, false);
+    world.ends[0].play(now, &next);
+    while sent.len() < 101 {
+        let portion = media(&mut world.ends[0]);
+        assert!(!portion.is_empty() && portion.len() <= 48);
+        sent.extend(portion);
+        world.now += Duration::from_millis(1);
+        world.ends[0].drain(world.now);
+    }
+    assert!(sent.windows(2).all(|pair| sequence(&pair[1]) == sequence(&pair[0]).wrapping_add(1)));
+}
+
+#[test]
+fn a_viewer_that_skips_to_a_key_frame_gets_nothing_that_waited() {
+    let (mut world, layer) = watched();
+    let key = large(&world, &layer, 0, 100, true);
+    world.ends[0].play(world.now, &key);
+    let now = world.now;
+    world.ends[0].connection.skip_to_key(now, 0);
+    assert_eq!(media(&mut world.ends[0]).len(), 48);
+    world.now += Duration::from_millis(1);
+    world.ends[0].drain(world.now);
+    assert_eq!(media(&mut world.ends[0]).len(), 0);
+}
+
 #[test]
 fn reports_come_once_a_second_while_something_is_sent() {
     let (mut world, layer) = watched();
