@@ -103,9 +103,11 @@ impl Exchange {
 /// Serves the exchange on a free port and gives its address.
 async fn serve() -> String {
     let (sender, mut events) = mpsc::unbounded_channel();
-    let shards =
-        Shards::start(ShardConfig { port: 0, addresses: vec![[127, 0, 0, 1].into()], shards: 1, stages: Arc::default() }, sender)
-            .unwrap();
+    let shards = Shards::start(
+        ShardConfig { port: 0, tcp: true, addresses: vec![[127, 0, 0, 1].into()], shards: 1, fill: 1, stages: Arc::default() },
+        sender,
+    )
+    .unwrap();
     let id = LayerId { track: TrackId::next(), index: 0 };
     let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
     let exchange =

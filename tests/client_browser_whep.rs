@@ -41,6 +41,16 @@ fn a_second_chromium_sees_and_hears_the_first() {
 }
 
 #[test]
+fn where_no_udp_gets_through_it_goes_by_tcp() {
+    let gateway = Gateway::start("");
+    let seen = node("tcp.mjs", &[&gateway.base, "yard"]);
+    assert_eq!(seen["carried"], serde_json::json!(["tcp", "tcp"]), "{seen:#}");
+    assert!(seen["figures"]["framesDecoded"].as_u64() >= Some(90), "{seen:#}");
+    assert!(seen["figures"]["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");
+    assert_eq!(seen["deleted"], 200, "{seen:#}");
+}
+
+#[test]
 fn a_restart_by_patch_is_answered_with_new_credentials() {
     let gateway = Gateway::start("");
     let seen = node("whip_restart.mjs", &[&gateway.base, "yard"]);

@@ -68,7 +68,7 @@ impl Owners {
             }
             Part::Media => {
                 let answer = self.shards.ping();
-                Box::pin(async move { answer.await.map_or(Answer::Gone, |()| Answer::Media) })
+                Box::pin(async move { if answer.await { Answer::Media } else { Answer::Gone } })
             }
             Part::Sources => {
                 let (reply, answer) = oneshot::channel();

@@ -15,9 +15,13 @@ pub struct MediaConfig {
     /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback, else every address of the
     /// machine that is not link-local, loopback last.
     pub ice_addresses: Vec<IpAddr>,
+    /// Whether clients may also connect by TCP, at the port of `ice_port`: for networks that let no UDP through. They try UDP first.
+    /// Default true.
+    pub ice_tcp: bool,
     /// STUN and TURN servers told to clients (WHIP and WHEP `Link`, page), as in `stun:host:3478`. Default none.
     pub ice_servers: Vec<String>,
-    /// Media threads. 0 to 64, 0 lets Portico choose; default 1.
+    /// Threads that carry packets. 0 to 64; 0: one per core but one, 4 at most. Default 0. One carries some 30 viewers before the next is
+    /// used.
     #[schemars(range(max = 64))]
     pub shards: usize,
     /// Video codecs accepted from publishers, best first. Default H264, VP8, VP9, AV1.
@@ -29,8 +33,9 @@ impl Default for MediaConfig {
         Self {
             ice_port: 8781,
             ice_addresses: Vec::new(),
+            ice_tcp: true,
             ice_servers: Vec::new(),
-            shards: 1,
+            shards: 0,
             publish_codecs: vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1],
         }
     }

@@ -113,8 +113,13 @@ impl Demux {
         Some(peer)
     }
 
+    /// Whether an address is known to be a peer's.
+    pub(super) fn knows(&self, address: SocketAddr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
     /// The peer of a user fragment. With its newest one named it needs no other any more.
-    fn named(&mut self, ufrag: &str) -> Option<PeerId> {
+    pub(super) fn named(&mut self, ufrag: &str) -> Option<PeerId> {
         let peer = *self.by_ufrag.get(ufrag)?;
         let ufrags = &mut self.peers.get_mut(&peer)?.ufrags;
         if ufrags.len() > 1 && ufrags.last().is_some_and(|newest| newest == ufrag) {

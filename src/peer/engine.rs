@@ -49,14 +49,16 @@ pub(super) struct Identity {
     certificate: RTCCertificate,
     /// Host candidates.
     pub(super) addresses: Arc<[SocketAddr]>,
+    /// Where far ends may connect by TCP, at the same addresses.
+    pub(super) tcp_port: Option<u16>,
 }
 
 impl Identity {
-    pub(super) fn generate(addresses: &[SocketAddr]) -> Result<Self, Error> {
+    pub(super) fn generate(addresses: &[SocketAddr], tcp_port: Option<u16>) -> Result<Self, Error> {
         let provider = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
         let params = CertificateParams::new(vec!["portico".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, addresses: addresses.into() })
+        Ok(Self { certificate, addresses: addresses.into(), tcp_port })
     }
 }
 

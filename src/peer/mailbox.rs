@@ -1,13 +1,15 @@
 //! The way to a shard: what other threads, and the shard itself, ask of it.
 
-use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use super::PeerCommand;
 use super::credit::Flows;
 use super::ring::Waker;
+use super::shards::Collected;
+use super::tcp::Stream;
 use crate::forward::KeyframeRequest;
 use crate::vocab::{PeerId, TrackId};
 
@@ -20,6 +22,18 @@ pub(super) enum Order {
     },
     /// There is room for this peer's messages again.
     Resume(PeerId),
+    /// To the first shard, of another one's peer: its user fragment.
+    Known {
+        peer: PeerId,
+        ufrag: String,
+        shard: usize,
+    },
+    /// A connection of one of its peers, which came in at the first shard.
+    Stream(PeerId, Box<Stream>),
+    /// To the first shard: another one's peer is gone.
+    Gone(PeerId),
+    /// The figures of all its peers.
+    Figures(Arc<Mutex<Collected>>),
     CountEntries(std_mpsc::SyncSender<usize>),
     /// Says that the shard takes orders.
     Ping(oneshot::Sender<()>),

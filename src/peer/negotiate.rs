@@ -6,7 +6,9 @@
 
 mod text;
 
-pub(super) use text::{EXTENSIONS, Origin, engine_text, primary_ssrc, public_answer, public_offer};
+use std::net::SocketAddr;
+
+pub(super) use text::{EXTENSIONS, Origin, engine_text, primary_ssrc, public_answer, public_offer, with_tcp};
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 

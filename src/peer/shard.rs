@@ -9,8 +9,9 @@
 //! The thread sleeps in `poll` until a socket is readable, the event is raised or a timer is due. Nothing in a turn blocks;
 //! a full kernel buffer costs at most 2 ms, then datagrams are dropped and their viewers skip to the next key frame.
 
+mod inputs;
+
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
@@ -19,154 +20,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, Described, News};
-use super::demux::{Demux, Wire, classify};
+use super::demux::Demux;
 use super::engine::Identity;
 use super::gather::PAUSE;
+use super::inlet::Handed;
 use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
-use super::socket::{self, Inbox, Outbox, Port};
+use super::shards::{Collected, Common};
+use super::socket::{Inbox, Outbox, Port};
+use super::tcp::Streams;
 use super::timers;
 use super::{PeerCommand, PeerEvent};
 use crate::forward::{Layer, SinkId, Stages};
 use crate::vocab::{MediaKind, PeerId};
-
-/// What a set of shards needs.
-#[derive(Clone, Debug)]
-pub struct ShardConfig {
-    /// UDP port; 0 for any.
-    pub port: u16,
-    /// Candidate addresses; also what the sockets are bound to when all are loopback.
-    pub addresses: Vec<IpAddr>,
-    /// Threads. This driver runs one, whatever is asked for: a thread forwards more than a board's uplink carries.
-    pub shards: usize,
-    /// Where it is counted how long frames take to the kernel.
-    pub stages: Arc<Stages>,
-}
-
-/// Why the shards cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum ShardsError {
-    /// The port is taken or the address is not ours.
-    #[error("cannot bind UDP {address} (media.ice_port)")]
-    Bind {
-        /// What was asked for.
-        address: SocketAddr,
-        /// The system's word.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There is no address to offer.
-    #[error("no address to offer as a candidate")]
-    NoAddress,
-    /// The certificate could not be made.
-    #[error("cannot make a DTLS certificate")]
-    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No thread or no event descriptor.
-    #[error("cannot start a media thread")]
-    Thread(#[source] std::io::Error),
-}
-
-/// The running shards. Dropping it stops them too, without waiting.
-#[derive(Debug)]
-pub struct Shards {
-    mailbox: Mailbox,
-    addresses: Vec<SocketAddr>,
-    /// The thread and its last word; taken by [`Self::stop`].
-    thread: std::sync::Mutex<Option<(std::thread::JoinHandle<()>, std_mpsc::Receiver<()>)>>,
-}
-
-impl Shards {
-    /// Longest time [`Self::stop`] waits for the goodbyes.
-    const STOP_LIMIT: Duration = Duration::from_millis(500);
-
-    /// Binds the port and starts the threads. Events come in order per peer.
-    pub fn start(config: ShardConfig, events: mpsc::UnboundedSender<PeerEvent>) -> Result<Self, ShardsError> {
-        if config.shards > 1 {
-            tracing::info!(asked = config.shards, "one media thread serves all peers");
-        }
-        let (ports, addresses) = socket::bind(&config.addresses, config.port)?;
-        let identity = Identity::generate(&addresses).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
-        let waker = Arc::new(Waker::new().map_err(ShardsError::Thread)?);
-        // orders are a few per peer and key-frame requests at most two a second per layer: bounded by who sends them
-        let (orders, inbox) = std_mpsc::channel();
-        let mailbox = Mailbox::new(orders, Arc::clone(&waker));
-        let shard = Shard {
-            ports,
-            identity,
-            mailbox: mailbox.clone(),
-            waker,
-            orders: inbox,
-            events,
-            peers: HashMap::new(),
-            timers: BTreeSet::new(),
-            epoch: Instant::now(),
-            demux: Demux::default(),
-            rings: HashMap::new(),
-            gathering: Vec::new(),
-            touched: Vec::new(),
-            out: Outbox::default(),
-            unknown: 0,
-            stages: config.stages,
-            leaving: Vec::new(),
-        };
-        let (done, stopped) = std_mpsc::sync_channel(1);
-        let run = move || {
-            shard.run();
-            // nobody listens when the handle was dropped
-            let _ = done.send(());
-        };
-        let thread = std::thread::Builder::new().name("media-0".into()).spawn(run).map_err(ShardsError::Thread)?;
-        Ok(Self { mailbox, addresses, thread: std::sync::Mutex::new(Some((thread, stopped))) })
-    }
-
-    /// The addresses offered as candidates, with the port really bound.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Hands an order to the shard that owns the peer. Never blocks.
-    pub fn send(&self, command: PeerCommand) {
-        self.mailbox.command(command);
-    }
-
-    /// Answered in the next turn of the thread, after the orders before it; dropped where the thread is gone.
-    pub fn ping(&self) -> tokio::sync::oneshot::Receiver<()> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.mailbox.send(Order::Ping(reply));
-        answer
-    }
-
-    /// How many entries the maps from datagrams to peers have; 0 when no peer is left. For tests of leaks.
-    pub fn demux_entries(&self) -> usize {
-        let (reply, answer) = std_mpsc::sync_channel(1);
-        self.mailbox.send(Order::CountEntries(reply));
-        answer.recv_timeout(Self::STOP_LIMIT).unwrap_or(usize::MAX)
-    }
-
-    /// Lets every datagram to a peer find the kernel's buffer full.
-    #[cfg(test)]
-    pub(super) fn clog(&self, peer: Option<PeerId>) {
-        self.mailbox.send(Order::Clog(peer));
-    }
-
-    /// Closes every peer (DTLS close_notify sent) and joins the threads; takes at most 500 ms.
-    /// Doing it again does nothing.
-    pub fn stop(&self) {
-        self.mailbox.send(Order::Stop);
-        let taken = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some((thread, stopped)) = taken else { return };
-        let stopped = stopped.recv_timeout(Self::STOP_LIMIT);
-        if stopped != Err(std_mpsc::RecvTimeoutError::Timeout) && thread.join().is_err() {
-            tracing::error!("media thread panicked");
-        }
-    }
-}
-
-impl Drop for Shards {
-    fn drop(&mut self) {
-        self.mailbox.send(Order::Stop);
-    }
-}
 
 /// A peer and the timer it waits for.
 struct Slot {
@@ -188,10 +54,16 @@ fn key_of(layer: &Arc<Layer>) -> LayerKey {
     Arc::as_ptr(layer).addr()
 }
 
-struct Shard {
-    ports: Vec<Port>,
+/// One thread and what is its own.
+pub(super) struct Shard {
+    /// Its number; the first reads the sockets.
+    index: usize,
+    common: Arc<Common>,
+    ports: Arc<[Port]>,
+    streams: Streams,
+    /// One of them has something to read, or room.
+    streams_stir: bool,
     identity: Identity,
-    mailbox: Mailbox,
     waker: Arc<Waker>,
     orders: std_mpsc::Receiver<Order>,
     events: mpsc::UnboundedSender<PeerEvent>,
@@ -200,6 +72,10 @@ struct Shard {
     /// When it began.
     epoch: Instant,
     demux: Demux,
+    /// Of the first shard: peers of others, and where they are.
+    elsewhere: HashMap<PeerId, usize>,
+    /// Datagrams for them that were read in this turn, by shard.
+    handed: Vec<Vec<Handed>>,
     rings: HashMap<LayerKey, Attached>,
     /// Peers of whom a part of a frame waits for the rest.
     gathering: Vec<PeerId>,
@@ -213,30 +89,94 @@ struct Shard {
     leaving: Vec<Instant>,
 }
 
-/// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
-const READS_PER_TURN: usize = 16;
-/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, and media waits.
-const DTLS_PER_TURN: usize = 128;
 /// Longest time the data channels of a peer take to close before its connection does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// The same when the shard stops; within [`Shards::STOP_LIMIT`].
 const STOP_CLOSE_LIMIT: Duration = Duration::from_millis(350);
-/// This shard among a layer's sinks.
-const SINK: SinkId = SinkId(0);
 
 impl Shard {
-    fn run(mut self) {
+    #[expect(clippy::too_many_arguments, reason = "called once, by who starts the threads")]
+    pub(super) fn new(
+        index: usize,
+        common: Arc<Common>,
+        ports: Arc<[Port]>,
+        streams: Streams,
+        identity: Identity,
+        waker: Arc<Waker>,
+        orders: std_mpsc::Receiver<Order>,
+        events: mpsc::UnboundedSender<PeerEvent>,
+        stages: Arc<Stages>,
+    ) -> Self {
+        let handed = std::iter::repeat_with(Vec::new).take(common.doors.len()).collect();
+        Self {
+            index,
+            common,
+            ports,
+            streams,
+            streams_stir: false,
+            identity,
+            waker,
+            orders,
+            events,
+            peers: HashMap::new(),
+            timers: BTreeSet::new(),
+            epoch: Instant::now(),
+            demux: Demux::default(),
+            elsewhere: HashMap::new(),
+            handed,
+            rings: HashMap::new(),
+            gathering: Vec::new(),
+            touched: Vec::new(),
+            out: Outbox::default(),
+            unknown: 0,
+            stages,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// This shard among a layer's sinks.
+    fn sink(&self) -> SinkId {
+        SinkId(self.index)
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.common.doors[self.index].mailbox
+    }
+
+    /// Makes a peer's user fragment known where the sockets are read.
+    fn know(&mut self, peer: PeerId, ufrag: &str) {
+        match self.index {
+            0 => self.demux.insert(peer, ufrag),
+            shard => self.common.doors[0].mailbox.send(Order::Known { peer, ufrag: ufrag.to_owned(), shard }),
+        }
+    }
+
+    /// A peer is gone.
+    fn forget(&mut self, peer: PeerId) {
+        self.common.placement().leave(peer);
+        self.streams.forget(peer);
+        match self.index {
+            0 => self.demux.remove(peer),
+            _ => self.common.doors[0].mailbox.send(Order::Gone(peer)),
+        }
+    }
+
+    pub(super) fn run(mut self) {
         let mut inbox = Inbox::new();
         let mut said = Instant::now();
         let mut stopping = false;
         loop {
             let now = Instant::now();
             self.touched.append(&mut self.gathering);
+            stopping |= !self.take_orders(now);
             let more = self.take_datagrams(now, &mut inbox);
+            self.take_handed(now);
+            let more = self.take_streams(now) || more;
             self.settle(now);
             // only now: what publishers wrote in this turn leaves in this turn, and is no reason for another
             self.waker.begin_turn();
             stopping |= !self.take_orders(now);
+            self.take_handed(now);
             if stopping {
                 let peers: Vec<PeerId> = self.peers.keys().copied().collect();
                 peers.into_iter().for_each(|peer| self.close(now, peer, STOP_CLOSE_LIMIT));
@@ -246,7 +186,10 @@ impl Shard {
             self.settle(now);
             self.flush(now);
             if self.unknown > 0 && now.duration_since(said) >= Duration::from_secs(1) {
-                tracing::debug!(datagrams = std::mem::take(&mut self.unknown), "datagrams of unknown peers dropped");
+                tracing::debug!(
+                    datagrams = std::mem::take(&mut self.unknown),
+                    "datagrams dropped: of unknown peers, or beyond what a thread can take"
+                );
                 said = now;
             }
             if stopping && self.peers.is_empty() {
@@ -262,16 +205,28 @@ impl Shard {
     fn sleep(&mut self) {
         let limit = match self.waker.fall_asleep() {
             true if !self.gathering.is_empty() => Some(PAUSE),
-            true => self.timers.first().map(|(due, _)| due.saturating_duration_since(Instant::now())),
+            true => {
+                let due = self.timers.first().map(|(due, _)| *due);
+                let due = due.into_iter().chain(self.streams.next_timeout()).min();
+                due.map(|due| due.saturating_duration_since(Instant::now()))
+            }
             false => Some(Duration::ZERO),
         };
         let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
         let mut fds = vec![PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN)];
-        if self.gathering.is_empty() {
+        if self.index == 0 && self.gathering.is_empty() {
             fds.extend(self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
+        }
+        let others = fds.len();
+        if self.gathering.is_empty() {
+            let interest = |full| if full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            fds.extend(self.streams.fds().map(|(fd, full)| PollFd::from_borrowed_fd(fd, interest(full))));
         }
         // an interrupted wait is a short one
         let _ = poll(&mut fds, limit.as_ref());
+        let stirs = fds.iter().skip(others).any(|fd| !fd.revents().is_empty());
+        drop(fds);
+        self.streams_stir |= stirs;
         self.waker.get_up();
     }
 
@@ -287,8 +242,29 @@ impl Shard {
                     }
                 }
                 Ok(Order::Resume(peer)) => self.touched.push(peer),
+                Ok(Order::Known { peer, ufrag, shard }) => {
+                    self.demux.insert(peer, &ufrag);
+                    self.elsewhere.insert(peer, shard);
+                }
+                Ok(Order::Stream(peer, stream)) => {
+                    if self.peers.contains_key(&peer) {
+                        self.streams.insert(peer, *stream);
+                        self.streams_stir = true;
+                    }
+                }
+                Ok(Order::Gone(peer)) => {
+                    self.demux.remove(peer);
+                    self.elsewhere.remove(&peer);
+                }
+                Ok(Order::Figures(collected)) => {
+                    let living = |slot: &&mut Slot| !slot.connection.is_closing();
+                    let figures = self.peers.values_mut().filter(living).map(|slot| slot.connection.figures()).collect();
+                    Collected::add(&collected, figures);
+                }
                 Ok(Order::CountEntries(reply)) => {
-                    let entries = self.demux.entries() + self.timers.len() + self.rings.len() + self.peers.len();
+                    let maps =
+                        self.demux.entries() + self.elsewhere.len() + self.timers.len() + self.rings.len() + self.streams.len();
+                    let entries = maps + self.peers.len();
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
@@ -310,9 +286,9 @@ impl Shard {
                     tracing::error!(%peer, "peer opened twice");
                     return;
                 }
-                match Connection::open(now, *spec, &self.identity, &self.mailbox) {
+                match Connection::open(now, *spec, &self.identity, self.mailbox()) {
                     Ok((connection, sdp, tracks)) => {
-                        self.demux.insert(peer, connection.ufrag());
+                        self.know(peer, connection.ufrag());
                         let due = timers::due(self.epoch, connection.next_timeout(), connection.slack());
                         self.timers.insert((due, peer));
                         self.peers.insert(peer, Slot { connection, due });
@@ -322,15 +298,18 @@ impl Shard {
                         }
                         self.tell(PeerEvent::Description { peer, sdp });
                     }
-                    Err(reason) => self.tell(PeerEvent::Down { peer, reason }),
+                    Err(reason) => {
+                        self.common.placement().leave(peer);
+                        self.tell(PeerEvent::Down { peer, reason });
+                    }
                 }
             }
             PeerCommand::Describe { peer, sdp } => {
-                let mailbox = self.mailbox.clone();
+                let mailbox = self.mailbox().clone();
                 let Some(slot) = self.living(peer) else { return };
                 let described = slot.connection.describe(now, &sdp, &mailbox);
                 let ufrag = slot.connection.ufrag().to_owned();
-                self.demux.insert(peer, &ufrag);
+                self.know(peer, &ufrag);
                 self.touched.push(peer);
                 match described {
                     Described::Taken(tracks) => {
@@ -375,47 +354,18 @@ impl Shard {
             }
             PeerCommand::Close { peer } => self.close(now, peer, CLOSE_LIMIT),
             PeerCommand::Figures { peer, reply } => {
-                let living = |slot: &&mut Slot| !slot.connection.is_closing();
-                let figures = match peer {
-                    Some(peer) => self.living(peer).map(|slot| slot.connection.figures()).into_iter().collect(),
-                    None => self.peers.values_mut().filter(living).map(|slot| slot.connection.figures()).collect(),
-                };
+                // those of all are asked for by an order of its own
+                let slot = peer.and_then(|peer| self.living(peer));
+                let figures = slot.map(|slot| slot.connection.figures()).into_iter().collect();
                 // the asker may have given up
                 let _ = reply.send(figures);
             }
         }
     }
 
-    /// Reads what the sockets have, up to a limit. Returns whether there may be more.
-    fn take_datagrams(&mut self, now: Instant, inbox: &mut Inbox) -> bool {
-        let mut more = false;
-        let Self { ports, peers, demux, touched, unknown, .. } = self;
-        for port in ports {
-            let mut data = 0;
-            more |= (0..READS_PER_TURN).all(|_| {
-                let full = inbox.read(port, |local, from, datagram| {
-                    data += usize::from(classify(datagram) == Wire::Dtls);
-                    let Some(peer) = demux.route(from, datagram) else {
-                        *unknown += 1;
-                        return;
-                    };
-                    if let Some(slot) = peers.get_mut(&peer) {
-                        slot.connection.datagram(now, local, from, datagram);
-                        if touched.last() != Some(&peer) {
-                            touched.push(peer);
-                        }
-                    }
-                });
-                // what is left makes the next sleep a short one
-                full && data < DTLS_PER_TURN
-            });
-        }
-        more
-    }
-
     /// Gives the frames of every layer to its viewers.
     fn take_frames(&mut self, now: Instant) {
-        let Self { rings, peers, touched, leaving, out, ports, epoch, .. } = self;
+        let Self { rings, peers, touched, leaving, out, ports, streams, epoch, .. } = self;
         for attached in rings.values() {
             let taken = attached.ring.take();
             if !attached.viewers.is_empty() && attached.layer.format().codec.kind() == MediaKind::Video {
@@ -439,7 +389,7 @@ impl Shard {
                     touched.push(*peer);
                 }
                 if out.is_large() {
-                    out.flush(ports);
+                    out.flush(ports, streams);
                 }
             }
         }
@@ -475,7 +425,7 @@ impl Shard {
                     slot.due = due;
                 }
                 if self.out.is_large() {
-                    self.out.flush(&self.ports);
+                    self.out.flush(&self.ports, &mut self.streams);
                 }
                 let closing = slot.connection.is_closing();
                 for news in news.drain(..) {
@@ -497,7 +447,7 @@ impl Shard {
     }
 
     fn flush(&mut self, now: Instant) {
-        self.out.flush(&self.ports);
+        self.out.flush(&self.ports, &mut self.streams);
         if !self.leaving.is_empty() {
             let left = Instant::now();
             self.leaving.drain(..).for_each(|came| self.stages.send.note(left.saturating_duration_since(came)));
@@ -516,12 +466,13 @@ impl Shard {
             slot.connection.layers().map(|(index, layer)| (index, Arc::clone(layer))).collect();
         // a track the far end does not take any more
         self.detach(peer, |layer, index| wanted.iter().any(|(of, its)| *of == index && key_of(its) == layer));
+        let sink = self.sink();
         let Some(slot) = self.peers.get_mut(&peer) else { return };
         let mut missed = Vec::new();
         for (index, layer) in wanted {
             let attached = self.rings.entry(key_of(&layer)).or_insert_with(|| {
                 let ring = Arc::new(Ring::new(Arc::clone(&self.waker)));
-                layer.attach(SINK, ring.clone());
+                layer.attach(sink, ring.clone());
                 Attached { layer: Arc::clone(&layer), ring, viewers: Vec::new() }
             });
             if attached.viewers.contains(&(peer, index)) {
@@ -585,16 +536,17 @@ impl Shard {
         let Some(mut slot) = self.peers.remove(&peer) else { return };
         slot.connection.close(&mut self.out);
         self.timers.remove(&(slot.due, peer));
-        self.demux.remove(peer);
+        self.forget(peer);
         self.detach(peer, |_, _| false);
     }
 
     /// Takes a peer's tracks off their layers, but for those to keep. A layer without viewers forgets this shard.
     fn detach(&mut self, peer: PeerId, keep: impl Fn(LayerKey, usize) -> bool) {
+        let sink = self.sink();
         self.rings.retain(|layer, attached| {
             attached.viewers.retain(|(viewer, index)| *viewer != peer || keep(*layer, *index));
             if attached.viewers.is_empty() {
-                attached.layer.detach(SINK);
+                attached.layer.detach(sink);
                 attached.ring.close();
             }
             !attached.viewers.is_empty()

@@ -10,7 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::vocab::PeerId;
 
 use super::demux::{Wire, classify};
-use super::shard::ShardsError;
+use super::shards::ShardsError;
+use super::tcp::Streams;
 
 /// Kernel buffers: a key frame of 200 kB to 50 viewers is 10 MB; the kernel's own limit (`net.core.wmem_max`) may be lower.
 const KERNEL_BUFFER: usize = 8 << 20;
@@ -55,6 +56,11 @@ impl Port {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Where it is bound.
+    pub(super) fn bound(&self) -> SocketAddr {
+        self.bound
     }
 
     fn serves(&self, local: IpAddr) -> bool {
@@ -183,8 +189,12 @@ impl Outbox {
         self.bytes.len() >= BATCH_BYTES
     }
 
-    /// Sends everything. Neighbours of equal size to one address leave as a train that the kernel or the card cuts.
-    pub(super) fn flush(&mut self, ports: &[Port]) {
+    /// Sends everything. Neighbours of equal size to one address leave as a train that the kernel or the card cuts. What goes to the
+    /// far end of a stream leaves by that.
+    pub(super) fn flush(&mut self, ports: &[Port], streams: &mut Streams) {
+        if !streams.is_empty() {
+            self.flush_streams(streams);
+        }
         let mut at = 0;
         let mut patience = true;
         while let Some(first) = self.entries.get(at) {
@@ -245,6 +255,23 @@ impl Outbox {
 }
 
 impl Outbox {
+    /// Takes out what goes by streams.
+    fn flush_streams(&mut self, streams: &mut Streams) {
+        let Self { entries, bytes, starved, dropped, .. } = self;
+        entries.retain(|entry| {
+            let Some(stream) = streams.to(entry.to) else { return true };
+            let datagram = bytes.get(entry.start..entry.start + entry.len).unwrap_or_default();
+            if !stream.push(datagram) {
+                *dropped += 1;
+                if !starved.contains(&entry.peer) {
+                    starved.push(entry.peer);
+                }
+            }
+            false
+        });
+        streams.flush();
+    }
+
     fn attempt(&self, state: &UdpSocketState, port: &Port, peer: PeerId, transmit: &Transmit<'_>) -> io::Result<()> {
         match self.is_clogged(peer) {
             true => Err(io::ErrorKind::WouldBlock.into()),
@@ -295,7 +322,7 @@ mod tests {
         }
         outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &check);
         outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &[0x80; 20]);
-        outbox.flush(&ports);
+        outbox.flush(&ports, &mut Streams::default());
         assert_eq!(ports[0].state.max_gso_segments(), offload);
         let mut buffer = [0; 64];
         assert_eq!(far.recv(&mut buffer).unwrap(), check.len());

@@ -21,6 +21,7 @@ mod feed;
 mod figures;
 mod publishing;
 mod restart;
+mod several;
 mod slow;
 
 /// Longest wait for anything; far more than it takes.
@@ -70,8 +71,17 @@ impl Gateway {
     }
 
     fn at(addresses: Vec<IpAddr>) -> Self {
+        // who publishes is on the thread that reads the sockets, a first viewer on the other
+        Self::with(addresses, 2)
+    }
+
+    fn on_one_thread() -> Self {
+        Self::with(vec![[127, 0, 0, 1].into()], 1)
+    }
+
+    fn with(addresses: Vec<IpAddr>, shards: usize) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config = ShardConfig { port: 0, addresses, shards: 1, stages: Arc::default() };
+        let config = ShardConfig { port: 0, tcp: true, addresses, shards, fill: 0, stages: Arc::default() };
         Self { shards: Shards::start(config, sender).unwrap(), events }
     }
 

@@ -46,22 +46,25 @@ function inPage() {
     pc.addEventListener('icegatheringstatechange', () => pc.iceGatheringState === 'complete' && done());
     setTimeout(done, 2000);
   });
-  async function exchange(pc, url, token) {
+  /** What a network leaves that lets no UDP through. */
+  const withoutUdp = sdp => sdp.split('\r\n').filter(line => !(line.startsWith('a=candidate:') && line.split(' ')[2] === 'udp')).join('\r\n');
+  async function exchange(pc, url, token, tcp) {
     await pc.setLocalDescription(await pc.createOffer());
     await gathered(pc);
     const headers = { 'Content-Type': 'application/sdp' };
     if (token) headers.Authorization = `Bearer ${token}`;
-    const response = await fetch(url, { method: 'POST', headers, body: pc.localDescription.sdp });
+    const own = pc.localDescription.sdp;
+    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : own });
     const body = await response.text();
     if (response.status !== 201) throw new Error(`${url}: ${response.status} ${body}`);
-    await pc.setRemoteDescription({ type: 'answer', sdp: body });
+    await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : body });
     return new URL(response.headers.get('Location'), new URL(url, location.href)).href;
   }
   const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
   window.t = {
     sleep,
     /** Plays a WHEP address in a new <video>; resolves when answered. */
-    async play(name, url, { token, codec } = {}) {
+    async play(name, url, { token, codec, tcp } = {}) {
       const pc = new RTCPeerConnection();
       const video = pc.addTransceiver('video', { direction: 'recvonly' });
       pc.addTransceiver('audio', { direction: 'recvonly' });
@@ -79,11 +82,11 @@ function inPage() {
       const entry = { pc, element, firstFrame: null };
       element.requestVideoFrameCallback(() => { entry.firstFrame = performance.now() - started; });
       pcs.set(name, entry);
-      entry.resource = await exchange(pc, url, token);
+      entry.resource = await exchange(pc, url, token, tcp);
       entry.answered = performance.now() - started;
     },
     /** Publishes the fake camera and microphone by WHIP. */
-    async publish(name, url, { token, codec, video = true, audio = true } = {}) {
+    async publish(name, url, { token, codec, tcp, video = true, audio = true } = {}) {
       const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width: 640, height: 360 }, audio });
       const pc = new RTCPeerConnection();
       for (const track of stream.getTracks()) {
@@ -93,7 +96,7 @@ function inPage() {
         }
       }
       pcs.set(name, { pc, stream });
-      pcs.get(name).resource = await exchange(pc, url, token);
+      pcs.get(name).resource = await exchange(pc, url, token, tcp);
     },
     /** Restarts ICE by PATCH; gives both user fragments of either side, and whether the restarted pair came to be. */
     async restart(name) {
@@ -154,6 +157,13 @@ function inPage() {
         codec: codec?.mimeType, audioEnergy: sound?.totalAudioEnergy ?? 0, audioPackets: sound?.packetsReceived ?? 0, srtp: transport?.srtpCipher,
         firstFrameMs: pcs.get(name).firstFrame, answeredMs: pcs.get(name).answered, connected: pc.connectionState,
       };
+    },
+    /** How the pair in use is carried: what this side says of its own candidate. */
+    async carried(name) {
+      const { pc } = pcs.get(name);
+      const stats = await pc.getStats();
+      const transport = [...stats.values()].find(s => s.type === 'transport');
+      return stats.get(stats.get(transport.selectedCandidatePairId).localCandidateId).protocol;
     },
     /** What left this browser. */
     async sent(name, frames = 30) {

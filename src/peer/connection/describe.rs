@@ -131,9 +131,13 @@ impl Connection {
         let sdp = match &offer {
             Some(offer) => {
                 connection.follow_incoming(offer, mailbox);
-                Sdp::answer(negotiate::public_answer(&local, offer, &connection.blueprint.plan, connection.origin))
+                let text = negotiate::public_answer(&local, offer, &connection.blueprint.plan, connection.origin);
+                Sdp::answer(connection.with_tcp(text))
             }
-            None => Sdp::offer(negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin)),
+            None => {
+                let text = negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin);
+                Sdp::offer(connection.with_tcp(text))
+            }
         };
         let tracks = connection.tracks();
         Ok((connection, sdp, tracks))
@@ -280,8 +284,15 @@ impl Connection {
         let after = self.tracks();
         let changed = before.len() != after.len() || after.iter().any(|track| !before.contains(&track.track));
         self.origin.version += 1;
-        let sdp = Sdp::answer(negotiate::public_answer(&local, offer, &self.blueprint.plan, self.origin));
+        let text = negotiate::public_answer(&local, offer, &self.blueprint.plan, self.origin);
+        let sdp = Sdp::answer(self.with_tcp(text));
         Described::Answer { sdp, tracks: changed.then_some(after) }
+    }
+
+    /// A description with the candidates that the engine knows nothing of.
+    fn with_tcp(&self, text: String) -> String {
+        let identity = &self.blueprint.identity;
+        identity.tcp_port.map_or_else(|| text.clone(), |port| negotiate::with_tcp(&text, &identity.addresses, port))
     }
 
     /// Takes a remote candidate; what cannot be used is left out.

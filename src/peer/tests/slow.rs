@@ -11,7 +11,7 @@ async fn expect(player: &mut OutgoingPlayer, numbers: std::ops::Range<u16>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_viewer_waits_for_a_key_frame_and_a_fast_one_gets_everything() {
-    let mut gateway = Gateway::start();
+    let mut gateway = Gateway::on_one_thread();
     let requests = Requests::default();
     let layer = video_layer(&requests);
     layer.write(frame(&layer, 0, true));

@@ -153,7 +153,7 @@ fn every_message_comes_once_and_in_order() {
 
 #[test]
 fn an_offer_of_data_is_refused_where_no_channels_are_wanted() {
-    let identity = Identity::generate(&["127.0.0.1:5000".parse().unwrap()]).unwrap();
+    let identity = Identity::generate(&["127.0.0.1:5000".parse().unwrap()], None).unwrap();
     let now = Instant::now();
     let (_, offer, _) = Connection::open(now, data(&[]), &identity, &Mailbox::detached()).unwrap();
     assert!(offer.text.contains("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"), "{}", offer.text);
