@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use portico::forward::{FramePackets, KeyframeRequest, Layer, MediaPacket, Refresh};
-use portico::peer::{DataSpec, PeerCommand, PeerEvent, PeerFigures, PeerSpec, Receive, SendTrack, ShardConfig, Shards};
+use portico::peer::{DataSpec, PeerCommand, PeerEvent, PeerFigures, PeerSpec, Receive, SendTrack, ShardConfig, Shards, Suite};
 use portico::vocab::{Codec, DataMessage, LayerId, NewChannel, PeerId, Sdp, TrackFormat, TrackId};
 use serde_json::Value;
 use support::node;
@@ -103,9 +103,11 @@ impl Exchange {
 /// Serves the exchange on a free port and gives its address.
 async fn serve() -> String {
     let (sender, mut events) = mpsc::unbounded_channel();
-    let shards =
-        Shards::start(ShardConfig { port: 0, addresses: vec![[127, 0, 0, 1].into()], shards: 1, stages: Arc::default() }, sender)
-            .unwrap();
+    let shards = Shards::start(
+        ShardConfig { port: 0, addresses: vec![[127, 0, 0, 1].into()], shards: 1, prefer: Suite::Gcm, stages: Arc::default() },
+        sender,
+    )
+    .unwrap();
     let id = LayerId { track: TrackId::next(), index: 0 };
     let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
     let exchange =

@@ -39,7 +39,7 @@ use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
 use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{ShardConfig, Shards, ShardsError};
+use crate::peer::{Processor, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -563,7 +563,8 @@ fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
         }
         (some, _) => some.to_vec(),
     };
-    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1), stages: Arc::clone(stages) }
+    let prefer = config.media.srtp.suite(&Processor::here());
+    ShardConfig { port: config.media.ice_port, addresses, shards: config.media.shards.max(1), prefer, stages: Arc::clone(stages) }
 }
 
 /// Prints where the page is, and an invitation where the configuration wants one. This is standard output and not the log: where logs

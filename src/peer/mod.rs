@@ -18,6 +18,7 @@ pub mod load;
 mod mailbox;
 pub mod negotiate;
 pub mod outgoing;
+mod processor;
 mod protect;
 mod random;
 mod receiving;
@@ -28,8 +29,10 @@ mod socket;
 mod srtp;
 mod stats;
 
-pub use config::MediaConfig;
+pub use config::{MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};
+pub use processor::{Means, Preference, Processor};
+pub use protect::Suite;
 pub use shard::{ShardConfig, Shards, ShardsError};
 
 use std::net::SocketAddr;

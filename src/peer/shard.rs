@@ -22,6 +22,7 @@ use super::connection::{Connection, Described, News};
 use super::demux::{Demux, Wire, classify};
 use super::engine::Identity;
 use super::mailbox::{Mailbox, Order};
+use super::protect::Suite;
 use super::ring::{Ring, Waker};
 use super::socket::{self, Inbox, Outbox, Port};
 use super::{PeerCommand, PeerEvent};
@@ -37,6 +38,8 @@ pub struct ShardConfig {
     pub addresses: Vec<IpAddr>,
     /// Threads. This driver runs one, whatever is asked for: a thread forwards more than a board's uplink carries.
     pub shards: usize,
+    /// The SRTP profile taken where the far end knows both; [`Processor`](super::Processor) knows the cheaper one.
+    pub prefer: Suite,
     /// Where it is counted how long frames take to the kernel.
     pub stages: Arc<Stages>,
 }
@@ -83,7 +86,8 @@ impl Shards {
             tracing::info!(asked = config.shards, "one media thread serves all peers");
         }
         let (ports, addresses) = socket::bind(&config.addresses, config.port)?;
-        let identity = Identity::generate(&addresses).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
+        let identity =
+            Identity::generate(&addresses, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
         let waker = Arc::new(Waker::new().map_err(ShardsError::Thread)?);
         // orders are a few per peer and key-frame requests at most two a second per layer: bounded by who sends them
         let (orders, inbox) = std_mpsc::channel();
