@@ -211,8 +211,9 @@ struct Shard {
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
 const READS_PER_TURN: usize = 16;
-/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, and media waits.
-const DTLS_PER_TURN: usize = 128;
+/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, on a small board several times as
+/// much, and media waits. A batch has about as many at most.
+const DTLS_PER_TURN: usize = 64;
 /// Longest time the data channels of a peer take to close before its connection does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// The same when the shard stops; within [`Shards::STOP_LIMIT`].
