@@ -33,6 +33,37 @@ fn bench_prints_sane_figures() {
 }
 
 #[test]
+fn bench_crypto_measures_both_profiles() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+    let output = command.args(["bench", "crypto", "--seconds", "1", "--json"]).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let cells: Vec<_> = rows.iter().filter_map(|row| Some((row["profile"].as_str()?, row["payload_bytes"].as_u64()?))).collect();
+    let (gcm, cm) = ("AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80");
+    assert_eq!(cells, [(gcm, 100), (gcm, 1200), (cm, 100), (cm, 1200)]);
+    for name in ["protect_ns", "unprotect_ns", "protect_mb_per_second", "unprotect_mb_per_second", "viewers"] {
+        assert!(rows.iter().all(|row| row[name].as_f64().is_some_and(|figure| figure > 0.0)), "{name} in {report:#}");
+    }
+    assert!([gcm, cm].map(Value::from).contains(&report["preferred"]), "{report:#}");
+}
+
+#[test]
+fn bench_channel_measures_both_directions() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+    let output = command.args(["bench", "channel", "--seconds", "1", "--json"]).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(|row| row["gateway"].as_str()).collect::<Vec<_>>(), [Some("sends"), Some("receives")]);
+    for name in ["mbit_per_second", "most_waiting_bytes", "alone_p50_ms", "beside_p50_ms", "beside_packets"] {
+        assert!(rows.iter().all(|row| row[name].as_f64().is_some_and(|figure| figure > 0.0)), "{name} in {report:#}");
+    }
+    let waiting = |row: &Value| row["most_waiting_bytes"].as_u64().is_some_and(|bytes| bytes <= (1 << 20) + 16_384);
+    assert!(rows.iter().all(waiting), "{report:#}");
+}
+
+#[test]
 fn impossible_numbers_are_refused() {
     for wrong in [["--viewers", "201"], ["--seconds", "0"], ["--bitrate", "10"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_portico")).arg("bench").args(wrong).output().expect("the binary runs");

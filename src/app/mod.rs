@@ -39,7 +39,7 @@ use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
 use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{self, ShardConfig, Shards, ShardsError};
+use crate::peer::{self, Processor, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -569,6 +569,7 @@ fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
     };
     ShardConfig {
         port: config.media.ice_port,
+        prefer: config.media.srtp.suite(&Processor::here()),
         tcp: config.media.ice_tcp,
         addresses,
         shards,

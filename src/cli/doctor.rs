@@ -13,6 +13,7 @@ use crate::media::SourcesConfig;
 use crate::media::board::{Board, Identity, Origin, chain};
 use crate::media::device::{self, ClosedNode};
 use crate::media::element::{self, Presence};
+use crate::peer::{Processor, SrtpPreference, Suite};
 
 /// Tell what this board is, what Portico can use on it, and what is missing.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -66,6 +67,7 @@ struct Report {
     board_description: String,
     board_origin: Origin,
     kernel: String,
+    crypto: Crypto,
     gstreamer: Option<String>,
     elements: Vec<Row>,
     cameras: usize,
@@ -74,6 +76,26 @@ struct Report {
     /// Debian packages that would bring something missing.
     packages: BTreeSet<&'static str>,
     verdict: Verdict,
+}
+
+/// What media is encrypted with.
+#[derive(Clone, Debug, Serialize)]
+struct Crypto {
+    #[serde(flatten)]
+    processor: Processor,
+    /// The SRTP profile taken where a client knows both.
+    srtp: Suite,
+    why: &'static str,
+}
+
+impl Crypto {
+    fn of(processor: Processor, wanted: SrtpPreference) -> Self {
+        let why = match wanted {
+            SrtpPreference::Auto => processor.preference().why,
+            _ => "media.srtp says so",
+        };
+        Self { srtp: wanted.suite(&processor), why, processor }
+    }
 }
 
 /// One element and how it does.
@@ -116,13 +138,13 @@ struct Verdict {
 
 pub(super) fn main(args: &Args) -> ExitCode {
     match args.config.load(Flags::default()) {
-        Ok(loaded) => run(args, &loaded.config.sources),
+        Ok(loaded) => run(args, &loaded.config.sources, loaded.config.media.srtp),
         Err(code) => code,
     }
 }
 
-/// Examines and prints. `sources` says where board files are and which one to use.
-pub fn run(args: &Args, sources: &SourcesConfig) -> ExitCode {
+/// Examines and prints. `sources` says where board files are and which one to use, `srtp` which profile is wanted.
+pub fn run(args: &Args, sources: &SourcesConfig, srtp: SrtpPreference) -> ExitCode {
     let root = Path::new("/");
     let forced = args.board.as_deref().or(sources.board.as_deref());
     let board = match Board::recognise(&sources.board_dir, forced, root) {
@@ -132,7 +154,7 @@ pub fn run(args: &Args, sources: &SourcesConfig) -> ExitCode {
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let report = examine(&board, Identity::read(root));
+    let report = examine(&board, Identity::read(root), Crypto::of(Processor::here(), srtp));
     if args.json {
         print::json(&report);
     } else {
@@ -151,7 +173,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn examine(board: &Board, identity: Identity) -> Report {
+fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
     let scan = device::scan();
     let elements = rows(board);
     let packages = elements.iter().filter_map(|row| match row.presence {
@@ -164,6 +186,7 @@ fn examine(board: &Board, identity: Identity) -> Report {
         board_description: board.description.clone(),
         board_origin: board.origin.clone(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        crypto,
         gstreamer: element::gstreamer_version(),
         packages: packages.collect(),
         verdict: verdict(&elements),
@@ -232,6 +255,7 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "Board      {}: {} ({origin})", report.board, report.board_description);
     let _ = writeln!(out, "Kernel     {}", report.kernel);
     let _ = writeln!(out, "Media      {}", report.gstreamer.as_deref().unwrap_or("GStreamer cannot start"));
+    let _ = writeln!(out, "SRTP       {} is preferred: {}", report.crypto.srtp.name(), report.crypto.why);
     let _ = writeln!(out, "Cameras    {} (`portico devices` lists them)", report.cameras);
     for same_reason in report.closed.chunk_by(|a, b| a.why == b.why) {
         let nodes: Vec<_> = same_reason.iter().map(|closed| closed.node.display().to_string()).collect();
@@ -304,16 +328,26 @@ mod tests {
         Row { role, what: what.into(), element: element.into(), hardware: false, requires: vec![], presence, vendor: None }
     }
 
+    fn pi4() -> Crypto {
+        Crypto::of(Processor::read("aarch64", "Features\t: fp asimd evtstrm crc32 cpuid"), SrtpPreference::Auto)
+    }
+
     fn missing(element: &str) -> Presence {
         Presence::Missing { package: element::package_of(element) }
     }
 
     #[test]
     fn this_machine_can_run_with_software() {
-        let report = examine(&Board::generic(), Identity::default());
+        let report = examine(&Board::generic(), Identity::default(), pi4());
         assert!(report.verdict.can_run, "{:?}", report.verdict);
         let text = text(&report);
-        for part in ["GStreamer 1.", "x264enc", "opusenc", "Ready: video is encoded by"] {
+        for part in [
+            "GStreamer 1.",
+            "x264enc",
+            "opusenc",
+            "Ready: video is encoded by",
+            "SRTP       AEAD_AES_128_GCM is preferred: without AES",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
@@ -338,7 +372,8 @@ mod tests {
     #[test]
     fn missing_vendor_element_says_where_it_comes_from() {
         let orin = Board::all(Path::new("/nonexistent")).unwrap().into_iter().find(|board| board.name == "jetson-orin").unwrap();
-        let report = examine(&orin, Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] });
+        let report =
+            examine(&orin, Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] }, pi4());
         let text = text(&report);
         assert!(text.contains("Orin NX") && text.contains("nvidia,tegra234"), "{text}");
         let encoder = &report.elements[0];
@@ -347,6 +382,12 @@ mod tests {
         let camera = report.elements.iter().find(|row| row.role == Role::Csi).unwrap();
         assert!(camera.vendor.as_ref().unwrap().contains("nvidia-l4t-camera"));
         assert!(report.verdict.can_run, "software ends the list");
+    }
+
+    #[test]
+    fn the_key_has_the_last_word_on_srtp() {
+        let crypto = Crypto::of(pi4().processor, SrtpPreference::AesCm);
+        assert_eq!((crypto.srtp, crypto.why), (Suite::Cm, "media.srtp says so"));
     }
 
     #[test]
@@ -359,14 +400,15 @@ mod tests {
     #[test]
     fn broken_or_unknown_board_file_is_a_configuration_error() {
         let sources = SourcesConfig { board: Some("anvil".into()), ..SourcesConfig::default() };
-        let code = run(&Args { json: true, ..Args::default() }, &sources);
+        let code = run(&Args { json: true, ..Args::default() }, &sources, SrtpPreference::Auto);
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(78)));
     }
 
     #[test]
     fn json_is_flat_enough_for_scripts() {
-        let json = serde_json::to_value(examine(&Board::generic(), Identity::default())).unwrap();
+        let json = serde_json::to_value(examine(&Board::generic(), Identity::default(), pi4())).unwrap();
         assert_eq!(json["board"], "generic");
+        assert_eq!((&json["crypto"]["srtp"], &json["crypto"]["gcm"]), (&"AEAD_AES_128_GCM".into(), &"vector".into()));
         assert_eq!(json["verdict"]["can_run"], true);
         let first = &json["elements"][0];
         assert_eq!((&first["role"], &first["element"], &first["what"]), (&"encoder".into(), &"x264enc".into(), &"H264".into()));

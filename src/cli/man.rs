@@ -67,7 +67,13 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let names: Vec<String> = subs.iter().map(|sub| format!("portico-{}", sub.get_name())).collect();
     let mut pages = vec![page(program, FILES, &names)?];
     for sub in subs {
-        pages.push(page(sub, "", &["portico".into()])?);
+        let parts: Vec<clap::Command> = sub.get_subcommands().cloned().collect();
+        let name = format!("portico-{}", sub.get_name());
+        let others: Vec<String> = parts.iter().map(|part| format!("{name}-{}", part.get_name())).collect();
+        pages.push(page(sub, "", &[&["portico".into()], &others[..]].concat())?);
+        for part in parts {
+            pages.push(page(part, "", std::slice::from_ref(&name))?);
+        }
     }
     Ok(pages)
 }
@@ -120,6 +126,13 @@ mod tests {
         };
         for sub in Cli::command().get_subcommands() {
             assert!(text(&format!("portico-{}.1", sub.get_name())).contains(".SH NAME"), "{}", sub.get_name());
+            for part in sub.get_subcommands() {
+                assert!(
+                    text(&format!("portico-{}-{}.1", sub.get_name(), part.get_name())).contains(".SH NAME"),
+                    "{}",
+                    part.get_name()
+                );
+            }
         }
         let token = text("portico-token.1");
         assert!(token.contains("portico\\-token \\- Signs a token"), "{token}");

@@ -171,7 +171,11 @@ mod tests {
         };
         page("portico", command.render_long_help().to_string());
         for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-            page(&format!("portico {}", sub.get_name()), sub.render_long_help().to_string());
+            let title = format!("portico {}", sub.get_name());
+            page(&title, sub.render_long_help().to_string());
+            for part in sub.get_subcommands_mut().filter(|part| part.get_name() != "help") {
+                page(&format!("{title} {}", part.get_name()), part.render_long_help().to_string());
+            }
         }
         text
     }

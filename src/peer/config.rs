@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Processor, Suite};
 use crate::vocab::Codec;
 
 /// The media plane.
@@ -24,6 +25,8 @@ pub struct MediaConfig {
     /// used.
     #[schemars(range(max = 64))]
     pub shards: usize,
+    /// The SRTP profile taken where a client knows both; one that knows only the other still gets that. Default `auto`.
+    pub srtp: SrtpPreference,
     /// Video codecs accepted from publishers, best first. Default H264, VP8, VP9, AV1.
     pub publish_codecs: Vec<Codec>,
 }
@@ -36,7 +39,32 @@ impl Default for MediaConfig {
             ice_tcp: true,
             ice_servers: Vec::new(),
             shards: 0,
+            srtp: SrtpPreference::Auto,
             publish_codecs: vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1],
+        }
+    }
+}
+
+/// Which SRTP profile is preferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SrtpPreference {
+    /// The one that costs less on this processor: `portico doctor` shows it, `portico bench crypto` measures both.
+    #[default]
+    Auto,
+    /// AEAD_AES_128_GCM.
+    Gcm,
+    /// AES_CM_128_HMAC_SHA1_80.
+    AesCm,
+}
+
+impl SrtpPreference {
+    /// What it means on a processor.
+    pub fn suite(self, processor: &Processor) -> Suite {
+        match self {
+            Self::Auto => processor.preference().suite,
+            Self::Gcm => Suite::Gcm,
+            Self::AesCm => Suite::Cm,
         }
     }
 }

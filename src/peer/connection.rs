@@ -162,30 +162,35 @@ impl Connection {
         if classify(datagram) != Wire::Stun {
             self.note_way(now, from);
         }
-        let gated = self.blueprint.profile == Profile::Gcm && !self.up;
-        match classify(datagram) {
+        let prefer = match self.blueprint.profile {
+            Profile::Only(suite) if !self.up && !self.gate.is_decided() => Some(suite),
+            _ => None,
+        };
+        match (classify(datagram), prefer) {
             // the rebuilt engine takes a nomination only for a pair it has checked itself, and the far end nominated the old
             // one: after each answer to its checks it is told the nomination again
-            Wire::Stun if !self.waiting.is_empty() => {
+            (Wire::Stun, _) if !self.waiting.is_empty() => {
                 self.feed(now, local, from, datagram);
                 self.repeat_checks(now);
             }
-            Wire::Stun if gated && demux::local_ufrag(datagram).is_some() => {
+            (Wire::Stun, Some(_)) if demux::local_ufrag(datagram).is_some() => {
                 if self.checks.len() == KEPT_CHECKS {
                     self.checks.pop_front();
                 }
                 self.checks.push_back((local, from, datagram.to_vec()));
                 self.feed(now, local, from, datagram);
             }
-            Wire::Dtls if gated => match self.gate.admit(datagram) {
+            (Wire::Dtls, _) if !self.waiting.is_empty() => {}
+            (Wire::Dtls, Some(prefer)) => match self.gate.admit(prefer, datagram) {
                 Gate::Pass => self.feed(now, local, from, datagram),
                 Gate::Hold => {}
-                Gate::Decided { gcm: true, datagrams } => datagrams.iter().for_each(|held| self.feed(now, local, from, held)),
-                Gate::Decided { gcm: false, datagrams } => self.fall_back(now, local, from, datagrams),
+                Gate::Decided { suite, datagrams } if suite == prefer => {
+                    datagrams.iter().for_each(|held| self.feed(now, local, from, held));
+                }
+                Gate::Decided { suite, datagrams } => self.fall_back(now, local, from, suite, datagrams),
             },
-            Wire::Dtls if !self.waiting.is_empty() => {}
-            Wire::Dtls if self.channels.as_mut().is_some_and(|channels| !channels.admits(datagram)) => {}
-            Wire::Dtls => {
+            (Wire::Dtls, None) if self.channels.as_mut().is_some_and(|channels| !channels.admits(datagram)) => {}
+            (Wire::Dtls, None) => {
                 self.feed(now, local, from, datagram);
                 self.notice_goodbye();
             }
@@ -207,15 +212,15 @@ impl Connection {
         self.collect();
     }
 
-    /// The far end knows no GCM: a new engine for AES_CM, with the same credentials and certificate, is told the checks
-    /// again; the ClientHello follows when it has a pair.
-    fn fall_back(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagrams: Vec<Vec<u8>>) {
-        self.blueprint.profile = Profile::Cm;
+    /// The far end knows only the profile that is not preferred: a new engine for it, with the same credentials and certificate, is
+    /// told the checks again; the ClientHello follows when it has a pair.
+    fn fall_back(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, suite: Suite, datagrams: Vec<Vec<u8>>) {
+        self.blueprint.profile = Profile::Only(suite);
         if let Err(error) = self.rebuild(now) {
-            tracing::warn!(peer = %self.peer, %error, "engine not rebuilt for AES_CM");
+            tracing::warn!(peer = %self.peer, %error, profile = suite.name(), "engine not rebuilt");
             return;
         }
-        tracing::debug!(peer = %self.peer, "far end knows no GCM, using AES_CM");
+        tracing::debug!(peer = %self.peer, profile = suite.name(), "far end knows only the other SRTP profile");
         self.waiting = datagrams.into_iter().map(|datagram| (local, from, datagram)).collect();
         self.repeat_checks(now);
     }
@@ -578,10 +583,7 @@ impl Connection {
         drop(seen);
         if self.up {
             let report = self.engine.get_stats(self.heard, StatsSelector::None);
-            figures.srtp_profile = self.protector.as_ref().map(|protector| match protector.suite() {
-                Suite::Gcm => stats::GCM,
-                Suite::Cm => stats::CM,
-            });
+            figures.srtp_profile = self.protector.as_ref().map(|protector| protector.suite().name());
             // reports about our media tell it only where we send
             figures.rtt_ms = figures.rtt_ms.or_else(|| stats::check_rtt_ms(&report));
         }

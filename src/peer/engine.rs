@@ -28,6 +28,7 @@ use super::DataSpec;
 use super::codecs;
 use super::feedback::Watch;
 use super::negotiate::{Agreed, EXTENSIONS, Plan};
+use super::protect::Suite;
 use super::random::{Seed, Seeded};
 use super::srtp::Profile;
 
@@ -51,14 +52,16 @@ pub(super) struct Identity {
     pub(super) addresses: Arc<[SocketAddr]>,
     /// Where far ends may connect by TCP, at the same addresses.
     pub(super) tcp_port: Option<u16>,
+    /// The SRTP profile taken where the far end knows both.
+    pub(super) prefer: Suite,
 }
 
 impl Identity {
-    pub(super) fn generate(addresses: &[SocketAddr], tcp_port: Option<u16>) -> Result<Self, Error> {
+    pub(super) fn generate(addresses: &[SocketAddr], tcp_port: Option<u16>, prefer: Suite) -> Result<Self, Error> {
         let provider = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
         let params = CertificateParams::new(vec!["portico".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, addresses: addresses.into(), tcp_port })
+        Ok(Self { certificate, addresses: addresses.into(), tcp_port, prefer })
     }
 }
 
@@ -200,12 +203,13 @@ impl Blueprint {
                 .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
         }
+        let engines = |suite: Suite| match suite {
+            Suite::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            Suite::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        };
         let profiles = match self.profile {
-            Profile::Gcm => vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm],
-            Profile::Cm => vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
-            Profile::Either => {
-                vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80]
-            }
+            Profile::Only(suite) => vec![engines(suite)],
+            Profile::Either(first) => vec![engines(first), engines(first.other())],
         };
         let random = Seeded::new(self.seed).map_err(|error| Error::Crypto(error.to_string()))?;
         let mut settings = SettingEngineBuilder::new()

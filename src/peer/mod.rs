@@ -22,6 +22,7 @@ pub mod negotiate;
 pub mod outgoing;
 mod pace;
 mod placement;
+mod processor;
 mod protect;
 mod random;
 mod receiving;
@@ -35,8 +36,10 @@ mod stats;
 mod tcp;
 mod timers;
 
-pub use config::MediaConfig;
+pub use config::{MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};
+pub use processor::{Means, Preference, Processor};
+pub use protect::Suite;
 pub use shards::{FILL, ShardConfig, Shards, ShardsError, threads};
 
 use std::net::SocketAddr;

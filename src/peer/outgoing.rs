@@ -57,6 +57,8 @@ pub enum SrtpChoice {
     CmFirst,
     /// AES_CM_128_HMAC_SHA1_80 alone, as older stacks.
     CmOnly,
+    /// AEAD_AES_128_GCM alone.
+    GcmOnly,
 }
 
 /// How an outgoing connection is made.
@@ -184,6 +186,7 @@ impl Peer {
             SrtpChoice::Any => vec![Gcm, Cm],
             SrtpChoice::CmFirst => vec![Cm, Gcm],
             SrtpChoice::CmOnly => vec![Cm],
+            SrtpChoice::GcmOnly => vec![Gcm],
         };
         let settings = SettingEngineBuilder::new()
             .with_srtp_protection_profiles(profiles)

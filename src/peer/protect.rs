@@ -8,15 +8,48 @@ use rtc::crypto::{
     StreamCipherAlgorithm,
 };
 
+use serde::Serialize;
+
 use super::keys::KEY;
 
-/// How packets are protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suite {
+/// How packets are protected: the SRTP protection profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Suite {
     /// AEAD_AES_128_GCM (RFC 7714).
+    #[serde(rename = "AEAD_AES_128_GCM")]
     Gcm,
     /// AES_CM_128_HMAC_SHA1_80 (RFC 3711).
+    #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
     Cm,
+}
+
+impl Suite {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Gcm, Self::Cm];
+
+    /// Its name, as in RFC 7714 and RFC 4568.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gcm => "AEAD_AES_128_GCM",
+            Self::Cm => "AES_CM_128_HMAC_SHA1_80",
+        }
+    }
+
+    /// Its number in DTLS (RFC 5764 §4.1.2, RFC 7714 §14.2).
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Self::Gcm => 0x0007,
+            Self::Cm => 0x0001,
+        }
+    }
+
+    /// The other one.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Gcm => Self::Cm,
+            Self::Cm => Self::Gcm,
+        }
+    }
 }
 
 /// Bytes of an RTP header without extensions.

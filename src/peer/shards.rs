@@ -11,6 +11,7 @@ use super::engine::Identity;
 use super::inlet::Inlet;
 use super::mailbox::{Mailbox, Order};
 use super::placement::Placement;
+use super::protect::Suite;
 use super::ring::Waker;
 use super::shard::Shard;
 use super::socket::{self, Port};
@@ -33,6 +34,8 @@ pub struct ShardConfig {
     pub shards: usize,
     /// Peers a thread gets before the next one is used, see [`FILL`].
     pub fill: usize,
+    /// The SRTP profile taken where the far end knows both; [`Processor`](super::Processor) knows the cheaper one.
+    pub prefer: Suite,
     /// Where it is counted how long frames take to the kernel.
     pub stages: Arc<Stages>,
 }
@@ -127,7 +130,8 @@ impl Shards {
             tcp_port = Some(port);
         }
         let ports = Arc::from(ports);
-        let identity = Identity::generate(&addresses, tcp_port).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
+        let identity =
+            Identity::generate(&addresses, tcp_port, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
         let count = config.shards.max(1);
         let (mut doors, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..count {

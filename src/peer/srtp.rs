@@ -1,18 +1,25 @@
 //! PURE. Which SRTP profile a far end can do, read from its DTLS ClientHello before the engine sees it.
 //!
-//! AEAD_AES_128_GCM costs a third of AES_CM_128_HMAC_SHA1_80, but a DTLS server of the engine follows the *client's* order,
-//! in which browsers put AES_CM first, and some far ends know only AES_CM. So an engine is built for GCM alone, and built
-//! again for AES_CM when the first ClientHello does not name GCM.
+//! One profile costs less than the other ([`Processor`](super::processor::Processor) says which), but a DTLS server of the engine
+//! follows the *client's* order, in which browsers put AES_CM first, and some far ends know only one. So an engine is built for the
+//! preferred one alone, and built again for the other when the first ClientHello names that and not the preferred one.
+
+use super::protect::Suite;
 
 /// What an engine is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Profile {
-    /// AEAD_AES_128_GCM (RFC 7714).
-    Gcm,
-    /// AES_CM_128_HMAC_SHA1_80 (RFC 3711).
-    Cm,
-    /// Either, by the far end's choice: Portico is the DTLS client.
-    Either,
+    /// One: Portico is the DTLS server.
+    Only(Suite),
+    /// Either, by the far end's choice: Portico is the DTLS client, and names this one first.
+    Either(Suite),
+}
+
+/// The profile for a far end: the preferred one where it names that, or names none of the two, in which case the engine says what is
+/// wrong with it.
+fn choose(prefer: Suite, named: Option<&[u16]>) -> Suite {
+    let names = |suite: Suite| named.is_some_and(|named| named.contains(&suite.number()));
+    if !names(prefer) && names(prefer.other()) { prefer.other() } else { prefer }
 }
 
 /// Most datagrams held back while a ClientHello is incomplete. One with post-quantum key shares takes two.
@@ -36,19 +43,23 @@ pub(super) enum Gate {
     Pass,
     /// Kept until the rest arrives.
     Hold,
-    /// The ClientHello is complete; give the engine these datagrams. `gcm` is false when the far end lists SRTP profiles and
-    /// GCM is not among them.
+    /// The ClientHello is complete; give these datagrams to an engine for this profile.
     Decided {
-        /// Whether the engine may stay as it is.
-        gcm: bool,
+        /// The preferred one unless the far end names only the other.
+        suite: Suite,
         /// The datagrams held, this one last.
         datagrams: Vec<Vec<u8>>,
     },
 }
 
 impl HelloGate {
+    /// Whether everything passes from now on.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decided
+    }
+
     /// Takes a DTLS datagram.
-    pub(super) fn admit(&mut self, datagram: &[u8]) -> Gate {
+    pub(super) fn admit(&mut self, prefer: Suite, datagram: &[u8]) -> Gate {
         if self.decided {
             return Gate::Pass;
         }
@@ -64,10 +75,10 @@ impl HelloGate {
             return Gate::Hold;
         }
         self.decided = true;
-        let gcm = srtp_profiles(&self.hello).is_none_or(|profiles| profiles.contains(&0x0007));
+        let suite = choose(prefer, srtp_profiles(&self.hello).as_deref());
         self.hello = Vec::new();
         self.seen = Vec::new();
-        Gate::Decided { gcm, datagrams: std::mem::take(&mut self.held) }
+        Gate::Decided { suite, datagrams: std::mem::take(&mut self.held) }
     }
 
     /// Copies the ClientHello fragments of a datagram to their place (RFC 6347 §4.1 and §4.2.2).
@@ -188,18 +199,26 @@ mod tests {
         record
     }
 
-    fn decide(profiles: &[u16]) -> bool {
+    fn decide(prefer: Suite, profiles: &[u16]) -> Suite {
         let body = hello(profiles);
-        match HelloGate::default().admit(&record(&body, 0, body.len())) {
-            Gate::Decided { gcm, .. } => gcm,
+        let mut gate = HelloGate::default();
+        match gate.admit(prefer, &record(&body, 0, body.len())) {
+            Gate::Decided { suite, .. } if gate.is_decided() => suite,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn gcm_is_taken_where_it_is_named_at_all() {
-        assert!(decide(&[0x0001, 0x0007]) && decide(&[0x0007]));
-        assert!(!decide(&[0x0001]) && !decide(&[0x0001, 0x0002]));
+    fn the_preferred_one_is_taken_where_it_is_named_at_all_and_else_the_other() {
+        for prefer in Suite::ALL {
+            let (preferred, other) = (prefer.number(), prefer.other().number());
+            for named in [&[preferred, other][..], &[other, preferred], &[preferred], &[2, preferred]] {
+                assert_eq!(decide(prefer, named), prefer, "{named:?}");
+            }
+            assert_eq!((decide(prefer, &[other]), decide(prefer, &[other, 2])), (prefer.other(), prefer.other()));
+            // the engine says what is wrong with these
+            assert_eq!((decide(prefer, &[2]), choose(prefer, None)), (prefer, prefer));
+        }
     }
 
     #[test]
@@ -207,9 +226,9 @@ mod tests {
         let body = hello(&[0x0001]);
         let mut gate = HelloGate::default();
         let (second, first) = (record(&body, 30, body.len() - 30), record(&body, 0, 30));
-        assert_eq!(gate.admit(&second), Gate::Hold);
-        assert_eq!(gate.admit(&first), Gate::Decided { gcm: false, datagrams: vec![second, first.clone()] });
-        assert_eq!(gate.admit(&first), Gate::Pass);
+        assert_eq!(gate.admit(Suite::Gcm, &second), Gate::Hold);
+        assert_eq!(gate.admit(Suite::Gcm, &first), Gate::Decided { suite: Suite::Cm, datagrams: vec![second, first.clone()] });
+        assert_eq!(gate.admit(Suite::Gcm, &first), Gate::Pass);
     }
 
     #[test]
@@ -218,21 +237,21 @@ mod tests {
         let mut gate = HelloGate::default();
         let part = record(&body, 0, 10);
         for _ in 0..HELD_DATAGRAMS - 1 {
-            assert_eq!(gate.admit(&part), Gate::Hold);
+            assert_eq!(gate.admit(Suite::Gcm, &part), Gate::Hold);
         }
-        assert!(matches!(gate.admit(&part), Gate::Decided { datagrams, .. } if datagrams.len() == HELD_DATAGRAMS));
+        assert!(matches!(gate.admit(Suite::Gcm, &part), Gate::Decided { datagrams, .. } if datagrams.len() == HELD_DATAGRAMS));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), cut in 0usize..80) {
             let mut gate = HelloGate::default();
-            let _ = gate.admit(&bytes);
+            let _ = gate.admit(Suite::Gcm, &bytes);
             let _ = srtp_profiles(&bytes);
             let mut near = record(&hello(&[1, 7]), 0, 40);
             near.truncate(near.len().saturating_sub(cut));
             near.extend(&bytes);
-            let _ = gate.admit(&near);
+            let _ = gate.admit(Suite::Cm, &near);
         }
     }
 }

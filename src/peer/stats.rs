@@ -2,11 +2,6 @@
 
 use rtc::statistics::report::RTCStatsReport;
 
-/// Named as in RFC 7714.
-pub(super) const GCM: &str = "AEAD_AES_128_GCM";
-/// Named as in RFC 4568.
-pub(super) const CM: &str = "AES_CM_128_HMAC_SHA1_80";
-
 /// The user fragment of Portico's side since the last ICE restart; `None` without one.
 pub(super) fn local_ufrag(report: &RTCStatsReport) -> Option<&str> {
     report.transport().map(|transport| transport.ice_local_username_fragment.as_str()).filter(|ufrag| !ufrag.is_empty())

@@ -2,6 +2,8 @@
 //!
 //! The gateway runs as a process of its own; publisher, viewers and the bare sender run here, on [`crate::peer::load`].
 
+mod channel;
+mod crypto;
 mod gateway;
 mod report;
 
@@ -33,9 +35,13 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// Measures what forwarding costs on this machine.
 #[derive(clap::Args, Debug, Clone)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   portico bench                                  1, 10 and 50 viewers of 2 Mbit/s, about 2 minutes
   portico bench --viewers 100 --seconds 30
+  portico bench crypto                           SRTP alone, both profiles, 3 s
+  portico bench channel                          one data channel beside a picture, 20 s
   portico bench --json | jq '.rows[] | {viewers, cpu_us_per_packet, times_floor}'
 
 How: a gateway of its own (`portico run`, free ports of loopback, default configuration) gets a
@@ -59,8 +65,12 @@ Columns:
   first frame  from the WHEP request to a complete key frame at one more viewer, median of 9 joins
   RSS          resident memory of the gateway, its libraries included
 
-Exit status: 0, or 69 when the gateway cannot be started or a viewer gets no picture.")]
+Exit status: 0, or 69 when the gateway cannot be started or a viewer gets no picture."
+)]
 pub struct Args {
+    /// Something else than forwarding.
+    #[command(subcommand)]
+    pub what: Option<What>,
     /// Numbers of viewers, each measured with a fresh gateway. 0 shows what the publisher alone costs.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,10,50",
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=200))]
@@ -74,6 +84,15 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is measured by itself.
+#[derive(clap::Subcommand, Debug, Clone)]
+pub enum What {
+    /// Measures what SRTP costs on this board with each profile, and tells which one is preferred.
+    Crypto(crypto::Args),
+    /// Measures what one data channel carries, and what that does to a picture beside it.
+    Channel(channel::Args),
 }
 
 /// Why there are no figures.
@@ -94,6 +113,14 @@ enum BenchError {
 }
 
 pub(super) fn main(args: &Args) -> ExitCode {
+    match &args.what {
+        Some(What::Crypto(args)) => crypto::main(args),
+        Some(What::Channel(args)) => channel::main(args),
+        None => forward(args),
+    }
+}
+
+fn forward(args: &Args) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),

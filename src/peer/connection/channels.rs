@@ -24,8 +24,9 @@ use crate::vocab::{ChannelId, DataMessage, NewChannel, PeerId, Utf8Bytes};
 const ENGINE_WINDOW: usize = 256 << 10;
 /// Messages of a channel given to the engine and not known to be acknowledged.
 const ENGINE_MESSAGES: usize = 1024;
-/// Bytes given to the engine in one turn, by all channels of a peer; at least one message.
-const TURN_BYTES: usize = 128 << 10;
+/// Bytes given to the engine in one turn, by all channels of a peer; at least one message. Turns are a millisecond apart at most while there
+/// is more, and media waits for the end of one.
+const TURN_BYTES: usize = 64 << 10;
 /// Messages waiting in a channel's queue, for the sake of empty ones.
 const QUEUED_MESSAGES: usize = 16 * 1024;
 /// Bytes of DTLS taken while nothing is read. SCTP closes its window at 1 MiB, but the engine keeps up to 256 messages

@@ -74,7 +74,7 @@ impl Connection {
             identity: identity.clone(),
             seed: rand::random(),
             renewed: None,
-            profile: if plan.dtls_client { Profile::Either } else { Profile::Gcm },
+            profile: if plan.dtls_client { Profile::Either(identity.prefer) } else { Profile::Only(identity.prefer) },
             dtls_client: plan.dtls_client,
             tracks: Vec::new(),
             offer: match &offer {
@@ -184,7 +184,8 @@ impl Connection {
         let switched = self.switch_codecs(&plan);
         if plan.dtls_client {
             // Portico is the DTLS client: the far end chooses the profile
-            (self.blueprint.profile, self.blueprint.dtls_client) = (Profile::Either, true);
+            let profile = Profile::Either(self.blueprint.identity.prefer);
+            (self.blueprint.profile, self.blueprint.dtls_client) = (profile, true);
         }
         let taken = if plan.dtls_client || switched { self.rebuild(now) } else { engine::accept(&mut self.engine, now, &text) };
         if let Err(error) = taken {

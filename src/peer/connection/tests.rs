@@ -25,7 +25,7 @@ struct End {
 
 impl End {
     fn open(now: Instant, address: SocketAddr, spec: PeerSpec) -> (Self, Sdp) {
-        let identity = Identity::generate(&[address], None).unwrap();
+        let identity = Identity::generate(&[address], None, Suite::Gcm).unwrap();
         let (connection, sdp, _) = Connection::open(now, spec, &identity, &Mailbox::detached()).unwrap();
         (Self { connection, address, out: Outbox::default(), news: Vec::new() }, sdp)
     }

@@ -10,12 +10,16 @@
 //!
 //! [`floor`] sends the same picture to as many sockets with nothing but SRTP and the system call.
 
+mod channel;
+mod crypto;
 mod far_end;
 mod floor;
 mod picture;
 mod rig;
 mod socket;
 
+pub use channel::{ChannelFigures, ChannelLoad, channel_load};
+pub use crypto::{SrtpCost, srtp_costs};
 pub use far_end::LoadPeer;
 pub use floor::{Floor, floor};
 pub use picture::Picture;
@@ -35,8 +39,14 @@ pub enum LoadError {
     /// The answer has no section for the picture.
     #[error("the gateway's answer takes no video")]
     Refused,
-    /// The cipher is not there.
-    #[error("no AES-128-GCM")]
+    /// A connection, a channel or a picture did not come, or did not stay.
+    #[error("a connection, a channel or a picture did not come within a minute, or did not stay")]
+    Late,
+    /// Messages of a channel came in another order than they were sent.
+    #[error("messages came in another order than they were sent")]
+    Disordered,
+    /// A cipher is not there, or broken.
+    #[error("a cipher is missing or does not read what it wrote")]
     Cipher,
 }
 

@@ -10,8 +10,9 @@ use crate::peer::socket::Inbox;
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
 const READS_PER_TURN: usize = 16;
-/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, and media waits.
-const DTLS_PER_TURN: usize = 128;
+/// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, on a small board several times as
+/// much, and media waits. A batch has about as many at most.
+const DTLS_PER_TURN: usize = 64;
 
 impl Shard {
     /// Reads what the sockets have, up to a limit. Returns whether there may be more.

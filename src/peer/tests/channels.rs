@@ -102,34 +102,62 @@ async fn credits_given_back_on_another_thread_let_the_far_end_go_on() {
     }
 }
 
+/// The first gateway fills a channel and plays a layer. What it plays comes whole and in order, whether the far end of the channel takes
+/// messages or not, and so do the messages; what waits stays within its bounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: cargo test --release --lib throughput -- --ignored --nocapture"]
-async fn throughput_of_one_channel() {
-    for size in [1 << 10, 16 << 10, 64 << 10] {
-        let mut pair = Pair::connect().await;
-        let payload = Bytes::from(vec![7u8; size]);
-        let total = 64 << 20;
-        let began = Instant::now();
-        let (mut sent, mut got) = (0, 0);
-        while got < total {
-            let room = (DataSpec::OUTBOUND - pair.buffered.bytes()) / size;
-            for _ in 0..room.min((total - sent) / size).min(64) {
-                pair.send(0, DataMessage::Binary(payload.clone()));
-                sent += size;
-            }
-            let wait = tokio::time::timeout(Duration::from_millis(1), pair.gateways[1].events.recv());
-            let mut next = wait.await.ok().flatten();
-            while let Some(event) = next {
-                if let PeerEvent::ChannelMessage { message, .. } = event {
-                    got += message.len();
-                }
-                next = pair.gateways[1].events.try_recv().ok();
-            }
-            while let Ok(event) = pair.gateways[0].events.try_recv() {
-                assert!(!matches!(event, PeerEvent::MessageRefused { .. }), "{event:?}");
-            }
-        }
-        let rate = total as f64 / began.elapsed().as_secs_f64() / 1e6;
-        println!("{size} byte messages: {rate:.1} MB/s");
+async fn a_channel_that_is_always_full_neither_stops_media_nor_loses_a_message() {
+    const MESSAGE: usize = 64 << 10;
+    let mut pair = Pair::connect().await;
+    let layer = video_layer(&Requests::default());
+    layer.write(frame(&layer, 0, true));
+    let (mut player, viewer) = pair.gateways[0].play(&[Arc::clone(&layer)], &OutgoingConfig::default()).await;
+    for part in 0..3 {
+        assert_eq!(number(&next(&mut player).await), part);
     }
+    layer.write(frame(&layer, 1, true));
+    let message = |n: u32| DataMessage::binary(n.to_be_bytes().repeat(MESSAGE / 4));
+    let (mut sent, mut got, mut most) = (0u32, 0u32, 0);
+    let mut held = Vec::new();
+    // 16 MiB, of which nothing is given back during the first 40 frames
+    let mut n = 1;
+    while got < 256 {
+        loop {
+            let waiting = pair.buffered.bytes();
+            most = most.max(waiting);
+            if waiting + MESSAGE > DataSpec::OUTBOUND {
+                break;
+            }
+            pair.send(0, message(sent));
+            sent += 1;
+        }
+        if n <= 40 {
+            // the last message may go beyond the budget
+            assert!(held.len() <= DataSpec::INBOUND / MESSAGE + 1, "{} held", held.len());
+        } else {
+            held.clear();
+        }
+        // one frame for each step of the channel, whatever time that takes
+        let mut event = if n <= 40 { None } else { Some(pair.gateways[1].event().await) };
+        while let Some(told) = event.or_else(|| pair.gateways[1].events.try_recv().ok()) {
+            if let PeerEvent::ChannelMessage { message: had, credit, .. } = told {
+                assert_eq!(had, message(got));
+                got += 1;
+                held.push(credit);
+            }
+            event = None;
+        }
+        while let Ok(event) = pair.gateways[0].events.try_recv() {
+            assert!(!matches!(event, PeerEvent::MessageRefused { .. } | PeerEvent::Down { .. }), "{event:?}");
+        }
+        for part in 0..3 {
+            assert_eq!(number(&next(&mut player).await), n * 3 + part);
+        }
+        n += 1;
+        layer.write(frame(&layer, n, false));
+    }
+    // a message that reaches its channel just now is counted on its way, too
+    assert!((DataSpec::OUTBOUND - MESSAGE..=DataSpec::OUTBOUND + MESSAGE).contains(&most), "{most} bytes waited");
+    let figures = pair.gateways[0].figures(viewer).await;
+    assert_eq!((figures.packets_lost, figures.frames_dropped), (0, 0));
+    pair.gateways.iter().for_each(|gateway| gateway.shards.stop());
 }

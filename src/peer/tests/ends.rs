@@ -85,13 +85,23 @@ fn a_port_that_is_taken_is_named() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let (sender, _events) = mpsc::unbounded_channel();
-    let config =
-        ShardConfig { port, tcp: true, addresses: vec![[127, 0, 0, 1].into()], shards: 1, fill: 0, stages: Arc::default() };
+    let config = ShardConfig {
+        port,
+        tcp: true,
+        addresses: vec![[127, 0, 0, 1].into()],
+        shards: 1,
+        fill: 0,
+        prefer: Suite::Gcm,
+        stages: Arc::default(),
+    };
     let error = Shards::start(config, sender).unwrap_err();
     assert!(error.to_string().contains(&port.to_string()), "{error}");
     let (sender, _events) = mpsc::unbounded_channel();
     assert!(matches!(
-        Shards::start(ShardConfig { port: 0, tcp: true, addresses: vec![], shards: 1, fill: 0, stages: Arc::default() }, sender),
+        Shards::start(
+            ShardConfig { port: 0, tcp: true, addresses: vec![], shards: 1, fill: 0, prefer: Suite::Gcm, stages: Arc::default() },
+            sender
+        ),
         Err(ShardsError::NoAddress)
     ));
 }

@@ -153,7 +153,7 @@ fn every_message_comes_once_and_in_order() {
 
 #[test]
 fn an_offer_of_data_is_refused_where_no_channels_are_wanted() {
-    let identity = Identity::generate(&["127.0.0.1:5000".parse().unwrap()], None).unwrap();
+    let identity = Identity::generate(&["127.0.0.1:5000".parse().unwrap()], None, Suite::Gcm).unwrap();
     let now = Instant::now();
     let (_, offer, _) = Connection::open(now, data(&[]), &identity, &Mailbox::detached()).unwrap();
     assert!(offer.text.contains("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"), "{}", offer.text);
@@ -329,10 +329,10 @@ fn a_far_end_without_gcm_gets_its_channels_too() {
     let mut world = world(&["chat"]);
     // the first, which is the DTLS client, knows what an old stack knows
     let first = &mut world.ends[0].connection;
-    first.blueprint.profile = Profile::Cm;
+    first.blueprint.profile = Profile::Only(Suite::Cm);
     first.rebuild(world.now).unwrap();
     world.both_open(1);
-    assert_eq!(world.ends[1].connection.blueprint.profile, Profile::Cm, "it fell back");
+    assert_eq!(world.ends[1].connection.blueprint.profile, Profile::Only(Suite::Cm), "it fell back");
     let channel = world.ends[1].channel();
     world.ends[1].send(channel, DataMessage::text("hello"));
     assert_eq!(world.receive(0, 1), [DataMessage::text("hello")]);

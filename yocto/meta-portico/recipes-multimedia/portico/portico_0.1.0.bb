@@ -33,6 +33,8 @@ export LIBCLANG_PATH = "${STAGING_LIBDIR_NATIVE}"
 export BINDGEN_EXTRA_CLANG_ARGS = "${HOST_CC_ARCH}${TOOLCHAIN_OPTIONS} --target=${TARGET_SYS}"
 
 CARGO_BUILD_FLAGS:append = " --bin portico"
+# as .cargo/config.toml has it, which a RUSTFLAGS takes the place of: AES by the processor's instructions where it has them
+RUSTFLAGS:append:aarch64 = " --cfg aes_armv8"
 
 # The same user as in portico.sysusers.conf, made with the image, so that the root may be read-only. oe-core's udev brings render.
 USERADD_PACKAGES = "${PN}"
