@@ -171,7 +171,11 @@ mod tests {
         };
         page("portico", command.render_long_help().to_string());
         for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-            page(&format!("portico {}", sub.get_name()), sub.render_long_help().to_string());
+            let name = sub.get_name().to_owned();
+            page(&format!("portico {name}"), sub.render_long_help().to_string());
+            for part in sub.get_subcommands_mut() {
+                page(&format!("portico {name} {}", part.get_name()), part.render_long_help().to_string());
+            }
         }
         text
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for its address.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// A room with a source that nobody watches, beside the room that the load meets in.
-const CONFIG: &str = "[[room]]\nname = \"idle\"\nsources = [\"test\"]\n\n[[source]]\nname = \"test\"\ntype = \"test\"\n";
+/// A room with a source that nobody watches, beside the room that the load meets in; that may be larger than the
+/// defaults allow.
+const CONFIG: &str = "[http.limits]\nmax_http_sessions = 1024\n\n[rooms]\nmax_members = 1024\n\n[[room]]\nname = \"idle\"\nsources = [\"test\"]\n\n[[source]]\nname = \"test\"\ntype = \"test\"\n";
 
 /// A running gateway; stopped when dropped.
 pub(super) struct Gateway {
