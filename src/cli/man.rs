@@ -67,7 +67,7 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let names: Vec<String> = subs.iter().map(|sub| format!("portico-{}", sub.get_name())).collect();
     let mut pages = vec![page(program, FILES, &names)?];
     for sub in subs {
-        for part in sub.get_subcommands() {
+        for part in sub.get_subcommands().filter(|part| !part.is_hide_set()) {
             pages.push(page(part.clone(), "", &[format!("portico-{}", sub.get_name())])?);
         }
         pages.push(page(sub, "", &["portico".into()])?);
@@ -123,7 +123,7 @@ mod tests {
         };
         for sub in Cli::command().get_subcommands() {
             assert!(text(&format!("portico-{}.1", sub.get_name())).contains(".SH NAME"), "{}", sub.get_name());
-            for part in sub.get_subcommands() {
+            for part in sub.get_subcommands().filter(|part| !part.is_hide_set()) {
                 let page = text(&format!("portico-{}-{}.1", sub.get_name(), part.get_name()));
                 assert!(page.contains(".SH NAME"), "{}", part.get_name());
             }

@@ -173,7 +173,7 @@ mod tests {
         for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
             let name = sub.get_name().to_owned();
             page(&format!("portico {name}"), sub.render_long_help().to_string());
-            for part in sub.get_subcommands_mut() {
+            for part in sub.get_subcommands_mut().filter(|part| !part.is_hide_set()) {
                 page(&format!("portico {name} {}", part.get_name()), part.render_long_help().to_string());
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! The gateway runs as a process of its own; publishers, viewers and the bare sender run here, on [`crate::peer::load`].
 
+mod count;
 mod forward;
 mod gateway;
 mod report;
@@ -28,6 +29,9 @@ enum What {
     /// The same as without a name
     #[command(after_help = "The columns are explained by `portico bench --help`.")]
     Forward(forward::Args),
+    /// Forwards without a network, for tools/count-instructions
+    #[command(hide = true)]
+    Count(count::Args),
 }
 
 /// Why there are no figures.
@@ -51,6 +55,7 @@ pub(super) fn main(args: &Args) -> ExitCode {
     match &args.what {
         None => forward::main(&args.forward),
         Some(What::Forward(args)) => forward::main(args),
+        Some(What::Count(args)) => count::main(args),
     }
 }
 

@@ -13,12 +13,14 @@
 mod far_end;
 mod feed;
 mod floor;
+mod rehearsal;
 mod rig;
 mod socket;
 
 pub use far_end::LoadPeer;
 pub use feed::Feed;
 pub use floor::{Floor, floor};
+pub use rehearsal::rehearse;
 pub use rig::{Interval, Parting, Rig, RigNews, Sight};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
