@@ -571,6 +571,8 @@ impl Shard {
         self.timers.remove(&(slot.due, peer));
         self.demux.remove(peer);
         self.detach(peer, |_, _| false);
+        debug_assert!(self.timers.len() <= self.peers.len(), "a timer outlived its peer");
+        debug_assert!(self.demux.is_of(self.peers.len()), "an address outlived its peer");
     }
 
     /// Takes a peer's tracks off their layers, but for those to keep. A layer without viewers forgets this shard.
