@@ -6,6 +6,7 @@ mod count;
 mod forward;
 mod gateway;
 mod report;
+mod soak;
 mod stage;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum What {
     /// The same as without a name
     #[command(after_help = "The columns are explained by `portico bench --help`.")]
     Forward(forward::Args),
+    /// Has viewers come and go over a bad line for half an hour: nothing may grow, no picture may stand still
+    Soak(soak::Args),
     /// Forwards without a network, for tools/count-instructions
     #[command(hide = true)]
     Count(count::Args),
@@ -55,6 +58,7 @@ pub(super) fn main(args: &Args) -> ExitCode {
     match &args.what {
         None => forward::main(&args.forward),
         Some(What::Forward(args)) => forward::main(args),
+        Some(What::Soak(args)) => soak::main(args),
         Some(What::Count(args)) => count::main(args),
     }
 }

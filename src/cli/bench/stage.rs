@@ -43,7 +43,7 @@ impl Stage {
     pub(super) async fn publish(&mut self, number: u64, stream: usize) -> Result<(), BenchError> {
         let (peer, offer) = LoadPeer::publisher(self.feed)?;
         let mut peer = peer.losing(self.loss);
-        peer.accept(&self.open("the WHIP request", "whip", stream, offer).await?)?;
+        peer.accept(&self.open("the WHIP request", "whip", stream, offer).await?.0)?;
         self.rig.add(number, peer);
         self.wait(|news| matches!(news, RigNews::Connected(its, _) if its == number).then_some(())).await
     }
@@ -51,7 +51,7 @@ impl Stage {
     /// Adds a viewer of this stream and waits for its picture.
     pub(super) async fn join(&mut self, number: u64, stream: usize) -> Result<Joined, BenchError> {
         let began = Instant::now();
-        let answered = self.enter(number, stream).await?;
+        let answered = self.enter(number, stream).await?.1;
         let mut connected = answered;
         self.wait(|news| match news {
             RigNews::Connected(its, at) if its == number => {
@@ -65,26 +65,49 @@ impl Stage {
         .map(|at| Joined { connected: connected.saturating_duration_since(answered), first_frame: at.duration_since(began) })
     }
 
-    /// Adds a viewer and waits for the gateway's answer only. Returns when that came.
-    async fn enter(&mut self, number: u64, stream: usize) -> Result<Instant, BenchError> {
+    /// Adds a viewer and waits for the gateway's answer only. Returns the session's URL, and when the answer came.
+    pub(super) async fn enter(&mut self, number: u64, stream: usize) -> Result<(String, Instant), BenchError> {
         let (peer, offer) = LoadPeer::player(self.feed)?;
         let mut peer = peer.losing(self.loss);
-        let answer = self.open("the WHEP request", "whep", stream, offer).await?;
+        let (answer, session) = self.open("the WHEP request", "whep", stream, offer).await?;
         let answered = Instant::now();
         peer.accept(&answer)?;
         self.rig.add(number, peer);
-        Ok(answered)
+        Ok((session, answered))
     }
 
-    async fn open(&self, what: &'static str, end: &str, stream: usize, offer: Sdp) -> Result<Sdp, BenchError> {
+    /// Ends a session by signalling.
+    pub(super) async fn delete(&self, session: &str) -> Result<(), BenchError> {
+        let failed = |source| BenchError::Http { what: "the DELETE request", source };
+        self.client.delete(session).timeout(PATIENCE).send().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// What the gateway's metrics say.
+    pub(super) async fn count(&self, metric: &str) -> Result<u64, BenchError> {
+        let failed = |source| BenchError::Http { what: "the request for metrics", source };
+        let request = self.client.get(format!("{}/metrics", self.base)).timeout(PATIENCE);
+        let text = request.send().await.map_err(failed)?.text().await.map_err(failed)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' ')?.parse().ok());
+        value.ok_or(BenchError::Nothing("the gateway's metrics do not have what is looked for"))
+    }
+
+    /// Drops what nobody waited for.
+    pub(super) fn forget_news(&mut self) {
+        while self.news.try_recv().is_ok() {}
+    }
+
+    async fn open(&self, what: &'static str, end: &str, stream: usize, offer: Sdp) -> Result<(Sdp, String), BenchError> {
         let failed = |source| BenchError::Http { what, source };
         let url = format!("{}/{end}/{ROOM}/s{stream}", self.base);
         let request = self.client.post(url).header("content-type", "application/sdp").body(offer.text);
         let response = request.timeout(PATIENCE).send().await.map_err(failed)?;
         let status = response.status();
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        let session = format!("{}{}", self.base, location.unwrap_or_default());
         let body = response.text().await.map_err(failed)?;
         match status {
-            reqwest::StatusCode::CREATED => Ok(Sdp::answer(body)),
+            reqwest::StatusCode::CREATED => Ok((Sdp::answer(body), session)),
             _ => Err(BenchError::Refused { what, status, body }),
         }
     }

@@ -49,6 +49,16 @@ pub struct Sight {
     pub still: Duration,
 }
 
+impl Interval {
+    /// Adds what a far end received and missed since the interval began.
+    fn add(&mut self, bases: &[(u64, (u64, u64))], number: u64, peer: &LoadPeer) {
+        let base = bases.iter().find(|(its, _)| *its == number).map_or((0, 0), |(_, base)| *base);
+        let (received, expected) = peer.counts();
+        self.packets += received - base.0;
+        self.missing += (expected - base.1).saturating_sub(received - base.0);
+    }
+}
+
 enum Order {
     Add(u64, Box<LoadPeer>),
     Remove(u64, Parting),
@@ -206,6 +216,7 @@ impl Runner {
                 Ok(Order::Remove(number, parting)) => {
                     if let Some(at) = self.peers.iter().position(|(its, _)| *its == number) {
                         let (_, mut peer) = self.peers.remove(at);
+                        self.sums.add(&self.bases, number, &peer);
                         if parting == Parting::Goodbye {
                             peer.close();
                         }
@@ -223,12 +234,7 @@ impl Runner {
                 }
                 Ok(Order::Take(reply)) => {
                     let mut interval = std::mem::take(&mut self.sums);
-                    for (number, peer) in &self.peers {
-                        let base = self.bases.iter().find(|(its, _)| its == number).map_or((0, 0), |(_, base)| *base);
-                        let (received, expected) = peer.counts();
-                        interval.packets += received - base.0;
-                        interval.missing += (expected - base.1).saturating_sub(received - base.0);
-                    }
+                    self.peers.iter().for_each(|(number, peer)| interval.add(&self.bases, *number, peer));
                     // the asker may have given up
                     let _ = reply.send(interval);
                 }
