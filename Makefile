@@ -1,5 +1,5 @@
 # Portico. 'make run' and 'make test' do all the set-up on a Debian or Raspberry Pi OS machine; Rust is all they ask for.
-.PHONY: help run test test-long test-board test-reference cross-arm64 lint lint-yocto parse-yocto deb bench bench-signalling fuzz docs clean setup-build setup-run setup-test
+.PHONY: help run test test-long test-board test-reference cross-arm64 lint lint-yocto parse-yocto deb bench bench-signalling count soak fuzz docs clean setup-build setup-run setup-test
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -55,6 +55,17 @@ bench-signalling: setup-run ## memory per idle session, CPU per message, beside 
 	@tools/ensure-reference-servers
 	cargo build --release --locked --bin portico
 	cargo bench --locked --bench signalling -- $(ARGS)
+
+count: setup-run ## instructions per forwarded packet, beside the committed figures; UPDATE=1 writes them anew; 20 s and the builds
+	@tools/ensure-packages test
+	cargo test --locked --no-run --test instructions
+	tools/count-instructions target/debug/portico debug
+	cargo build --release --locked --bin portico
+	tools/count-instructions target/release/portico release
+
+soak: setup-run ## half an hour of viewers that come and go over a bad line: nothing may grow; SECONDS=60 for less
+	cargo build --release --locked --bin portico
+	target/release/portico bench soak --seconds $(or $(SECONDS),1800) $(ARGS)
 
 fuzz: setup-build ## every decoder of bytes from outside under libFuzzer, 60 s each (SECONDS_EACH=10 for less, TARGETS=tribe for some)
 	tools/fuzz $(TARGETS)

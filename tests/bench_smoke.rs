@@ -4,32 +4,61 @@ use std::process::Command;
 
 use serde_json::Value;
 
-#[test]
-fn bench_prints_sane_figures() {
+/// What `portico bench --json` says.
+fn bench(arguments: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
-    command.args(["bench", "--viewers", "0,2", "--seconds", "2", "--json"]);
-    let output = command.output().expect("the binary runs");
+    let output = command.arg("bench").args(arguments).arg("--json").output().expect("the binary runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-    let positive = |value: &Value, name: &str| {
-        assert!(value[name].as_f64().is_some_and(|figure| figure > 0.0), "{name} in {report:#}");
-    };
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+fn positive(value: &Value, name: &str) {
+    let figure = name.split('.').fold(value, |value, part| &value[part]);
+    assert!(figure.as_f64().is_some_and(|figure| figure > 0.0), "{name} in {value:#}");
+}
+
+/// A row in which something reached viewers.
+fn assert_sane(row: &Value) {
+    for name in ["packets", "cpu_percent", "cpu_us_per_packet", "media_us_per_packet", "floor_us_per_packet", "times_floor"] {
+        positive(row, name);
+    }
+    for name in ["cpu_us_per_mbit", "latency_ms.p50", "floor_latency_ms.p99", "connected_ms", "first_frame_ms", "rss_mb"] {
+        positive(row, name);
+    }
+    let latency = &row["latency_ms"];
+    assert!(latency["p50"].as_f64() <= latency["p99"].as_f64(), "{row:#}");
+    assert!(latency["p99"].as_f64() <= latency["max"].as_f64(), "{row:#}");
+    assert!(row["connected_ms"].as_f64() <= row["first_frame_ms"].as_f64(), "{row:#}");
+    assert_eq!(row["joins"], 9);
+}
+
+#[test]
+fn bench_prints_sane_figures() {
+    let report = bench(&["--viewers", "0,2", "--seconds", "2"]);
     positive(&report["idle"], "start_ms");
     positive(&report["idle"], "rss_mb");
     let [alone, watched] = &report["rows"].as_array().expect("rows")[..] else { panic!("two rows in {report:#}") };
     assert_eq!(alone["packets"], 0);
     assert!(alone["cpu_us_per_packet"].is_null());
     assert_eq!(watched["viewers"], 2);
-    for name in ["packets", "cpu_percent", "cpu_us_per_packet", "media_us_per_packet", "floor_us_per_packet", "times_floor"] {
-        positive(watched, name);
-    }
-    for name in ["latency_p50_ms", "latency_p99_ms", "floor_latency_p99_ms", "first_frame_ms", "rss_mb", "wakeups_per_second"] {
-        positive(watched, name);
-    }
-    assert!(watched["latency_p50_ms"].as_f64() <= watched["latency_p99_ms"].as_f64(), "{report:#}");
+    assert_sane(watched);
+    positive(watched, "wakeups_per_second");
     assert!(watched["lost_percent"].as_f64().is_some_and(|lost| lost < 5.0), "{report:#}");
-    assert_eq!(watched["joins"], 9);
+}
+
+#[test]
+fn every_scene_has_its_streams_and_viewers() {
+    // streams, and viewers of all of them
+    let cases = [("room", "3", 3, 9, true), ("audio", "6", 5, 30, false), ("4k", "1", 1, 1, true)];
+    for (scene, viewers, streams, watching, has_keys) in cases {
+        let report = bench(&["forward", "--scene", scene, "--viewers", viewers, "--seconds", "1"]);
+        let row = &report["rows"][0];
+        assert_eq!((&report["scene"], &row["streams"], &row["viewers"]), (&scene.into(), &streams.into(), &watching.into()));
+        assert_sane(row);
+        // a second may pass between two key frames
+        assert!(has_keys || row["key_latency_ms"].is_null(), "{row:#}");
+    }
 }
 
 #[test]
@@ -65,7 +94,7 @@ fn bench_channel_measures_both_directions() {
 
 #[test]
 fn impossible_numbers_are_refused() {
-    for wrong in [["--viewers", "201"], ["--seconds", "0"], ["--bitrate", "10"]] {
+    for wrong in [["--viewers", "201"], ["--seconds", "0"], ["--bitrate", "10"], ["--scene", "8k"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_portico")).arg("bench").args(wrong).output().expect("the binary runs");
         assert_eq!(output.status.code(), Some(64), "{wrong:?}");
     }

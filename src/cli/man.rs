@@ -67,7 +67,7 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let names: Vec<String> = subs.iter().map(|sub| format!("portico-{}", sub.get_name())).collect();
     let mut pages = vec![page(program, FILES, &names)?];
     for sub in subs {
-        let parts: Vec<clap::Command> = sub.get_subcommands().cloned().collect();
+        let parts: Vec<clap::Command> = sub.get_subcommands().filter(|part| !part.is_hide_set()).cloned().collect();
         let name = format!("portico-{}", sub.get_name());
         let others: Vec<String> = parts.iter().map(|part| format!("{name}-{}", part.get_name())).collect();
         pages.push(page(sub, "", &[&["portico".into()], &others[..]].concat())?);
@@ -126,7 +126,7 @@ mod tests {
         };
         for sub in Cli::command().get_subcommands() {
             assert!(text(&format!("portico-{}.1", sub.get_name())).contains(".SH NAME"), "{}", sub.get_name());
-            for part in sub.get_subcommands() {
+            for part in sub.get_subcommands().filter(|part| !part.is_hide_set()) {
                 assert!(
                     text(&format!("portico-{}-{}.1", sub.get_name(), part.get_name())).contains(".SH NAME"),
                     "{}",

@@ -173,7 +173,7 @@ mod tests {
         for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
             let title = format!("portico {}", sub.get_name());
             page(&title, sub.render_long_help().to_string());
-            for part in sub.get_subcommands_mut().filter(|part| part.get_name() != "help") {
+            for part in sub.get_subcommands_mut().filter(|part| part.get_name() != "help" && !part.is_hide_set()) {
                 page(&format!("{title} {}", part.get_name()), part.render_long_help().to_string());
             }
         }

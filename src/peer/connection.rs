@@ -5,6 +5,7 @@
 
 mod channels;
 mod describe;
+mod rehearsal;
 mod sending;
 
 pub(super) use describe::Described;

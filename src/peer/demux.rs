@@ -130,6 +130,13 @@ impl Demux {
         Some(peer)
     }
 
+    /// Whether it knows so many peers, and no more of each than it may.
+    pub(super) fn is_of(&self, peers: usize) -> bool {
+        self.peers.len() == peers
+            && self.by_ufrag.len() <= peers * UFRAGS_PER_PEER
+            && self.by_address.len() <= peers * ADDRESSES_PER_PEER
+    }
+
     /// Entries of all maps; 0 when no peer is left.
     pub(super) fn entries(&self) -> usize {
         self.by_address.len() + self.by_ufrag.len() + self.peers.len()

@@ -538,6 +538,9 @@ impl Shard {
         self.timers.remove(&(slot.due, peer));
         self.forget(peer);
         self.detach(peer, |_, _| false);
+        debug_assert!(self.timers.len() <= self.peers.len(), "a timer outlived its peer");
+        let known = if self.index == 0 { self.peers.len() + self.elsewhere.len() } else { 0 };
+        debug_assert!(self.demux.is_of(known), "an address outlived its peer");
     }
 
     /// Takes a peer's tracks off their layers, but for those to keep. A layer without viewers forgets this shard.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::report::Machine;
 use crate::cli::{exit, print, tell};
 use crate::peer::DataSpec;
-use crate::peer::load::{ChannelFigures, ChannelLoad, Interval, LoadError, Picture, channel_load};
+use crate::peer::load::{ChannelFigures, ChannelLoad, Feed, Interval, LoadError, channel_load};
 
 /// Measures what one data channel carries, and what that does to a picture beside it.
 #[derive(clap::Args, Debug, Clone)]
@@ -107,7 +107,7 @@ async fn run(args: &Args) -> Result<Report, LoadError> {
     let machine = Machine::here();
     let mut rows = Vec::new();
     for (gateway, receive) in [("sends", false), ("receives", true)] {
-        let picture = Picture { bitrate: 2_000_000, frame_rate: super::FRAME_RATE };
+        let picture = Feed::picture(2_000_000);
         let load = ChannelLoad { message: args.message, length: Duration::from_secs(args.seconds), picture, receive };
         let figures = channel_load(load).await?;
         if figures.disordered > 0 {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for its address.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// A room with a source that nobody watches, beside the room that the load meets in.
-const CONFIG: &str = "[[room]]\nname = \"idle\"\nsources = [\"test\"]\n\n[[source]]\nname = \"test\"\ntype = \"test\"\n";
+/// A room with a source that nobody watches, beside the room that the load meets in; that may be larger than the
+/// defaults allow.
+const CONFIG: &str = "[http.limits]\nmax_http_sessions = 1024\n\n[rooms]\nmax_members = 1024\n\n[[room]]\nname = \"idle\"\nsources = [\"test\"]\n\n[[source]]\nname = \"test\"\ntype = \"test\"\n";
 
 /// A running gateway; stopped when dropped.
 pub(super) struct Gateway {
@@ -125,15 +126,24 @@ pub(super) struct Sample {
     pub(super) rss: u64,
     /// Resident bytes that belong to no file: what a second process of the kind would cost.
     pub(super) anonymous: u64,
+    /// Open files and sockets.
+    pub(super) descriptors: u64,
+    pub(super) threads: u64,
 }
 
 impl Sample {
     fn of(pid: u32) -> io::Result<Self> {
-        let mut sample =
-            Self { at: Instant::now(), busy: Duration::ZERO, media: Duration::ZERO, wakeups: 0, rss: 0, anonymous: 0 };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        sample.rss = field(&status, "VmRSS") * 1024;
-        sample.anonymous = field(&status, "RssAnon") * 1024;
+        let mut sample = Self {
+            at: Instant::now(),
+            busy: Duration::ZERO,
+            media: Duration::ZERO,
+            wakeups: 0,
+            rss: field(&status, "VmRSS") * 1024,
+            anonymous: field(&status, "RssAnon") * 1024,
+            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+            threads: field(&status, "Threads"),
+        };
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?.path();
             let read = |name: &str| std::fs::read_to_string(task.join(name));
@@ -165,6 +175,7 @@ mod tests {
     fn a_process_has_figures() {
         let sample = Sample::of(std::process::id()).unwrap();
         assert!(sample.busy > Duration::ZERO && sample.rss > 1 << 20 && sample.anonymous <= sample.rss);
+        assert!(sample.descriptors >= 3 && sample.threads >= 1);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::cli::print;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     pub(super) machine: Machine,
+    pub(super) scene: String,
+    /// Of one stream.
     pub(super) bitrate_bps: u64,
     pub(super) frame_rate: u32,
     pub(super) seconds: u64,
@@ -58,13 +60,26 @@ pub(super) struct Idle {
     pub(super) anonymous_mb: f64,
 }
 
+/// Parts of many times, in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Times {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+}
+
 /// The gateway with so many viewers.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
+    /// That come in.
+    pub(super) streams: usize,
+    /// Of all streams together.
     pub(super) viewers: usize,
     /// Packets that reached viewers.
     pub(super) packets: u64,
     pub(super) packets_per_second: f64,
+    /// Packets that never came.
+    pub(super) lost: u64,
     pub(super) lost_percent: f64,
     pub(super) cpu_percent: f64,
     /// All of the gateway's time by packets that reached viewers; nothing without viewers.
@@ -74,13 +89,17 @@ pub(super) struct Row {
     /// The bare sender's.
     pub(super) floor_us_per_packet: Option<f64>,
     pub(super) times_floor: Option<f64>,
+    /// By megabits of payload that reached viewers.
+    pub(super) cpu_us_per_mbit: Option<f64>,
     pub(super) wakeups_per_second: f64,
-    pub(super) latency_p50_ms: Option<f64>,
-    pub(super) latency_p99_ms: Option<f64>,
-    pub(super) key_latency_p99_ms: Option<f64>,
-    pub(super) floor_latency_p99_ms: Option<f64>,
-    pub(super) floor_key_latency_p99_ms: Option<f64>,
-    /// Median of the joins.
+    pub(super) latency_ms: Option<Times>,
+    pub(super) floor_latency_ms: Option<Times>,
+    pub(super) key_latency_ms: Option<Times>,
+    pub(super) floor_key_latency_ms: Option<Times>,
+    /// From the answer to the end of DTLS, median of the joins.
+    pub(super) connected_ms: Option<f64>,
+    pub(super) connected_worst_ms: Option<f64>,
+    /// From the request to a complete key frame, median of the joins.
     pub(super) first_frame_ms: Option<f64>,
     pub(super) first_frame_worst_ms: Option<f64>,
     pub(super) joins: usize,
@@ -100,7 +119,8 @@ impl Report {
             "portico {version}{build}; {cpu}, {cores} cores, Linux {kernel}, load {load_before:.1} at the start"
         ));
         print::text(&format!(
-            "{:.1} Mbit/s at {} frames/s, {} s each",
+            "{}: {:.3} Mbit/s at {} frames/s, {} s each",
+            self.scene,
             self.bitrate_bps as f64 / 1e6,
             self.frame_rate,
             self.seconds
@@ -111,43 +131,52 @@ impl Report {
             idle.start_ms, idle.cpu_percent, idle.wakeups_per_second, idle.rss_mb, idle.anonymous_mb
         ));
         let mut table = print::table(&[
-            "viewers",
+            "in",
+            "out",
             "packets/s",
             "lost",
             "CPU",
             "µs/packet",
             "floor",
             "ratio",
+            "µs/Mbit",
             "wake-ups/s",
-            "p50 ms",
-            "p99 ms",
-            "floor p99",
-            "key p99",
+            "added ms",
+            "floor ms",
+            "key ms",
             "floor key",
-            "first frame ms",
-            "RSS MB",
+            "connected",
+            "first frame",
+            "RSS",
         ]);
         for row in &self.rows {
             table.add_row([
+                row.streams.to_string(),
                 row.viewers.to_string(),
                 format!("{:.0}", row.packets_per_second),
-                format!("{:.2} %", row.lost_percent),
+                row.lost.to_string(),
                 format!("{:.1} %", row.cpu_percent),
                 figure(row.cpu_us_per_packet, 2),
                 figure(row.floor_us_per_packet, 2),
                 figure(row.times_floor, 2),
+                figure(row.cpu_us_per_mbit, 0),
                 format!("{:.0}", row.wakeups_per_second),
-                figure(row.latency_p50_ms, 2),
-                figure(row.latency_p99_ms, 2),
-                figure(row.floor_latency_p99_ms, 2),
-                figure(row.key_latency_p99_ms, 2),
-                figure(row.floor_key_latency_p99_ms, 2),
+                times(row.latency_ms),
+                times(row.floor_latency_ms),
+                times(row.key_latency_ms),
+                times(row.floor_key_latency_ms),
+                figure(row.connected_ms, 1),
                 figure(row.first_frame_ms, 0),
                 format!("{:.1}", row.rss_mb),
             ]);
         }
         print::text(&table.to_string());
     }
+}
+
+/// Three numbers below each other: a row with all of them side by side is wider than most screens.
+fn times(times: Option<Times>) -> String {
+    times.map_or_else(|| "-".to_owned(), |Times { p50, p99, max }| format!("{p50:.2}\n{p99:.2}\n{max:.2}"))
 }
 
 /// A number, or a dash where there is none.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::picture::Frames;
-use super::{Interval, LoadError, LoadPeer, Picture, Rig, RigNews, wall_clock};
+use super::feed::Frames;
+use super::{Feed, Interval, LoadError, LoadPeer, Rig, RigNews, wall_clock};
 use crate::forward::{FramePackets, KeyframeRequest, Layer, Refresh};
 use crate::peer::{Buffered, DataSpec, PeerCommand, PeerEvent, PeerSpec, SendTrack, ShardConfig, Shards, ShardsError, Suite};
 use crate::vocab::{ChannelId, DataMessage, LayerId, NewChannel, PeerId, Sdp, TrackFormat, TrackId};
@@ -32,7 +32,7 @@ pub struct ChannelLoad {
     /// For how long.
     pub length: Duration,
     /// The picture beside it.
-    pub picture: Picture,
+    pub picture: Feed,
     /// The far end sends and the gateway receives.
     pub receive: bool,
 }
@@ -114,7 +114,7 @@ pub async fn channel_load(load: ChannelLoad) -> Result<ChannelFigures, LoadError
     let (mut gateway, mut far) = (End::start()?, End::start()?);
     let show = Show::start(load.picture)?;
     let (rig, mut news) = Rig::start()?;
-    let (mut viewer, offer) = LoadPeer::player()?;
+    let (mut viewer, offer) = LoadPeer::player(load.picture)?;
     let track = SendTrack { layer: Arc::clone(&show.layer), stream_label: "bench".into() };
     let (_, answer) = gateway.open(spec(Some(offer), vec![track], None)).await?;
     viewer.accept(&answer)?;
@@ -206,7 +206,7 @@ impl KeyframeRequest for Wanted {
 }
 
 impl Show {
-    fn start(picture: Picture) -> Result<Self, LoadError> {
+    fn start(picture: Feed) -> Result<Self, LoadError> {
         let wanted = Wanted::default();
         let id = LayerId { track: TrackId::next(), index: 0 };
         let layer = Arc::new(Layer::new(id, TrackFormat::h264_baseline(), Refresh::OnRequest, Box::new(wanted.clone())));

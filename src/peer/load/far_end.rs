@@ -1,5 +1,6 @@
-//! One far end of the gateway: an engine, a socket, and either a picture to send or an eye for what comes.
+//! One far end of the gateway: an engine, a socket, and either a feed to send or an eye for what comes.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -19,18 +20,20 @@ use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
-use super::picture::{Frames, Stamp};
+use super::feed::{Frames, Stamp};
 use super::socket::{Inbox, Socket};
-use super::{Interval, LoadError, Picture, wall_clock};
+use super::{Feed, Interval, LoadError, Sight, wall_clock};
 use crate::peer::codecs;
 use crate::peer::engine::host_candidate;
 use crate::peer::feedback::Watch;
 use crate::peer::sdp::{Description, SectionKind};
-use crate::vocab::{MediaKind, Sdp, TrackFormat};
+use crate::vocab::{MediaKind, Sdp};
 
 /// Payload types offered.
 const PAYLOAD_TYPES: (u8, u8) = (96, 97);
-/// A picture that is late by more goes on from now instead of catching up.
+/// Frames being received that are remembered; what is older and not complete never will be.
+const OPEN_FRAMES: usize = 32;
+/// A feed that is late by more goes on from now instead of catching up.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// A publisher or a viewer, to be given to a [`Rig`](super::Rig).
@@ -61,9 +64,17 @@ struct Viewer {
     received: u64,
     /// First and highest sequence number, extended.
     span: Option<(u64, u64)>,
-    /// The key frame being received: its number and how many packets are here.
-    key: Option<(u32, u16)>,
+    /// Frames being received, by number: how many packets are missing.
+    frames: VecDeque<(u32, u16)>,
+    /// Whether there are key frames to wait for.
+    has_keys: bool,
+    /// The first complete key frame is here, and was told of.
     first_frame: bool,
+    told: bool,
+    /// When the newest complete frame came.
+    moved: Option<Instant>,
+    /// Longest time without a complete frame after the first.
+    still: Duration,
 }
 
 struct Publisher {
@@ -85,40 +96,43 @@ pub(super) enum Happened {
 
 impl LoadPeer {
     /// A viewer, and its offer with all candidates.
-    pub fn player() -> Result<(Self, Sdp), LoadError> {
+    pub fn player(feed: Feed) -> Result<(Self, Sdp), LoadError> {
         let registry = Registry::new()
             .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
             .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
-        let (mut engine, watch) = engine(registry)?;
+        let (mut engine, watch) = engine(registry, feed)?;
+        let kind = feed.codec.kind();
         let init =
             RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, streams: vec![], send_encodings: vec![] };
-        engine.add_transceiver_from_kind(codecs::engine_kind(MediaKind::Video), Some(init))?;
-        Self::offer(engine, watch, Role::Play(Box::default()))
+        engine.add_transceiver_from_kind(codecs::engine_kind(kind), Some(init))?;
+        let viewer = Viewer { has_keys: kind == MediaKind::Video, ..Default::default() };
+        Self::offer(engine, watch, Role::Play(Box::new(viewer)))
     }
 
-    /// A publisher of a picture, and its offer with all candidates.
-    pub fn publisher(picture: Picture) -> Result<(Self, Sdp), LoadError> {
+    /// A publisher of a feed, and its offer with all candidates.
+    pub fn publisher(feed: Feed) -> Result<(Self, Sdp), LoadError> {
         let registry = Registry::new()
             .with(Slot::NackResponder, NackResponderBuilder::new().build())
             .with(Slot::SenderReport, SenderReportBuilder::new().build());
-        let (mut engine, watch) = engine(registry)?;
+        let (mut engine, watch) = engine(registry, feed)?;
+        let media = feed.codec.kind();
         let ssrc = rand::random::<u32>() | 1;
         let encoding = RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters {
                 ssrc: Some(ssrc),
-                rtx: Some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x5a5a_0000 }),
+                rtx: (media == MediaKind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x5a5a_0000 }),
                 ..Default::default()
             },
-            codec: codecs::engine_codec(&TrackFormat::h264_baseline(), &feedback()),
+            codec: codecs::engine_codec(&feed.format(), &feedback(media)),
             ..Default::default()
         };
-        let kind = codecs::engine_kind(MediaKind::Video);
-        let track = MediaStreamTrack::new("bench".into(), "bench-video".into(), "bench-video".into(), kind, vec![encoding]);
+        let kind = codecs::engine_kind(media);
+        let track = MediaStreamTrack::new("bench".into(), "bench-track".into(), "bench-track".into(), kind, vec![encoding]);
         let init =
             RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, streams: vec![], send_encodings: vec![] };
         engine.add_transceiver_from_track(track, Some(init))?;
-        let frames = Frames::new(picture).map_err(|error| rtc::shared::error::Error::Other(error.to_string()))?;
-        let publisher = Publisher { frames, ssrc, payload_type: 0, spacing: picture.spacing(), due: None };
+        let frames = Frames::new(feed).map_err(|error| rtc::shared::error::Error::Other(error.to_string()))?;
+        let publisher = Publisher { frames, ssrc, payload_type: 0, spacing: feed.spacing(), due: None };
         Self::offer(engine, watch, Role::Publish(Box::new(publisher)))
     }
 
@@ -134,12 +148,19 @@ impl LoadPeer {
         Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::offer(text)))
     }
 
+    /// Loses this part (0 to 1) of all datagrams from here on, in both directions.
+    #[must_use]
+    pub fn losing(mut self, part: f64) -> Self {
+        self.socket.lose(part);
+        self
+    }
+
     /// Takes the gateway's answer.
     pub fn accept(&mut self, answer: &Sdp) -> Result<(), LoadError> {
         self.engine.set_remote_description(Instant::now(), RTCSessionDescription::answer(answer.text.clone())?)?;
         let description = Description::parse(&answer.text).map_err(|_| LoadError::Refused)?;
-        let video = |kind: SectionKind| kind == SectionKind::Media(MediaKind::Video);
-        let section = description.sections.iter().find(|section| video(section.kind) && !section.is_rejected());
+        let media = |kind: SectionKind| matches!(kind, SectionKind::Media(_));
+        let section = description.sections.iter().find(|section| media(section.kind) && !section.is_rejected());
         let payload = section.and_then(|section| section.payloads.first()).ok_or(LoadError::Refused)?;
         if let Role::Publish(publisher) = &mut self.role {
             publisher.payload_type = payload.pt;
@@ -163,7 +184,7 @@ impl LoadPeer {
             let _ = engine.handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(datagram) });
             while let Some(message) = engine.poll_read() {
                 if let (RTCMessage::RtpPacket(_, packet), Role::Play(viewer)) = (message.message, &mut *role) {
-                    viewer.take(&packet, arrived, sums);
+                    viewer.take(now, &packet, arrived, sums);
                 }
             }
         });
@@ -230,7 +251,7 @@ impl LoadPeer {
             let mut seen = self.watch.lock();
             seen.key_requests.clear();
             seen.strays.clear();
-            if viewer.key.is_some_and(|(_, missing)| missing == 0) && !std::mem::replace(&mut viewer.first_frame, true) {
+            if viewer.first_frame && !std::mem::replace(&mut viewer.told, true) {
                 tell(Happened::FirstFrame);
             }
         }
@@ -252,6 +273,13 @@ impl LoadPeer {
         }
     }
 
+    /// What became of it so far; `None` of a publisher.
+    pub(super) fn sight(&self, now: Instant) -> Option<Sight> {
+        let Role::Play(viewer) = &self.role else { return None };
+        let since = viewer.moved.map_or(Duration::ZERO, |moved| (now + self.ahead).saturating_duration_since(moved));
+        Some(Sight { connected: self.connected, picture: viewer.first_frame, still: viewer.still.max(since) })
+    }
+
     /// Says goodbye.
     pub(super) fn close(&mut self) {
         let _ = self.engine.close();
@@ -260,8 +288,9 @@ impl LoadPeer {
 }
 
 impl Viewer {
-    fn take(&mut self, packet: &rtc::rtp::Packet, arrived: Duration, sums: &mut Interval) {
+    fn take(&mut self, now: Instant, packet: &rtc::rtp::Packet, arrived: Duration, sums: &mut Interval) {
         self.received += 1;
+        sums.bytes += packet.payload.len() as u64;
         let sequence = packet.header.sequence_number;
         match &mut self.span {
             None => {
@@ -276,31 +305,48 @@ impl Viewer {
             }
         }
         let Some(stamp) = Stamp::read(&packet.payload) else { return };
-        if stamp.key && !self.first_frame {
-            let missing = match self.key {
-                Some((frame, missing)) if frame == stamp.frame => missing,
-                _ => stamp.of,
-            };
-            self.key = Some((stamp.frame, missing.saturating_sub(1)));
-        }
         // a cached key frame is old when it is sent: it is no measure of the way through
         if self.first_frame {
             let kind = if stamp.key { &mut sums.key } else { &mut sums.delta };
             kind.note(arrived.saturating_sub(stamp.left));
         }
+        if self.completes(&stamp) && (self.first_frame || stamp.key || !self.has_keys) {
+            self.first_frame = true;
+            if let Some(before) = self.moved.replace(now) {
+                self.still = self.still.max(now.saturating_duration_since(before));
+            }
+        }
+    }
+
+    /// Notes a packet of a frame; true when it was the last that was missing.
+    fn completes(&mut self, stamp: &Stamp) -> bool {
+        let known = self.frames.iter().rposition(|(number, _)| *number == stamp.frame);
+        let at = known.unwrap_or_else(|| {
+            if self.frames.len() == OPEN_FRAMES {
+                self.frames.pop_front();
+            }
+            self.frames.push_back((stamp.frame, stamp.of));
+            self.frames.len() - 1
+        });
+        let missing = &mut self.frames[at].1;
+        let last = *missing == 1;
+        *missing = missing.saturating_sub(1);
+        last
     }
 }
 
 /// Feedback offered: what the gateway's own offers have.
-fn feedback() -> Vec<String> {
-    codecs::feedback(MediaKind::Video).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect()
+fn feedback(kind: MediaKind) -> Vec<String> {
+    codecs::feedback(kind).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect()
 }
 
-fn engine(registry: Registry) -> Result<(RTCPeerConnection, Watch), LoadError> {
+fn engine(registry: Registry, feed: Feed) -> Result<(RTCPeerConnection, Watch), LoadError> {
     let mut media = MediaEngine::default();
     let (pt, rtx) = PAYLOAD_TYPES;
-    for entry in codecs::engine_entries(&TrackFormat::h264_baseline(), pt, Some(rtx), &feedback()) {
-        media.register_codec(entry, codecs::engine_kind(MediaKind::Video))?;
+    let kind = feed.codec.kind();
+    let rtx = (kind == MediaKind::Video).then_some(rtx);
+    for entry in codecs::engine_entries(&feed.format(), pt, rtx, &feedback(kind)) {
+        media.register_codec(entry, codecs::engine_kind(kind))?;
     }
     let watch = Watch::default();
     let settings = SettingEngineBuilder::new()

@@ -1,5 +1,6 @@
-//! What no gateway can undercut: the same picture protected for each viewer and sent, nothing else.
+//! What no gateway can undercut: the same feeds protected for each viewer and sent, nothing else.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::picture::{Frame, Frames};
+use super::feed::{Frame, Frames};
 use super::socket::{Inbox, Socket};
-use super::{Latencies, LoadError, Picture, wall_clock};
+use super::{Feed, Latencies, LoadError, wall_clock};
 
 /// What the floor cost.
 #[derive(Clone, Debug, Default)]
@@ -27,11 +28,11 @@ pub struct Floor {
     pub key: Latencies,
 }
 
-/// Sends the picture to so many sockets for that long. Blocks.
-pub fn floor(viewers: usize, picture: Picture, length: Duration) -> Result<Floor, LoadError> {
-    let sockets: Vec<Socket> = (0..viewers).map(|_| Socket::bind()).collect::<Result<_, _>>()?;
+/// Sends so many feeds to so many sockets each for that long. Blocks.
+pub fn floor(feeds: usize, viewers: usize, feed: Feed, length: Duration) -> Result<Floor, LoadError> {
+    let sockets: Vec<Socket> = (0..feeds * viewers).map(|_| Socket::bind()).collect::<Result<_, _>>()?;
     let to: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
-    let sender = Sender::new(to, picture)?;
+    let sender = Sender::new(&to, viewers, feed)?;
     let over = Arc::new(AtomicBool::new(false));
     let seen_over = Arc::clone(&over);
     let reader = std::thread::Builder::new().name("bench-floor-in".into()).spawn(move || receive(&sockets, &seen_over))?;
@@ -80,75 +81,88 @@ const KEY: u8 = 98;
 
 struct Sender {
     socket: Socket,
-    frames: Frames,
-    viewers: Vec<(std::net::SocketAddr, Context)>,
+    sources: Vec<Source>,
     spacing: Duration,
 }
 
+/// A feed and who gets it.
+struct Source {
+    frames: Frames,
+    viewers: Vec<(SocketAddr, Context)>,
+}
+
 impl Sender {
-    fn new(to: Vec<std::net::SocketAddr>, picture: Picture) -> Result<Self, LoadError> {
+    fn new(to: &[SocketAddr], viewers: usize, feed: Feed) -> Result<Self, LoadError> {
         let provider = rtc::crypto::default_provider().map_err(|_| LoadError::Cipher)?;
         let context = || {
             let (key, salt): ([u8; 16], [u8; 12]) = (rand::random(), rand::random());
             Context::new(&key, &salt, ProtectionProfile::AeadAes128Gcm, None, None, provider.crypto())
         };
-        let viewers = to.into_iter().map(|to| Ok((to, context()?))).collect::<Result<_, rtc::shared::error::Error>>()?;
-        let frames = Frames::new(picture).map_err(|error| rtc::shared::error::Error::Other(error.to_string()))?;
-        Ok(Self { socket: Socket::bind()?, frames, viewers, spacing: picture.spacing() })
+        let source = |to: &[SocketAddr]| {
+            let viewers = to.iter().map(|to| Ok((*to, context()?))).collect::<Result<_, rtc::shared::error::Error>>()?;
+            let frames = Frames::new(feed).map_err(|error| rtc::shared::error::Error::Other(error.to_string()))?;
+            Ok(Source { frames, viewers })
+        };
+        let sources = to.chunks(viewers.max(1)).map(source).collect::<Result<_, LoadError>>()?;
+        Ok(Self { socket: Socket::bind()?, sources, spacing: feed.spacing() })
     }
 
     fn run(mut self, length: Duration) -> Result<(u64, Duration), LoadError> {
         let began = Instant::now();
         let busy_before = own_time();
+        // publishers do not tick together
+        let step = self.spacing / self.sources.len().max(1) as u32;
         let mut due = began;
         let mut sent = 0;
         let mut train = Vec::new();
         while due < began + length {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            due += self.spacing;
-            let Ok(frame) = self.frames.next(false) else { break };
-            sent += self.send(&frame, &mut train)?;
+            for source in &mut self.sources {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                due += step;
+                let Ok(frame) = source.frames.next(false) else { continue };
+                sent += send(&self.socket, &mut source.viewers, &frame, &mut train)?;
+            }
         }
         Ok((sent, own_time().saturating_sub(busy_before)))
     }
+}
 
-    /// One frame to all: a train per viewer and run of packets of one size.
-    fn send(&mut self, frame: &Frame, train: &mut Vec<u8>) -> Result<u64, LoadError> {
-        let time = wall_clock().as_micros() as u32;
-        let most = self.socket.train();
-        let mut plain = Vec::with_capacity(1500);
-        let mut sent = 0;
-        for (to, context) in &mut self.viewers {
-            train.clear();
-            // bytes of the train's first packet, packets in it
-            let (mut segment, mut count) = (0, 0);
-            for packet in &frame.packets.packets {
-                plain.clear();
-                let pt = if frame.packets.key { KEY } else { PLAIN };
-                plain.extend_from_slice(&[0x80, pt | u8::from(packet.marker) << 7]);
-                plain.extend_from_slice(&packet.sequence.to_be_bytes());
-                plain.extend_from_slice(&time.to_be_bytes());
-                plain.extend_from_slice(&7u32.to_be_bytes());
-                plain.extend_from_slice(&packet.payload);
-                let protected = context.encrypt_rtp(&plain)?;
-                // only the last of a train may be shorter
-                let fits = count > 0 && count < most && protected.len() <= segment && train.len() == count * segment;
-                if count > 0 && !(fits && train.len() + protected.len() <= 65_000) {
-                    self.socket.send(*to, train, (count > 1).then_some(segment));
-                    train.clear();
-                    count = 0;
-                }
-                if count == 0 {
-                    segment = protected.len();
-                }
-                train.extend_from_slice(&protected);
-                count += 1;
-                sent += 1;
+/// One frame to all: a train per viewer and run of packets of one size.
+fn send(socket: &Socket, viewers: &mut [(SocketAddr, Context)], frame: &Frame, train: &mut Vec<u8>) -> Result<u64, LoadError> {
+    let time = wall_clock().as_micros() as u32;
+    let most = socket.train();
+    let mut plain = Vec::with_capacity(1500);
+    let mut sent = 0;
+    for (to, context) in viewers {
+        train.clear();
+        // bytes of the train's first packet, packets in it
+        let (mut segment, mut count) = (0, 0);
+        for packet in &frame.packets.packets {
+            plain.clear();
+            let pt = if frame.key { KEY } else { PLAIN };
+            plain.extend_from_slice(&[0x80, pt | u8::from(packet.marker) << 7]);
+            plain.extend_from_slice(&packet.sequence.to_be_bytes());
+            plain.extend_from_slice(&time.to_be_bytes());
+            plain.extend_from_slice(&7u32.to_be_bytes());
+            plain.extend_from_slice(&packet.payload);
+            let protected = context.encrypt_rtp(&plain)?;
+            // only the last of a train may be shorter
+            let fits = count > 0 && count < most && protected.len() <= segment && train.len() == count * segment;
+            if count > 0 && !(fits && train.len() + protected.len() <= 65_000) {
+                socket.send(*to, train, (count > 1).then_some(segment));
+                train.clear();
+                count = 0;
             }
-            self.socket.send(*to, train, (count > 1).then_some(segment));
+            if count == 0 {
+                segment = protected.len();
+            }
+            train.extend_from_slice(&protected);
+            count += 1;
+            sent += 1;
         }
-        Ok(sent)
+        socket.send(*to, train, (count > 1).then_some(segment));
     }
+    Ok(sent)
 }
 
 /// Time this thread was on a processor, by the kernel's own account.
@@ -163,8 +177,7 @@ mod tests {
 
     #[test]
     fn the_floor_reaches_every_socket() {
-        let picture = Picture { bitrate: 1_000_000, frame_rate: 30 };
-        let floor = floor(3, picture, Duration::from_millis(200)).unwrap();
+        let floor = floor(2, 3, Feed::picture(1_000_000), Duration::from_millis(200)).unwrap();
         assert!(floor.sent > 0 && floor.sent.is_multiple_of(3), "{floor:?}");
         assert!(floor.received > 0 && floor.received <= floor.sent, "{floor:?}");
         assert_eq!(floor.received as usize, floor.delta.len() + floor.key.len());

@@ -1,4 +1,4 @@
-//! Load for benchmarks: a publisher of a synthetic picture and many viewers, all on one thread.
+//! Load for benchmarks: publishers of synthetic pictures or sound and many viewers, all on one thread.
 //!
 //! The async driver of [`outgoing`](super::outgoing) costs a task and several wake-ups per packet, which on a small machine
 //! takes more time than the gateway under test. Here each far end is an engine and a socket, the thread waits for all of
@@ -8,22 +8,24 @@
 //! LoadPeer::publisher / player ─► offer ─► answer by signalling ─► accept ─► Rig::add ─► RigNews, Interval
 //! ```
 //!
-//! [`floor`] sends the same picture to as many sockets with nothing but SRTP and the system call.
+//! [`floor`] sends the same to as many sockets with nothing but SRTP and the system call.
 
 mod channel;
 mod crypto;
 mod far_end;
+mod feed;
 mod floor;
-mod picture;
+mod rehearsal;
 mod rig;
 mod socket;
 
 pub use channel::{ChannelFigures, ChannelLoad, channel_load};
 pub use crypto::{SrtpCost, srtp_costs};
 pub use far_end::LoadPeer;
+pub use feed::Feed;
 pub use floor::{Floor, floor};
-pub use picture::Picture;
-pub use rig::{Interval, Rig, RigNews};
+pub use rehearsal::rehearse;
+pub use rig::{Interval, Parting, Rig, RigNews, Sight};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,8 +38,8 @@ pub enum LoadError {
     /// No socket, event descriptor or thread.
     #[error("system: {0}")]
     System(#[from] std::io::Error),
-    /// The answer has no section for the picture.
-    #[error("the gateway's answer takes no video")]
+    /// The answer has no section for what is offered.
+    #[error("the gateway's answer takes nothing of what was offered")]
     Refused,
     /// A connection, a channel or a picture did not come, or did not stay.
     #[error("a connection, a channel or a picture did not come within a minute, or did not stay")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, oneshot};
@@ -15,8 +15,8 @@ use crate::peer::ring::Waker;
 /// What a far end has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RigNews {
-    /// ICE and DTLS are up.
-    Connected(u64),
+    /// ICE and DTLS are up, since that time.
+    Connected(u64, Instant),
     /// A viewer has its first complete key frame, at that time.
     FirstFrame(u64, Instant),
     /// The connection failed or was closed by the gateway.
@@ -28,20 +28,53 @@ pub enum RigNews {
 pub struct Interval {
     /// Packets that arrived.
     pub packets: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
     /// Packets that should have, by their numbers, and did not.
     pub missing: u64,
-    /// From the publisher's hand to a viewer's socket: packets of plain frames.
+    /// From the publisher's hand to a viewer's socket: packets of plain frames, and of sound.
     pub delta: Latencies,
     /// The same of key frames.
     pub key: Latencies,
 }
 
+/// What a viewer has seen up to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// ICE and DTLS came up.
+    pub connected: bool,
+    /// There was a complete key frame.
+    pub picture: bool,
+    /// Longest time without a complete frame since then, the present one included.
+    pub still: Duration,
+}
+
+impl Interval {
+    /// Adds what a far end received and missed since the interval began.
+    fn add(&mut self, bases: &[(u64, (u64, u64))], number: u64, peer: &LoadPeer) {
+        let base = bases.iter().find(|(its, _)| *its == number).map_or((0, 0), |(_, base)| *base);
+        let (received, expected) = peer.counts();
+        self.packets += received - base.0;
+        self.missing += (expected - base.1).saturating_sub(received - base.0);
+    }
+}
+
 enum Order {
     Add(u64, Box<LoadPeer>),
-    Remove(u64),
+    Remove(u64, Parting),
+    Look(oneshot::Sender<Vec<(u64, Sight)>>),
     Begin,
     Take(oneshot::Sender<Interval>),
     Stop,
+}
+
+/// How a far end leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It closes its connection, and says so.
+    Goodbye,
+    /// It is not heard any more.
+    Silence,
 }
 
 /// The running thread. Dropping it closes every far end and waits for that.
@@ -68,9 +101,16 @@ impl Rig {
         self.order(Order::Add(number, Box::new(peer)));
     }
 
-    /// Closes a far end.
-    pub fn remove(&self, number: u64) {
-        self.order(Order::Remove(number));
+    /// Ends a far end.
+    pub fn remove(&self, number: u64, parting: Parting) {
+        self.order(Order::Remove(number, parting));
+    }
+
+    /// What every viewer has seen so far.
+    pub async fn look(&self) -> Vec<(u64, Sight)> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Look(reply));
+        answer.await.unwrap_or_default()
     }
 
     /// Counts from here.
@@ -143,7 +183,7 @@ impl Runner {
         let news = &self.news;
         peer.drain(now, |happened| {
             let told = match happened {
-                Happened::Connected => RigNews::Connected(*number),
+                Happened::Connected => RigNews::Connected(*number, Instant::now()),
                 Happened::FirstFrame => RigNews::FirstFrame(*number, Instant::now()),
                 Happened::Ended => RigNews::Ended(*number),
             };
@@ -156,7 +196,7 @@ impl Runner {
         let due = self.peers.iter().filter_map(|(_, peer)| peer.next_timeout()).min();
         let limit = match waker.fall_asleep() {
             true => due.map(|due| due.saturating_duration_since(Instant::now())),
-            false => Some(std::time::Duration::ZERO),
+            false => Some(Duration::ZERO),
         };
         let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
         let mut fds: Vec<PollFd<'_>> =
@@ -173,10 +213,20 @@ impl Runner {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Add(number, peer)) => self.peers.push((number, peer)),
-                Ok(Order::Remove(number)) => {
+                Ok(Order::Remove(number, parting)) => {
                     if let Some(at) = self.peers.iter().position(|(its, _)| *its == number) {
-                        self.peers.remove(at).1.close();
+                        let (_, mut peer) = self.peers.remove(at);
+                        self.sums.add(&self.bases, number, &peer);
+                        if parting == Parting::Goodbye {
+                            peer.close();
+                        }
                     }
+                }
+                Ok(Order::Look(reply)) => {
+                    let now = Instant::now();
+                    let seen = |(number, peer): &(u64, Box<LoadPeer>)| Some((*number, peer.sight(now)?));
+                    // the asker may have given up
+                    let _ = reply.send(self.peers.iter().filter_map(seen).collect());
                 }
                 Ok(Order::Begin) => {
                     self.sums = Interval::default();
@@ -184,12 +234,7 @@ impl Runner {
                 }
                 Ok(Order::Take(reply)) => {
                     let mut interval = std::mem::take(&mut self.sums);
-                    for (number, peer) in &self.peers {
-                        let base = self.bases.iter().find(|(its, _)| its == number).map_or((0, 0), |(_, base)| *base);
-                        let (received, expected) = peer.counts();
-                        interval.packets += received - base.0;
-                        interval.missing += (expected - base.1).saturating_sub(received - base.0);
-                    }
+                    self.peers.iter().for_each(|(number, peer)| interval.add(&self.bases, *number, peer));
                     // the asker may have given up
                     let _ = reply.send(interval);
                 }

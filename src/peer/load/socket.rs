@@ -1,5 +1,6 @@
 //! A far end's UDP socket: as a browser's, without receive offload, and with the kernel's arrival times.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +23,26 @@ pub(super) struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
     pub(super) address: SocketAddr,
+    loss: Option<Loss>,
+}
+
+/// A bad line.
+struct Loss {
+    /// Of 2^32.
+    part: u32,
+    state: Cell<u64>,
+}
+
+impl Loss {
+    /// Whether the next datagram is lost: xorshift, which is random enough for a bad line and costs nothing.
+    fn strikes(&self) -> bool {
+        let mut state = self.state.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.state.set(state);
+        ((state >> 32) as u32) < self.part
+    }
 }
 
 impl Socket {
@@ -34,7 +55,17 @@ impl Socket {
         // a receiver that takes whole trains spares the sender the cutting, which no browser or network does
         setsockopt(&socket, sockopt::UdpGroSegment, &false)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, state, address })
+        Ok(Self { socket, state, address, loss: None })
+    }
+
+    /// Loses this part (0 to 1) of all datagrams from here on, in both directions.
+    pub(super) fn lose(&mut self, part: f64) {
+        let part = (part.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        self.loss = Some(Loss { part, state: Cell::new(rand::random::<u64>() | 1) });
+    }
+
+    fn is_lost(&self) -> bool {
+        self.loss.as_ref().is_some_and(Loss::strikes)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -43,6 +74,9 @@ impl Socket {
 
     /// Sends one datagram, or a train of them. What the kernel has no room for is lost.
     pub(super) fn send(&self, to: SocketAddr, contents: &[u8], segment_size: Option<usize>) {
+        if self.is_lost() {
+            return;
+        }
         let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
         let _ = self.state.try_send((&self.socket).into(), &transmit);
     }
@@ -71,11 +105,26 @@ impl Inbox {
             // an error is an empty socket, or an ICMP message of an earlier send, which the next wait tells again
             let Ok(count) = socket.state.recv((&socket.socket).into(), &mut slices, &mut self.metas) else { return };
             for (meta, buffer) in self.metas.iter().zip(&self.buffers).take(count) {
+                if socket.is_lost() {
+                    continue;
+                }
                 each(meta.addr, meta.timestamp.unwrap_or_else(wall_clock), &buffer[..meta.len]);
             }
             if count < READS {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_line_loses_the_part_it_was_told_to() {
+        let loss = Loss { part: u32::MAX / 50, state: Cell::new(7) };
+        let lost = (0..100_000).filter(|_| loss.strikes()).count();
+        assert!((1_800..2_200).contains(&lost), "{lost} of 2000");
     }
 }
