@@ -355,7 +355,8 @@ mod tests {
     #[test]
     fn what_grows_or_stands_still_is_told() {
         assert_eq!(judged(|_| ()), [""; 0]);
-        let cases: [(fn(&mut Outcome), &str); 5] = [
+        type Spoil = fn(&mut Outcome);
+        let cases: [(Spoil, &str); 5] = [
             (|outcome| outcome.rss_mb.late = 53.0, "memory grew"),
             (|outcome| outcome.descriptors.end = 40, "40 in the end"),
             (|outcome| outcome.threads.late = 14, "5 threads, then 14"),
