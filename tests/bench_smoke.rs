@@ -80,7 +80,7 @@ fn bench_crypto_measures_both_profiles() {
 #[test]
 fn bench_channel_measures_both_directions() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
-    let output = command.args(["bench", "channel", "--seconds", "1", "--json"]).output().expect("the binary runs");
+    let output = command.args(["bench", "channel", "--seconds", "2", "--json"]).output().expect("the binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     let rows = report["rows"].as_array().expect("rows");
