@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::gateway::{Gateway, Sample};
 use super::report::{Idle, Machine, Report, Row, Times};
 use super::stage::Stage;
-use super::{BenchError, exit, failed, with_runtime};
+use super::{BenchError, exit, failed, janus, with_runtime};
 use crate::peer::load::{Feed, Floor, Interval, Latencies, Parting, floor};
 
 /// Joins whose time to the first frame is taken, per row.
 const JOINS: usize = 9;
 /// After the last join before counting begins: key frames asked for by joins are through.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// Most who speak at a time in the scene `audio`; the others have nothing to say.
 const SPEAKERS: usize = 5;
 
@@ -26,6 +26,7 @@ pub(super) const HELP: &str = "Examples:
   portico bench --scene room                     10 publishers, each with 10 viewers
   portico bench --scene audio                    50 members hear 5 who speak
   portico bench --scene 4k                       10 viewers of 20 Mbit/s
+  portico bench --compare janus --viewers 50     beside Debian's janus
   portico bench crypto                           SRTP alone, both profiles, 3 s
   portico bench channel                          one data channel beside a picture, 20 s
   portico bench --json | jq '.rows[] | {viewers, cpu_us_per_packet, times_floor}'
@@ -35,6 +36,10 @@ synthetic H264 pictures or Opus sound by WHIP and forwards them to viewers by WH
 connection of its own; nothing is encoded. Publishers and viewers are whole WebRTC peers in this
 process. Only the gateway's time is counted. Let nothing else run, and compare figures of one run
 with each other.
+
+With `--compare janus` Janus' streaming plugin gets the same streams as plain RTP and has as many
+viewers, by its HTTP API, on a configuration of the benchmark's own with `event_loops = 1`, its
+cheapest. The package is enough, its service need not run.
 
 Columns:
   in, out      streams that come in, and viewers of all streams together
@@ -77,9 +82,19 @@ pub(super) struct Args {
     /// Bits per second of a picture. Default: 2000000; `4k` 20000000
     #[arg(long, value_name = "BPS", value_parser = clap::value_parser!(u64).range(100_000..=50_000_000))]
     bitrate: Option<u64>,
+    /// Measure another server with the same load in the same run
+    #[arg(long, value_name = "SERVER", value_enum)]
+    compare: Option<Compare>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What Portico is compared with.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Compare {
+    /// Debian's package `janus`
+    Janus,
 }
 
 /// Who sends what to whom.
@@ -130,11 +145,11 @@ impl Scene {
 
 /// What one row is of.
 #[derive(Clone, Copy)]
-struct Cast {
-    streams: usize,
+pub(super) struct Cast {
+    pub(super) streams: usize,
     /// Of each stream.
-    viewers: usize,
-    feed: Feed,
+    pub(super) viewers: usize,
+    pub(super) feed: Feed,
 }
 
 pub(super) fn main(args: &Args) -> ExitCode {
@@ -176,7 +191,14 @@ async fn run(args: &Args) -> Result<Report, BenchError> {
         };
         progress.inc(1);
         progress.set_message(format!("{number}: gateway"));
-        rows.push(measure(cast, length, floor).await?);
+        let mut row = measure(cast, length, floor).await?;
+        if args.compare == Some(Compare::Janus) && cast.viewers > 0 {
+            progress.set_message(format!("{number}: janus"));
+            let other = janus::measure(cast, length).await?;
+            row.times_janus = row.cpu_us_per_packet.zip(other.cpu_us_per_packet).map(|(ours, theirs)| ours / theirs);
+            row.janus = Some(other);
+        }
+        rows.push(row);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -203,16 +225,16 @@ async fn idle(length: Duration) -> Result<Idle, BenchError> {
 }
 
 /// The gateway's use of the machine between two samples.
-struct Spent {
-    seconds: f64,
-    cpu_percent: f64,
-    busy_us: f64,
+pub(super) struct Spent {
+    pub(super) seconds: f64,
+    pub(super) cpu_percent: f64,
+    pub(super) busy_us: f64,
     media_us: f64,
     wakeups_per_second: f64,
 }
 
 impl Spent {
-    fn between(before: &Sample, after: &Sample) -> Self {
+    pub(super) fn between(before: &Sample, after: &Sample) -> Self {
         let seconds = after.at.duration_since(before.at).as_secs_f64().max(1e-3);
         let busy_us = after.busy.saturating_sub(before.busy).as_secs_f64() * 1e6;
         Self {
@@ -289,14 +311,16 @@ async fn measure(cast: Cast, length: Duration, mut floor: Floor) -> Result<Row, 
         joins: joins.len(),
         rss_mb: megabytes(after.rss),
         anonymous_mb: megabytes(after.anonymous),
+        janus: None,
+        times_janus: None,
     })
 }
 
-fn times(latencies: &mut Latencies) -> Option<Times> {
+pub(super) fn times(latencies: &mut Latencies) -> Option<Times> {
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| latencies.quantile_ms(part));
     Some(Times { p50: p50?, p99: p99?, max: max? })
 }
 
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

@@ -132,7 +132,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn of(pid: u32) -> io::Result<Self> {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let mut sample = Self {
             at: Instant::now(),

@@ -7,6 +7,7 @@ mod count;
 mod crypto;
 mod forward;
 mod gateway;
+mod janus;
 mod report;
 mod soak;
 mod stage;

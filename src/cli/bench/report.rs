@@ -105,6 +105,23 @@ pub(super) struct Row {
     pub(super) joins: usize,
     pub(super) rss_mb: f64,
     pub(super) anonymous_mb: f64,
+    /// Another server with the same load, where one was asked for.
+    pub(super) janus: Option<Other>,
+    /// Portico's time per packet by that of the other server.
+    pub(super) times_janus: Option<f64>,
+}
+
+/// Another server under the same load.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Other {
+    pub(super) packets: u64,
+    pub(super) packets_per_second: f64,
+    pub(super) lost: u64,
+    pub(super) cpu_percent: f64,
+    pub(super) cpu_us_per_packet: Option<f64>,
+    pub(super) latency_ms: Option<Times>,
+    pub(super) key_latency_ms: Option<Times>,
+    pub(super) rss_mb: f64,
 }
 
 impl Report {
@@ -168,6 +185,32 @@ impl Report {
                 figure(row.connected_ms, 1),
                 figure(row.first_frame_ms, 0),
                 format!("{:.1}", row.rss_mb),
+            ]);
+        }
+        print::text(&table.to_string());
+        self.compared();
+    }
+
+    fn compared(&self) {
+        if self.rows.iter().all(|row| row.janus.is_none()) {
+            return;
+        }
+        print::text("\njanus, streaming plugin, event_loops = 1, with the same streams and viewers");
+        let heading = ["in", "out", "packets/s", "lost", "CPU", "µs/packet", "portico by janus", "added ms", "key ms", "RSS"];
+        let mut table = print::table(&heading);
+        for row in &self.rows {
+            let Some(janus) = &row.janus else { continue };
+            table.add_row([
+                row.streams.to_string(),
+                row.viewers.to_string(),
+                format!("{:.0}", janus.packets_per_second),
+                janus.lost.to_string(),
+                format!("{:.1} %", janus.cpu_percent),
+                figure(janus.cpu_us_per_packet, 2),
+                figure(row.times_janus, 2),
+                times(janus.latency_ms),
+                times(janus.key_latency_ms),
+                format!("{:.1}", janus.rss_mb),
             ]);
         }
         print::text(&table.to_string());

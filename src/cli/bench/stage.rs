@@ -11,7 +11,7 @@ use crate::vocab::Sdp;
 /// Where the load meets: an ad-hoc room.
 const ROOM: &str = "bench";
 /// Longest wait for a connection or a picture; a machine that needs longer has nothing to measure.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway with its load.
 pub(super) struct Stage {
@@ -112,17 +112,24 @@ impl Stage {
         }
     }
 
-    /// Waits for a piece of news; others are passed over.
-    async fn wait<T>(&mut self, mut wanted: impl FnMut(RigNews) -> Option<T>) -> Result<T, BenchError> {
-        let search = async {
-            while let Some(news) = self.news.recv().await {
-                if let Some(found) = wanted(news) {
-                    return Some(found);
-                }
-            }
-            None
-        };
-        let found = tokio::time::timeout(PATIENCE, search).await.ok().flatten();
-        found.ok_or(BenchError::Nothing("a connection or its picture did not come within a minute"))
+    async fn wait<T>(&mut self, wanted: impl FnMut(RigNews) -> Option<T>) -> Result<T, BenchError> {
+        wait(&mut self.news, wanted).await
     }
+}
+
+/// Waits for a piece of news; others are passed over.
+pub(super) async fn wait<T>(
+    news: &mut mpsc::UnboundedReceiver<RigNews>,
+    mut wanted: impl FnMut(RigNews) -> Option<T>,
+) -> Result<T, BenchError> {
+    let search = async {
+        while let Some(news) = news.recv().await {
+            if let Some(found) = wanted(news) {
+                return Some(found);
+            }
+        }
+        None
+    };
+    let found = tokio::time::timeout(PATIENCE, search).await.ok().flatten();
+    found.ok_or(BenchError::Nothing("a connection or its picture did not come within a minute"))
 }

@@ -30,7 +30,7 @@ use crate::peer::sdp::{Description, SectionKind};
 use crate::vocab::{MediaKind, Sdp};
 
 /// Payload types offered.
-const PAYLOAD_TYPES: (u8, u8) = (96, 97);
+pub(super) const PAYLOAD_TYPES: (u8, u8) = (96, 97);
 /// Frames being received that are remembered; what is older and not complete never will be.
 const OPEN_FRAMES: usize = 32;
 /// A feed that is late by more goes on from now instead of catching up.
@@ -97,16 +97,30 @@ pub(super) enum Happened {
 impl LoadPeer {
     /// A viewer, and its offer with all candidates.
     pub fn player(feed: Feed) -> Result<(Self, Sdp), LoadError> {
-        let registry = Registry::new()
-            .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
-            .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
-        let (mut engine, watch) = engine(registry, feed)?;
+        let (mut engine, watch) = engine(viewers_part(), feed)?;
         let kind = feed.codec.kind();
         let init =
             RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, streams: vec![], send_encodings: vec![] };
         engine.add_transceiver_from_kind(codecs::engine_kind(kind), Some(init))?;
-        let viewer = Viewer { has_keys: kind == MediaKind::Video, ..Default::default() };
-        Self::offer(engine, watch, Role::Play(Box::new(viewer)))
+        Self::offer(engine, watch, Role::Play(Viewer::of(feed)))
+    }
+
+    /// A viewer that was made an offer, with all candidates; and its answer, which has them too.
+    pub fn answering(feed: Feed, offer: &Sdp) -> Result<(Self, Sdp), LoadError> {
+        let now = Instant::now();
+        let (mut engine, watch) = engine(viewers_part(), feed)?;
+        engine.set_remote_description(now, RTCSessionDescription::offer(offer.text.clone())?)?;
+        // a server that offers no loopback address talks to none (libnice); its own address is one of this machine
+        let host = offer.text.lines().find_map(|line| line.strip_prefix("a=candidate:")?.split(' ').nth(4)?.parse().ok());
+        let socket = host.map_or_else(Socket::bind, Socket::bind_at)?;
+        engine.add_local_candidate(host_candidate(socket.address)?)?;
+        engine.add_local_candidate(RTCIceCandidateInit::default())?;
+        let answer = engine.create_answer(None)?;
+        let text = answer.sdp.clone();
+        engine.set_local_description(now, answer)?;
+        let text = engine.local_description().map_or(text, |description| description.sdp);
+        let role = Role::Play(Viewer::of(feed));
+        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::answer(text)))
     }
 
     /// A publisher of a feed, and its offer with all candidates.
@@ -288,6 +302,10 @@ impl LoadPeer {
 }
 
 impl Viewer {
+    fn of(feed: Feed) -> Box<Self> {
+        Box::new(Self { has_keys: feed.codec.kind() == MediaKind::Video, ..Default::default() })
+    }
+
     fn take(&mut self, now: Instant, packet: &rtc::rtp::Packet, arrived: Duration, sums: &mut Interval) {
         self.received += 1;
         sums.bytes += packet.payload.len() as u64;
@@ -335,6 +353,13 @@ impl Viewer {
     }
 }
 
+/// What a viewer's engine does of its own: ask for what is missing, and report.
+fn viewers_part() -> Registry {
+    Registry::new()
+        .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
+        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
+}
+
 /// Feedback offered: what the gateway's own offers have.
 fn feedback(kind: MediaKind) -> Vec<String> {
     codecs::feedback(kind).iter().filter(|value| **value != "transport-cc").map(|value| (*value).to_owned()).collect()
@@ -359,4 +384,34 @@ fn engine(registry: Registry, feed: Feed) -> Result<(RTCPeerConnection, Watch), 
         .with_interceptor_registry(registry.with(Slot::Custom(500), watch.interceptor()))
         .build(Instant::now())?;
     Ok((engine, watch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Janus' streaming plugin makes it.
+    const OFFER: &str = "v=0\r\no=- 1795310572407038 1 IN IP4 127.0.0.1\r\ns=Mountpoint 1\r\nt=0 0\r\na=group:BUNDLE v\r\n\
+a=ice-options:trickle\r\n\
+a=fingerprint:sha-256 70:8A:A2:2C:E1:87:41:93:03:33:C8:8E:DD:27:3B:C7:EC:0B:84:E9:7D:CC:84:8E:FA:8C:41:70:CE:5C:C1:F7\r\n\
+a=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 127.0.0.1\r\n\
+a=sendonly\r\na=mid:v\r\na=rtcp-mux\r\n\
+a=ice-ufrag:5FVk\r\na=ice-pwd:4dP0ozB5TCk+8UF/jQbizK\r\na=ice-options:trickle\r\na=setup:actpass\r\na=rtpmap:96 H264/90000\r\n\
+a=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
+a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=ssrc-group:FID 48579271 2455490731\r\na=msid:janus janusv\r\na=ssrc:48579271 cname:janus\r\n\
+a=ssrc:2455490731 cname:janus\r\na=candidate:1 1 udp 2015363327 127.0.0.1 38468 typ host\r\na=end-of-candidates\r\n";
+
+    #[test]
+    fn an_offer_is_answered_with_candidates_and_checked_at_once() {
+        let (mut peer, answer) = LoadPeer::answering(Feed::picture(1_000_000), &Sdp::offer(OFFER)).unwrap();
+        let mut now = Instant::now();
+        let mut sent = Vec::new();
+        for _ in 0..20 {
+            now += Duration::from_millis(50);
+            peer.engine.handle_timeout(now).unwrap();
+            sent.extend(std::iter::from_fn(|| peer.engine.poll_write()));
+        }
+        assert!(answer.text.contains("a=candidate:") && answer.text.contains("a=recvonly"), "{}", answer.text);
+        assert!(sent.iter().any(|datagram| datagram.transport.peer_addr.port() == 38468), "{} datagrams", sent.len());
+    }
 }

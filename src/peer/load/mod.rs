@@ -15,6 +15,7 @@ mod crypto;
 mod far_end;
 mod feed;
 mod floor;
+mod plain;
 mod rehearsal;
 mod rig;
 mod socket;
@@ -24,6 +25,7 @@ pub use crypto::{SrtpCost, srtp_costs};
 pub use far_end::LoadPeer;
 pub use feed::Feed;
 pub use floor::{Floor, floor};
+pub use plain::PlainFeed;
 pub use rehearsal::rehearse;
 pub use rig::{Interval, Parting, Rig, RigNews, Sight};
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -48,7 +48,12 @@ impl Loss {
 impl Socket {
     /// On a free port of loopback.
     pub(super) fn bind() -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::bind_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// On a free port of an address of this machine.
+    pub(super) fn bind_at(address: IpAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind((address, 0))?;
         // less is what the kernel allows; losses are counted
         let _ = SockRef::from(&socket).set_recv_buffer_size(KERNEL_BUFFER);
         let state = UdpSocketState::new((&socket).into())?;
