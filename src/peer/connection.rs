@@ -5,6 +5,7 @@
 
 mod channels;
 mod describe;
+mod intake;
 mod rehearsal;
 mod sending;
 
@@ -15,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
@@ -23,23 +23,22 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
-use rtc::shared::error::Error;
-use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
 
 use crate::forward::{Layer, Refresh};
 use crate::room::EndReason;
 use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId, TrackId};
 
-use super::demux::{self, Wire, classify};
-use super::engine::{Blueprint, Built, Credentials};
+use super::demux::{Wire, classify};
+use super::engine::{Blueprint, Credentials};
 use super::feedback::Watch;
 use super::negotiate::Origin;
-use super::protect::{Protector, Suite};
+use super::protect::Protector;
 use super::random::Seeded;
 use super::receiving::Receiving;
+use super::repeats::{Repeats, Said};
 use super::socket::Outbox;
-use super::srtp::{Gate, HelloGate, Profile};
+use super::srtp::HelloGate;
 use super::stats;
 use super::{PeerEvent, PeerFigures, Receive, SendTrack};
 use channels::{Channels, Pumped};
@@ -55,8 +54,6 @@ pub(super) const CHANNELS_SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// stacks install its keys only after they read everything that came with it: what overtakes that is lost, and the first
 /// packet of all is the key picture's.
 const START_DELAY: Duration = Duration::from_millis(20);
-/// Checks kept to be told again to a rebuilt engine; a far end has a few pairs under test.
-const KEPT_CHECKS: usize = 16;
 /// From the moment all channels were closed to the end of the connection: the far end answers each reset with its own, and
 /// a browser whose connection ends before fires `error`.
 const RESET_GRACE: Duration = Duration::from_millis(300);
@@ -129,9 +126,14 @@ pub(super) struct Connection {
     start_at: Option<Instant>,
     started: bool,
     heard: Instant,
+    repeats: Repeats,
+    /// What leaves again with the next drain.
+    again: Vec<Said>,
     /// What the engine told between two drains.
     events: VecDeque<RTCPeerConnectionEvent>,
     timer: Option<Instant>,
+    /// When the engine's timers ran last.
+    timed: Instant,
     /// Data channels have more to give than one turn takes.
     pumping: bool,
 }
@@ -157,98 +159,13 @@ impl Connection {
             .map(|(index, sending)| (index, &sending.layer))
     }
 
-    /// Takes a datagram of this peer.
-    pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
-        self.heard = now;
-        if classify(datagram) != Wire::Stun {
-            self.note_way(now, from);
-        }
-        let prefer = match self.blueprint.profile {
-            Profile::Only(suite) if !self.up && !self.gate.is_decided() => Some(suite),
-            _ => None,
-        };
-        match (classify(datagram), prefer) {
-            // the rebuilt engine takes a nomination only for a pair it has checked itself, and the far end nominated the old
-            // one: after each answer to its checks it is told the nomination again
-            (Wire::Stun, _) if !self.waiting.is_empty() => {
-                self.feed(now, local, from, datagram);
-                self.repeat_checks(now);
-            }
-            (Wire::Stun, Some(_)) if demux::local_ufrag(datagram).is_some() => {
-                if self.checks.len() == KEPT_CHECKS {
-                    self.checks.pop_front();
-                }
-                self.checks.push_back((local, from, datagram.to_vec()));
-                self.feed(now, local, from, datagram);
-            }
-            (Wire::Dtls, _) if !self.waiting.is_empty() => {}
-            (Wire::Dtls, Some(prefer)) => match self.gate.admit(prefer, datagram) {
-                Gate::Pass => self.feed(now, local, from, datagram),
-                Gate::Hold => {}
-                Gate::Decided { suite, datagrams } if suite == prefer => {
-                    datagrams.iter().for_each(|held| self.feed(now, local, from, held));
-                }
-                Gate::Decided { suite, datagrams } => self.fall_back(now, local, from, suite, datagrams),
-            },
-            (Wire::Dtls, None) if self.channels.as_mut().is_some_and(|channels| !channels.admits(datagram)) => {}
-            (Wire::Dtls, None) => {
-                self.feed(now, local, from, datagram);
-                self.notice_goodbye();
-            }
-            _ => self.feed(now, local, from, datagram),
-        }
-    }
-
-    fn feed(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
-        let transport =
-            TransportContext { local_addr: local, peer_addr: from, ecn: None, transport_protocol: TransportProtocol::UDP };
-        let message = BytesMut::from(datagram);
-        if let Err(error) = self.engine.handle_read(TaggedBytesMut { now, transport, message }) {
-            tracing::trace!(peer = %self.peer, %error, "datagram refused");
-        }
-        if !self.up {
-            // the engine installs SRTP keys with its events: media that comes in the same batch needs them
-            self.events.extend(std::iter::from_fn(|| self.engine.poll_event()));
-        }
-        self.collect();
-    }
-
-    /// The far end knows only the profile that is not preferred: a new engine for it, with the same credentials and certificate, is
-    /// told the checks again; the ClientHello follows when it has a pair.
-    fn fall_back(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, suite: Suite, datagrams: Vec<Vec<u8>>) {
-        self.blueprint.profile = Profile::Only(suite);
-        if let Err(error) = self.rebuild(now) {
-            tracing::warn!(peer = %self.peer, %error, profile = suite.name(), "engine not rebuilt");
-            return;
-        }
-        tracing::debug!(peer = %self.peer, profile = suite.name(), "far end knows only the other SRTP profile");
-        self.waiting = datagrams.into_iter().map(|datagram| (local, from, datagram)).collect();
-        self.repeat_checks(now);
-    }
-
-    fn repeat_checks(&mut self, now: Instant) {
-        let checks = std::mem::take(&mut self.checks);
-        checks.iter().for_each(|(local, from, check)| self.feed(now, *local, *from, check));
-        self.checks = checks;
-    }
-
-    fn rebuild(&mut self, now: Instant) -> Result<(), Error> {
-        let Built { engine, crypto, watch, ice, .. } = self.blueprint.build(now)?;
-        if ice != self.ice {
-            return Err(Error::Other("the new engine has other ICE credentials".into()));
-        }
-        (self.engine, self.crypto) = (engine, crypto);
-        self.watch = watch;
-        self.timer = Some(now);
-        Ok(())
-    }
-
     /// Runs the engine's timers and the connection's own.
     pub(super) fn timeout(&mut self, now: Instant) {
-        if self.timer.is_some_and(|timer| timer <= now)
-            && let Err(error) = self.engine.handle_timeout(now)
-        {
-            tracing::trace!(peer = %self.peer, %error, "timer");
+        if self.timer.is_some_and(|timer| timer <= now) {
+            self.timed = now;
+            if let Err(error) = self.engine.handle_timeout(now) {
+                tracing::trace!(peer = %self.peer, %error, "timer");
+            }
         }
         if self.report_at.is_some_and(|at| at <= now) {
             self.report(now);
@@ -368,6 +285,9 @@ impl Connection {
     /// Takes everything out of the engine: datagrams to `out`, what happened to `news`. Returns when it must be woken.
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
         self.write_layers(now, news);
+        for Said { local, to, datagram } in std::mem::take(&mut self.again) {
+            out.push(self.peer, local, to, &datagram);
+        }
         self.retransmit(out);
         self.release(now, out);
         let mut pumped = Pumped::default();
@@ -382,6 +302,9 @@ impl Connection {
                     // checks go to every address, the rest only to the one in use
                     self.figures.remote = Some(to);
                     self.way = Some((local, to));
+                }
+                if !self.up && classify(&datagram.message) == Wire::Dtls {
+                    self.repeats.says(local, to, &datagram.message);
                 }
                 out.push(self.peer, local, to, &datagram.message);
             }
@@ -403,11 +326,12 @@ impl Connection {
                 news.push(News::Flowing(sending.layer.format().codec.kind()));
             }
         }
-        let floor = now + TIMER_FLOOR;
+        // counted from the last call, not from now: who is drained all the time has its turn as well
+        let floor = self.timed + TIMER_FLOOR;
         self.timer = self.engine.poll_timeout().map(|timer| timer.max(floor));
         self.pumping = pumped.more;
         if pumped.more {
-            self.timer = Some(floor);
+            self.timer = Some(now + TIMER_FLOOR);
         }
         self.judge(now, news);
     }
@@ -420,6 +344,7 @@ impl Connection {
                 self.heard = now;
                 self.start_at = Some(now + START_DELAY);
                 self.checks = VecDeque::new();
+                self.repeats = Repeats::default();
                 self.figures.connected = true;
                 match self.crypto.keys().protector() {
                     Ok(protector) => self.protector = Some(protector),

@@ -26,6 +26,7 @@ mod processor;
 mod protect;
 mod random;
 mod receiving;
+mod repeats;
 mod ring;
 mod sdp;
 mod shard;

@@ -10,6 +10,7 @@ use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTra
 use super::super::mailbox::Mailbox;
 use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
+use super::super::repeats::Repeats;
 use super::super::sdp::{self, Description};
 use super::super::srtp::{HelloGate, Profile};
 use super::super::stats;
@@ -122,7 +123,10 @@ impl Connection {
             started: false,
             heard: now,
             events: VecDeque::new(),
+            repeats: Repeats::default(),
+            again: Vec::new(),
             timer: Some(now),
+            timed: now,
             pumping: false,
             send: spec.send,
             blueprint,

@@ -4,6 +4,8 @@ use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, MediaPacket};
 use crate::peer::engine::Identity;
 use crate::peer::mailbox::Mailbox;
+use crate::peer::protect::Suite;
+use crate::peer::srtp::Profile;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
 
@@ -53,6 +55,8 @@ struct World {
     ends: [End; 2],
     /// Whether datagrams of each end arrive.
     connected: [bool; 2],
+    /// Datagrams of DTLS that do not, by end: how many come before the next that is lost.
+    lose: [Option<usize>; 2],
 }
 
 fn bare(connect_limit: Duration) -> PeerSpec {
@@ -76,7 +80,7 @@ impl World {
         let (mut first, offer) = End::open(now, one, first);
         let (second, answer) = End::open(now, two, PeerSpec { offer: Some(offer), ..second });
         assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken(_)));
-        Self { now, began: now, ends: [first, second], connected: [true; 2] }
+        Self { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2] }
     }
 
     fn age(&self) -> Duration {
@@ -92,6 +96,20 @@ impl World {
         self.exchange();
     }
 
+    /// The same where the way takes a moment: of two timers that are due together, that end's is first.
+    fn step_from(&mut self, first: usize) {
+        let alive = self.ends.iter().filter(|end| end.down().is_none());
+        let next = alive.map(|end| end.connection.next_timeout()).min().expect("somebody is there");
+        self.now = next.max(self.now);
+        let due = self.ends.each_ref().map(|end| end.connection.next_timeout() <= next);
+        for end in [first, 1 - first] {
+            if due[end] {
+                self.ends[end].connection.timeout(next);
+            }
+            self.exchange();
+        }
+    }
+
     fn exchange(&mut self) {
         let mut moved = true;
         while std::mem::take(&mut moved) {
@@ -99,6 +117,14 @@ impl World {
                 self.ends[from].drain(self.now);
                 let source = self.ends[from].address;
                 for (_, to, datagram) in self.ends[from].out.take() {
+                    if classify(&datagram) == Wire::Dtls
+                        && let Some(left) = self.lose[from]
+                    {
+                        self.lose[from] = left.checked_sub(1);
+                        if left == 0 {
+                            continue;
+                        }
+                    }
                     let other = &mut self.ends[1 - from];
                     if self.connected[from] && to == other.address {
                         other.connection.datagram(self.now, to, source, &datagram);
@@ -119,6 +145,25 @@ impl World {
 
     fn up(&mut self) {
         self.until(Duration::from_secs(5), |world| world.ends.iter().all(|end| end.has(|news| matches!(news, News::Ready))));
+    }
+}
+
+/// RFC 6347 §4.2.4: whichever datagram of a handshake is lost, it is sent again.
+#[test]
+fn a_lost_datagram_of_the_handshake_delays_it_and_no_more() {
+    for (end, number, first) in (0..2).flat_map(|end| (0..6).flat_map(move |number| [(end, number, 0), (end, number, 1)])) {
+        let mut world = World::new(Duration::from_secs(30));
+        world.lose[end] = Some(number);
+        let up = |world: &World| world.ends.iter().all(|end| end.has(|news| matches!(news, News::Ready)));
+        let limit = world.now + Duration::from_secs(10);
+        while !up(&world) && world.now < limit {
+            world.step_from(first);
+        }
+        assert!(
+            up(&world),
+            "datagram {number} of end {end} was lost, {first} is first: {:?}",
+            world.ends.each_ref().map(|end| &end.news)
+        );
     }
 }
 
