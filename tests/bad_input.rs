@@ -517,7 +517,7 @@ async fn datagrams_of_strangers_are_dropped() {
     let late = Viewer::start(&base, "/whep/main").await;
     late.plays_on().await;
     viewer.plays_on().await;
-    gateway.wait_log("datagrams of unknown peers dropped");
+    gateway.wait_log("datagrams dropped: of unknown peers");
 }
 
 /// Clients that stop halfway, all at once since each takes its time.
