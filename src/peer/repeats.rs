@@ -54,6 +54,10 @@ impl Repeats {
             self.flight.clear();
             return Heard::New;
         }
+        if self.flight.is_empty() {
+            // the engine did not answer: it may not have been ready for it, or waits for the rest
+            return Heard::New;
+        }
         // of a flight of several the last is answered, so that each repetition has one answer
         let answer = self.heard.back() == Some(&words) && self.answered < AGAIN;
         self.answered += u32::from(answer);
@@ -123,6 +127,16 @@ mod tests {
         let flight = vec![said(&record(22, 0, 0, b"server")), said(&record(22, 0, 1, b"done"))];
         assert_eq!(repeats.hears(&record(22, 0, 3, b"hello and cookie")), Heard::Again(flight));
         assert_eq!(repeats.hears(&record(22, 0, 4, b"hello")), Heard::Again(vec![]), "an older one");
+    }
+
+    #[test]
+    fn what_had_no_answer_goes_to_the_engine_again() {
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.hears(&record(22, 0, 0, b"hello")), Heard::New);
+        // before ICE had a pair, perhaps
+        assert_eq!(repeats.hears(&record(22, 0, 1, b"hello")), Heard::New);
+        say(&mut repeats, b"verify");
+        assert_eq!(repeats.hears(&record(22, 0, 2, b"hello")), Heard::Again(vec![said(b"verify")]));
     }
 
     #[test]

@@ -139,8 +139,9 @@ impl Connection {
                 Sdp::answer(connection.with_tcp(text))
             }
             None => {
-                let text = negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin);
-                Sdp::offer(connection.with_tcp(text))
+                // without TCP candidates: who offers chooses the pair, and the engine may choose one whose stream the far end, with a
+                // better pair at hand, has closed
+                Sdp::offer(negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin))
             }
         };
         let tracks = connection.tracks();
