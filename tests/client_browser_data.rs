@@ -38,7 +38,7 @@ impl Exchange {
         let (sender, description) = oneshot::channel();
         self.descriptions.lock().unwrap().insert(peer, sender);
         let open = if offer.is_none() { vec![NewChannel::labelled("portico")] } else { vec![] };
-        let track = SendTrack { layer: Arc::clone(&self.layer), stream_label: "main".into() };
+        let track = SendTrack { layers: Arc::clone(&self.layer).into(), stream_label: "main".into() };
         self.shards.send(PeerCommand::Open(Box::new(PeerSpec {
             peer,
             offer: offer.map(Sdp::offer),

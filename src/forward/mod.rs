@@ -11,11 +11,13 @@
 //! ```
 
 mod layer;
+mod layers;
 mod packetiser;
 mod rewriter;
 mod stages;
 
 pub use layer::{FrameSink, KeyframeRequest, Layer, LayerFigures, Offered, Refresh, SinkId};
+pub use layers::Layers;
 pub use packetiser::{Packetiser, PacketiserError};
 pub use rewriter::{Rewriter, RewriterFigures, Rewritten, Verdict};
 pub use stages::{Durations, DurationsView, Stages};

@@ -22,7 +22,7 @@ use peers::{Demanded, OpenState};
 use super::{HubGone, HubSession, PeerOwner, Question, Reports, RoomView, Shown, ToHub, Told};
 use crate::channel::call::Caller;
 use crate::channel::{CallError, CallId, ClipsConfig, Desk, Reply, RpcConfig, StoreCommand, StoreEvent};
-use crate::forward::Layer;
+use crate::forward::Layers;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::peer::{PeerCommand, PeerEvent};
 use crate::room::{Command, Counts, Effect, Feed, Notice, Refusal, Report, Rooms, SourceUpdate};
@@ -225,7 +225,7 @@ struct Owner {
     /// Peers that `rooms` has and that were not closed yet.
     open: NumberMap<PeerId, OpenState>,
     /// Published tracks.
-    layers: HashMap<TrackId, Arc<Layer>>,
+    layers: HashMap<TrackId, Layers>,
     /// Demands that the sources have not answered yet.
     demands: FuturesUnordered<BoxFuture<'static, Demanded>>,
     /// What the data channels carry.
@@ -362,9 +362,12 @@ impl Owner {
             Question::Shown { room, of, stream, reply } => {
                 let shown = self.rooms.shown(&room, of, &stream).map(|feed| match feed {
                     Feed::Source(source) => Shown::Source(source),
-                    Feed::Published(tracks) => {
-                        Shown::Published(tracks.iter().filter_map(|track| self.layers.get(track).cloned()).collect())
-                    }
+                    Feed::Published(tracks) => Shown::Published(
+                        tracks
+                            .iter()
+                            .filter_map(|track| self.layers.get(track).map(|layers| Arc::clone(layers.first())))
+                            .collect(),
+                    ),
                 });
                 let _ = reply.send(shown);
             }

@@ -342,7 +342,7 @@ impl World {
         let stream = StreamName::new("main").unwrap();
         self.ask(session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
         assert!(matches!(next(&mut self.orders).await, PeerCommand::Open(_)));
-        let tracks = vec![crate::peer::ReceivedTrack { track: TrackId(track), layer: layer(track) }];
+        let tracks = vec![crate::peer::ReceivedTrack { track: TrackId(track), layers: layer(track).into() }];
         for event in [PeerEvent::Tracks { peer, tracks }, PeerEvent::Up { peer }] {
             self.peer_events.send(event).unwrap();
         }
@@ -395,7 +395,7 @@ async fn a_meeting_is_one_connection_that_receives_sends_and_has_channels() {
     let visitor = member_of(&world.hub, "yard", DialectName::Page).await;
     let spec = world.meet(&vamp, meeting(Some(visitor))).await;
     assert_eq!(spec.send.len(), 1);
-    assert_eq!(spec.send[0].layer.id().track, TrackId(77));
+    assert_eq!(spec.send[0].layers.first().id().track, TrackId(77));
     assert!(spec.receive.is_some() && spec.data.is_some());
     // one that is not to publish only sends
     let spec = world.meet(&vamp, Meeting { publish: None, ..meeting(Some(visitor)) }).await;
@@ -409,10 +409,10 @@ async fn what_comes_up_later_takes_the_place_held_for_it() {
     let vamp = world.join("yard", DialectName::Vamp).await;
     let visitor = member_of(&world.hub, "yard", DialectName::Page).await;
     let spec = world.meet(&vamp, meeting(Some(visitor))).await;
-    assert!(spec.send.len() == 1 && spec.send[0].layer.is_idle());
+    assert!(spec.send.len() == 1 && spec.send[0].layers.first().is_idle());
     let source = world.publish(&page, 78).await;
     let PeerCommand::Feed { peer, send } = next(&mut world.orders).await else { panic!("not fed") };
-    assert_eq!((peer, send.len(), send[0].layer.id().track), (spec.peer, 1, TrackId(78)));
+    assert_eq!((peer, send.len(), send[0].layers.first().id().track), (spec.peer, 1, TrackId(78)));
     world.ask(&page, Command::Stop { peer: source }).await;
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer } if peer == source));
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Feed { peer, send } if peer == spec.peer && send.is_empty()));
@@ -434,7 +434,7 @@ async fn a_meeting_lives_without_the_source_it_would_play() {
     world.hub.counts().await.unwrap();
     assert!(reply.send(Err(SourceError::Busy { what: "/dev/video0".into() })).is_ok());
     let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("no peer opened") };
-    assert!(spec.receive.is_some() && spec.send.iter().all(|track| track.layer.is_idle()));
+    assert!(spec.receive.is_some() && spec.send.iter().all(|track| track.layers.first().is_idle()));
     assert!(matches!(next(&mut world.orders).await, PeerCommand::AddCandidate { .. }));
     assert!(matches!(next(&mut world.demands).await, MediaCommand::Release { viewer, .. } if viewer == peer));
 }

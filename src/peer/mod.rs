@@ -44,12 +44,11 @@ pub use protect::Suite;
 pub use shards::{FILL, ShardConfig, Shards, ShardsError, threads};
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::forward::Layer;
+use crate::forward::Layers;
 use crate::room::EndReason;
 use crate::vocab::{Candidate, ChannelId, Codec, DataMessage, MediaKind, NewChannel, PeerId, Sdp, TrackId};
 
@@ -148,15 +147,19 @@ impl std::fmt::Debug for PeerSpec {
 /// One track to send.
 #[derive(Clone)]
 pub struct SendTrack {
-    /// Where its packets come from.
-    pub layer: Arc<Layer>,
+    /// Where its packets come from: one of them at a time, by what the far end's way carries.
+    pub layers: Layers,
     /// The `msid` stream label: tracks of one stream share it, so that browsers keep them in sync.
     pub stream_label: String,
 }
 
 impl std::fmt::Debug for SendTrack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendTrack").field("format", self.layer.format()).field("stream_label", &self.stream_label).finish()
+        f.debug_struct("SendTrack")
+            .field("format", self.layers.format())
+            .field("layers", &self.layers)
+            .field("stream_label", &self.stream_label)
+            .finish()
     }
 }
 
@@ -315,13 +318,17 @@ pub enum PeerEvent {
 pub struct ReceivedTrack {
     /// Its id, kept over renegotiations.
     pub track: TrackId,
-    /// Its layer; the shard writes it.
-    pub layer: Arc<Layer>,
+    /// Its layers; the shard writes them.
+    pub layers: Layers,
 }
 
 impl std::fmt::Debug for ReceivedTrack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReceivedTrack").field("track", &self.track).field("format", self.layer.format()).finish()
+        f.debug_struct("ReceivedTrack")
+            .field("track", &self.track)
+            .field("format", self.layers.format())
+            .field("layers", &self.layers)
+            .finish()
     }
 }
 

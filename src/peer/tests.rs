@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::outgoing::{OutgoingConfig, OutgoingPlayer, OutgoingPublisher, PlayedPacket, SenderClock, SrtpChoice};
 use super::*;
-use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
+use crate::forward::{FramePackets, KeyframeRequest, Layer, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
 mod channels;
@@ -149,7 +149,10 @@ fn spec(offer: Option<Sdp>, layers: &[Arc<Layer>]) -> PeerSpec {
     PeerSpec {
         peer: PeerId::next(),
         offer,
-        send: layers.iter().map(|layer| SendTrack { layer: Arc::clone(layer), stream_label: "room main".into() }).collect(),
+        send: layers
+            .iter()
+            .map(|layer| SendTrack { layers: Arc::clone(layer).into(), stream_label: "room main".into() })
+            .collect(),
         receive: None,
         data: None,
         connect_limit: Duration::from_secs(15),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::{Owner, channels};
-use crate::forward::Layer;
+use crate::forward::{Layer, Layers};
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
 use crate::room::{EndReason, Feed, Framing, Meet, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
@@ -75,13 +75,16 @@ impl Owner {
                     self.layers.remove(&gone);
                 }
                 state.tracks = tracks.iter().map(|received| received.track).collect();
-                self.layers.extend(tracks.iter().map(|received| (received.track, Arc::clone(&received.layer))));
-                let view = |track: TrackId, layer: &Layer| TrackView {
+                self.layers.extend(tracks.iter().map(|received| (received.track, received.layers.clone())));
+                let view = |track: TrackId, layers: &Layers| TrackView {
                     track,
-                    kind: layer.format().codec.kind(),
-                    format: layer.format().clone(),
+                    kind: layers.format().codec.kind(),
+                    format: layers.format().clone(),
                 };
-                PeerUpdate::Tracks { peer, tracks: tracks.iter().map(|received| view(received.track, &received.layer)).collect() }
+                PeerUpdate::Tracks {
+                    peer,
+                    tracks: tracks.iter().map(|received| view(received.track, &received.layers)).collect(),
+                }
             }
             PeerEvent::Rejected { peer, reason } => {
                 debug!(%peer, %reason, "later description refused");
@@ -137,7 +140,10 @@ impl Owner {
                     let choice = &track.choice;
                     debug!(%peer, %source, codec = %choice.codec, path = ?choice.path, reason = choice.reason, "planned");
                 }
-                Ok(tracks.into_iter().map(|track| SendTrack { layer: track.layer, stream_label: label.clone() }).collect())
+                Ok(tracks
+                    .into_iter()
+                    .map(|track| SendTrack { layers: track.layer.into(), stream_label: label.clone() })
+                    .collect())
             }
             Err(error) => {
                 warn!(%source, %peer, %error, "source cannot be played");
@@ -227,7 +233,7 @@ impl Owner {
     }
 
     fn published(&self, tracks: &[TrackId], label: &str) -> Vec<SendTrack> {
-        let track = |id| Some(SendTrack { layer: Arc::clone(self.layers.get(id)?), stream_label: label.into() });
+        let track = |id| Some(SendTrack { layers: self.layers.get(id)?.clone(), stream_label: label.into() });
         tracks.iter().filter_map(track).collect()
     }
 
@@ -283,15 +289,15 @@ impl Owner {
         let Some(state) = self.open.get_mut(&asked.peer) else { return };
         state.at_shard = true;
         let mut send = state.waiting.take().unwrap_or(send);
-        let held = |kind: MediaKind| move |track: &SendTrack| track.layer.format().codec.kind() == kind;
+        let held = |kind: MediaKind| move |track: &SendTrack| track.layers.format().codec.kind() == kind;
         for slot in slots {
             if !send.iter().any(held(slot.codec.kind())) {
-                send.push(SendTrack { layer: Arc::new(Layer::idle(slot)), stream_label: label.clone() });
+                send.push(SendTrack { layers: Arc::new(Layer::idle(slot)).into(), stream_label: label.clone() });
             }
         }
         // what is sent later must fit what is agreed now
         state.wants = Wants::default();
-        for codec in send.iter().map(|track| track.layer.format().codec) {
+        for codec in send.iter().map(|track| track.layers.format().codec) {
             match codec.kind() {
                 MediaKind::Video => state.wants.video.push(codec),
                 MediaKind::Audio => state.wants.audio.push(codec),

@@ -53,7 +53,7 @@ impl Connection {
         identity: &Identity,
         mailbox: &Mailbox,
     ) -> Result<(Self, Sdp, Vec<ReceivedTrack>), EndReason> {
-        let formats: Vec<TrackFormat> = spec.send.iter().map(|track| track.layer.format().clone()).collect();
+        let formats: Vec<TrackFormat> = spec.send.iter().map(|track| track.layers.format().clone()).collect();
         let mut offer = None;
         let plan = match &spec.offer {
             Some(sdp) => {
@@ -217,9 +217,10 @@ impl Connection {
             *agreed = chosen.clone();
             let idle = Arc::new(Layer::idle(chosen.format.clone()));
             let track = send.and_then(|index| Some((self.send.get_mut(index)?, self.sendings.get_mut(index)?)));
-            if let Some((track, sending)) = track.filter(|(track, _)| codecs::fit(track.layer.format(), &chosen.format).is_none())
+            if let Some((track, sending)) =
+                track.filter(|(track, _)| codecs::fit(track.layers.format(), &chosen.format).is_none())
             {
-                (track.layer, sending.layer) = (Arc::clone(&idle), idle);
+                (track.layers, sending.layer) = (Arc::clone(&idle).into(), idle);
             }
         }
         if switched {
@@ -229,7 +230,7 @@ impl Connection {
     }
 
     fn take_offer(&mut self, now: Instant, offer: &Description, mailbox: &Mailbox) -> Described {
-        let formats: Vec<TrackFormat> = self.send.iter().map(|track| track.layer.format().clone()).collect();
+        let formats: Vec<TrackFormat> = self.send.iter().map(|track| track.layers.format().clone()).collect();
         let before = &self.blueprint.plan;
         let mut plan = match negotiate::plan_answer(offer, &formats, self.receive.as_ref(), self.channels.is_some(), Some(before))
         {
@@ -319,7 +320,7 @@ impl Connection {
     pub(in crate::peer) fn tracks(&self) -> Vec<ReceivedTrack> {
         self.receivings
             .iter()
-            .map(|receiving| ReceivedTrack { track: receiving.track, layer: Arc::clone(&receiving.layer) })
+            .map(|receiving| ReceivedTrack { track: receiving.track, layers: Arc::clone(&receiving.layer).into() })
             .collect()
     }
 
@@ -328,21 +329,21 @@ impl Connection {
         for (index, track) in self.send.iter_mut().enumerate() {
             let agreed =
                 self.blueprint.plan.media().find(|(_, _, send, ..)| *send == Some(index)).map(|(.., agreed)| &agreed.format);
-            let format = agreed.unwrap_or(track.layer.format());
+            let format = agreed.unwrap_or(track.layers.format());
             let kind = format.codec.kind();
-            let found = layers.iter().position(|new| new.layer.format().codec.kind() == kind);
-            let layer = match found.map(|at| layers.swap_remove(at).layer) {
-                Some(layer) if codecs::fit(layer.format(), format).is_some() => layer,
+            let found = layers.iter().position(|new| new.layers.format().codec.kind() == kind);
+            let layers = match found.map(|at| layers.swap_remove(at).layers) {
+                Some(layers) if codecs::fit(layers.format(), format).is_some() => layers,
                 unfit => {
-                    if let Some(layer) = unfit {
-                        tracing::info!(peer = %self.peer, codec = %layer.format().codec, agreed = %format.codec, "stream has another codec than was agreed; not sent");
+                    if let Some(layers) = unfit {
+                        tracing::info!(peer = %self.peer, codec = %layers.format().codec, agreed = %format.codec, "stream has another codec than was agreed; not sent");
                     }
-                    Arc::new(Layer::idle(format.clone()))
+                    Arc::new(Layer::idle(format.clone())).into()
                 }
             };
-            track.layer = Arc::clone(&layer);
+            track.layers = layers;
             if let Some(sending) = self.sendings.get_mut(index) {
-                sending.layer = layer;
+                sending.layer = Arc::clone(track.layers.first());
             }
         }
     }

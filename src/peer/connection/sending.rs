@@ -82,14 +82,14 @@ pub(super) struct Sending {
 
 impl Sending {
     pub(super) fn new(track: &SendTrack) -> Self {
-        let format = track.layer.format();
-        let needs_key = track.layer.refresh() != Refresh::Always;
+        let format = track.layers.format();
+        let needs_key = track.layers.first().refresh() != Refresh::Always;
         // 0 and small numbers are left to those who stand for something
         let ssrc = || rand::random::<u32>() | 0x1000_0000;
         // below half, so that the receiver's rollover counter starts where ours does (RFC 3711 §3.3.1)
         let sequence = || rand::random::<u16>() >> 1;
         Self {
-            layer: Arc::clone(&track.layer),
+            layer: Arc::clone(track.layers.first()),
             ssrc: ssrc(),
             rtx_ssrc: ssrc(),
             pt: 0,

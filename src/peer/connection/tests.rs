@@ -68,7 +68,7 @@ impl World {
     fn new(connect_limit: Duration) -> Self {
         let id = LayerId { track: TrackId::next(), index: 0 };
         let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
-        let send = vec![SendTrack { layer, stream_label: "main".into() }];
+        let send = vec![SendTrack { layers: layer.into(), stream_label: "main".into() }];
         let receive = Some(Receive { video: vec![], audio: true });
         Self::between(PeerSpec { send, ..bare(connect_limit) }, PeerSpec { receive, ..bare(connect_limit) })
     }
@@ -219,7 +219,7 @@ fn an_own_offer_waits_two_minutes_for_its_answer() {
     let layer = Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)));
     let began = Instant::now();
     let open = || {
-        let send = vec![SendTrack { layer: Arc::clone(&layer), stream_label: "main".into() }];
+        let send = vec![SendTrack { layers: Arc::clone(&layer).into(), stream_label: "main".into() }];
         End::open(began, SocketAddr::from(([127, 0, 0, 1], 5000)), PeerSpec { send, ..bare(limit) })
     };
     let given_up = |end: &mut End, from: Instant| {
@@ -277,7 +277,7 @@ fn media_arrives_in_simulated_time() {
 
 /// What Portico offers to a client that knows only its offers: sections held for what may come, which take what the client has.
 fn takes_all() -> PeerSpec {
-    let slot = |format| SendTrack { layer: Arc::new(Layer::idle(format)), stream_label: "main".into() };
+    let slot = |format| SendTrack { layers: Arc::new(Layer::idle(format)).into(), stream_label: "main".into() };
     let send = [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::Opus)].map(slot).into();
     PeerSpec { send, receive: Some(Receive { video: vec![Codec::H264, Codec::VP8], audio: true }), ..bare(LIMIT) }
 }
@@ -314,7 +314,7 @@ fn the_answer_chooses_the_codec_of_what_portico_takes() {
     for theirs in [TrackFormat::h264_baseline(), TrackFormat::plain(Codec::VP8)] {
         let id = LayerId { track: TrackId::next(), index: 0 };
         let layer = Arc::new(Layer::new(id, theirs.clone(), Refresh::Always, Box::new(Nobody)));
-        let brings = PeerSpec { send: vec![SendTrack { layer, stream_label: "own".into() }], ..bare(LIMIT) };
+        let brings = PeerSpec { send: vec![SendTrack { layers: layer.into(), stream_label: "own".into() }], ..bare(LIMIT) };
         let mut world = World::between(takes_all(), brings);
         world.up();
         for n in 0..10u16 {
@@ -327,7 +327,7 @@ fn the_answer_chooses_the_codec_of_what_portico_takes() {
         }
         let taken = &mut world.ends[0].connection;
         assert_eq!(taken.figures().packets_received, 10, "{theirs:?}");
-        let codecs: Vec<Codec> = taken.tracks().iter().map(|track| track.layer.format().codec).collect();
+        let codecs: Vec<Codec> = taken.tracks().iter().map(|track| track.layers.format().codec).collect();
         assert_eq!(codecs, [theirs.codec]);
     }
 }

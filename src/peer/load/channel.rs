@@ -115,7 +115,7 @@ pub async fn channel_load(load: ChannelLoad) -> Result<ChannelFigures, LoadError
     let show = Show::start(load.picture)?;
     let (rig, mut news) = Rig::start()?;
     let (mut viewer, offer) = LoadPeer::player(load.picture)?;
-    let track = SendTrack { layer: Arc::clone(&show.layer), stream_label: "bench".into() };
+    let track = SendTrack { layers: Arc::clone(&show.layer).into(), stream_label: "bench".into() };
     let (_, answer) = gateway.open(spec(Some(offer), vec![track], None)).await?;
     viewer.accept(&answer)?;
     rig.add(0, viewer);

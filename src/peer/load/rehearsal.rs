@@ -73,7 +73,7 @@ fn viewer(
     let spec = PeerSpec {
         peer: PeerId::next(),
         offer: Some(offer),
-        send: vec![SendTrack { layer: Arc::clone(layer), stream_label: "main".into() }],
+        send: vec![SendTrack { layers: Arc::clone(layer).into(), stream_label: "main".into() }],
         receive: None,
         data: None,
         connect_limit: Duration::from_secs(60),

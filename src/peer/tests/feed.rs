@@ -13,7 +13,7 @@ async fn detached(layer: &Layer) {
 
 impl Gateway {
     fn feed(&self, peer: PeerId, layers: &[&Arc<Layer>]) {
-        let track = |layer: &&Arc<Layer>| SendTrack { layer: Arc::clone(layer), stream_label: "later".into() };
+        let track = |layer: &&Arc<Layer>| SendTrack { layers: Arc::clone(layer).into(), stream_label: "later".into() };
         self.shards.send(PeerCommand::Feed { peer, send: layers.iter().map(track).collect() });
     }
 }

@@ -19,7 +19,7 @@ async fn what_a_publisher_sends_is_played_by_another() {
     publisher.accept(&answer).await.unwrap();
     publisher.connected(PATIENCE).await.unwrap();
     gateway.up(peer).await;
-    let layers: Vec<Arc<Layer>> = tracks.iter().map(|track| Arc::clone(&track.layer)).collect();
+    let layers: Vec<Arc<Layer>> = tracks.iter().map(|track| Arc::clone(track.layers.first())).collect();
     let video = layers.iter().find(|layer| layer.format().codec == Codec::H264).unwrap();
     publisher.send_all(MediaKind::Video, &frame(video, 0, true).packets).await.unwrap();
     let mut flowing = Vec::new();
@@ -93,11 +93,11 @@ async fn a_lossy_publisher_is_asked_to_send_again() {
     publisher.connected(PATIENCE).await.unwrap();
     gateway.up(peer).await;
     let sink = Arc::new(Sequences::default());
-    track.layer.attach(crate::forward::SinkId(9), sink.clone());
+    track.layers.first().attach(crate::forward::SinkId(9), sink.clone());
     let mut pace = tokio::time::interval(Duration::from_millis(10));
     for n in 0..110 {
         pace.tick().await;
-        publisher.send_all(MediaKind::Video, &frame(&track.layer, n, n == 0).packets).await.unwrap();
+        publisher.send_all(MediaKind::Video, &frame(track.layers.first(), n, n == 0).packets).await.unwrap();
     }
     let complete = async {
         while sink.0.lock().unwrap().range(..1300).count() < 300 {

@@ -14,7 +14,7 @@ async fn viewers_on_all_threads_get_everything_of_a_publisher_on_the_first() {
     let publishing = gateway.open(PeerSpec { receive, ..spec(Some(offer), &[]) });
     let layer = gateway
         .until(|event| match event {
-            PeerEvent::Tracks { tracks, .. } => Some(Arc::clone(&tracks[0].layer)),
+            PeerEvent::Tracks { tracks, .. } => Some(Arc::clone(tracks[0].layers.first())),
             _ => None,
         })
         .await;

@@ -301,7 +301,7 @@ fn sound_and_channels_share_a_connection_in_both_directions() {
         Arc::new(Layer::new(id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Nobody)))
     };
     let both = |open: &[&str]| PeerSpec {
-        send: vec![SendTrack { layer: layer(), stream_label: "main".into() }],
+        send: vec![SendTrack { layers: layer().into(), stream_label: "main".into() }],
         receive: Some(Receive { video: vec![], audio: true }),
         ..data(open)
     };

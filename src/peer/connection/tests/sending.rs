@@ -7,7 +7,7 @@ use crate::peer::demux::{Wire, classify};
 fn watched() -> (World, Arc<Layer>) {
     let id = LayerId { track: TrackId::next(), index: 0 };
     let layer = Arc::new(Layer::new(id, TrackFormat::h264_baseline(), Refresh::OnRequest, Box::new(Nobody)));
-    let send = vec![SendTrack { layer: Arc::clone(&layer), stream_label: "main".into() }];
+    let send = vec![SendTrack { layers: Arc::clone(&layer).into(), stream_label: "main".into() }];
     let receive = Some(Receive { video: vec![Codec::H264], audio: false });
     let mut world = World::between(PeerSpec { send, ..bare(LIMIT) }, PeerSpec { receive, ..bare(LIMIT) });
     world.up();
