@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::FramePackets;
+use super::rate::Rate;
 use crate::vocab::{LayerId, MediaKind, TrackFormat, TrackId};
 
 /// Names one attached sink of a layer: one shard.
@@ -87,6 +88,7 @@ struct State {
     last_request: Option<Instant>,
     /// A request was held back by the spacing and no key frame came since.
     request_due: bool,
+    rate: Rate,
     figures: LayerFigures,
 }
 
@@ -145,6 +147,7 @@ impl Layer {
         let request = {
             let mut state = self.lock();
             state.count(&frame, bytes);
+            state.rate.add(frame.arrived, bytes);
             state.remember(self.refresh, &frame, bytes);
             state.offer(&frame);
             state.request_due &= !frame.key;
@@ -189,6 +192,12 @@ impl Layer {
             self.source.request();
         }
         request
+    }
+
+    /// Payload bits per second lately; 0 when nothing came for a second.
+    pub fn bitrate(&self, now: Instant) -> u64 {
+        let rate = self.lock().rate;
+        rate.get(now)
     }
 
     /// What happened so far.

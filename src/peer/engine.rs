@@ -27,7 +27,7 @@ use crate::vocab::MediaKind;
 use super::DataSpec;
 use super::codecs;
 use super::feedback::Watch;
-use super::negotiate::{Agreed, EXTENSIONS, Plan};
+use super::negotiate::{Agreed, EXTENSIONS, NUMBERS, Plan};
 use super::protect::Suite;
 use super::random::{Seed, Seeded};
 use super::srtp::Profile;
@@ -187,8 +187,9 @@ impl Blueprint {
                     media.register_codec(entry, codecs::engine_kind(kind))?;
                 }
             }
-            if receive {
-                for uri in EXTENSIONS {
+            let numbered = agreed.feedback.iter().any(|value| value == "transport-cc");
+            for uri in EXTENSIONS {
+                if receive || (numbered && uri == NUMBERS) {
                     let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
                     media.register_header_extension(extension, codecs::engine_kind(kind), None)?;
                 }

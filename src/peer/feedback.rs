@@ -11,6 +11,7 @@ use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
@@ -22,6 +23,14 @@ const REQUESTS: usize = 32;
 
 /// Packets asked for again that are kept until the connection takes them; a budget limits how many of them are sent.
 const NACKS: usize = 512;
+
+/// Words about arrival kept until the connection takes them, which it does after every datagram; nobody takes them where nothing is
+/// numbered.
+const WORDS: usize = 8;
+/// Of 256 packets reported lost so many are trouble: 5 %.
+const TROUBLE_LOST: u8 = 13;
+/// A round trip is trouble when it is so much longer than the shortest, in milliseconds: a queue stands somewhere.
+const TROUBLE_LATE: f64 = 200.0;
 
 /// What was seen since it was last taken, and sums since the beginning.
 #[derive(Debug, Default)]
@@ -36,8 +45,13 @@ pub(super) struct Seen {
     pub(super) lost: Vec<(u32, u64)>,
     /// `(ssrc, NTP time, RTP time)` of the newest report of each of the far end's streams.
     pub(super) clocks: Vec<(u32, u64, u32)>,
-    /// Newest round trip, in milliseconds.
+    /// When packets arrived, by their transport-wide numbers.
+    pub(super) transport: Vec<TransportLayerCc>,
+    /// The far end loses much of what is sent, or has it late.
+    pub(super) trouble: bool,
+    /// Newest and shortest round trip, in milliseconds.
     pub(super) rtt_ms: Option<f64>,
+    least_rtt_ms: Option<f64>,
     bound: HashSet<u32>,
 }
 
@@ -62,8 +76,14 @@ impl Seen {
             let lost = if report.total_lost & 0x80_0000 == 0 { report.total_lost } else { 0 };
             self.lost[at].1 = u64::from(lost);
         }
+        self.trouble |= report.fraction_lost >= TROUBLE_LOST;
         if report.last_sender_report != 0 {
             self.rtt_ms = round_trip_ms(compact_ntp(SystemTime::now()), report.last_sender_report, report.delay).or(self.rtt_ms);
+        }
+        if let Some(rtt) = self.rtt_ms {
+            let least = self.least_rtt_ms.map_or(rtt, |least| least.min(rtt));
+            self.least_rtt_ms = Some(least);
+            self.trouble |= rtt > least + TROUBLE_LATE;
         }
     }
 }
@@ -131,6 +151,10 @@ impl Watcher {
                         let room = NACKS.saturating_sub(seen.nacks.len());
                         let lost = nack.nacks.iter().flat_map(|pair| pair.packet_list());
                         seen.nacks.extend(lost.map(|sequence| (nack.media_ssrc, sequence)).take(room));
+                    } else if let Some(word) = packet.downcast_ref::<TransportLayerCc>() {
+                        if seen.transport.len() < WORDS {
+                            seen.transport.push(word.clone());
+                        }
                     } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
                         report.reports.iter().for_each(|report| seen.report(report));
                     } else if let Some(report) = packet.downcast_ref::<SenderReport>() {

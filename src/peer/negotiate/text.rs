@@ -67,8 +67,9 @@ fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, 
         (false, false) => "a=inactive",
     });
     format_lines(text, agreed);
-    for (id, uri) in section.extensions.iter().filter(|_| receive) {
-        if EXTENSIONS.contains(&uri.as_str()) {
+    let numbered = agreed.feedback.iter().any(|value| value == "transport-cc");
+    for (id, uri) in &section.extensions {
+        if (receive && EXTENSIONS.contains(&uri.as_str())) || (numbered && uri == NUMBERS) {
             text.line(format!("a=extmap:{id} {uri}"));
         }
     }
@@ -118,11 +119,11 @@ fn format_lines(text: &mut Lines, agreed: &Agreed) {
 }
 
 /// Header extensions of incoming media that the engine reads.
-pub(in crate::peer) const EXTENSIONS: [&str; 3] = [
-    "urn:ietf:params:rtp-hdrext:sdes:mid",
-    "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-];
+pub(in crate::peer) const EXTENSIONS: [&str; 3] =
+    ["urn:ietf:params:rtp-hdrext:sdes:mid", "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", NUMBERS];
+
+/// The extension for transport-wide numbers, in both directions.
+pub(in crate::peer) const NUMBERS: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// Candidates of a description given to the engine. A far end with many networks has about twenty.
 const MAX_CANDIDATES: usize = 64;

@@ -124,7 +124,7 @@ fn a_cached_group_is_not_a_burst_and_the_live_picture_follows_it() {
     layer.write(large(&world, &layer, 0, 100, true));
     let mut sent = Vec::new();
     let now = world.now;
-    world.ends[0].connection.start_layer(now, 0, &mut world.ends[0].out);
+    world.ends[0].connection.start_layer(now, 0, &layer, &mut world.ends[0].out);
     // directly after the cached picture, while it waits
     let next = large(&world, &layer, 100, 1, false);
     world.ends[0].play(now, &next);
