@@ -24,6 +24,7 @@ pub mod negotiate;
 pub mod outgoing;
 mod pace;
 mod placement;
+mod priority;
 mod processor;
 mod protect;
 mod random;

@@ -11,6 +11,7 @@ use super::engine::Identity;
 use super::inlet::Inlet;
 use super::mailbox::{Mailbox, Order};
 use super::placement::Placement;
+use super::priority;
 use super::protect::Suite;
 use super::ring::Waker;
 use super::shard::Shard;
@@ -142,6 +143,7 @@ impl Shards {
             ends.push((waker, inbox));
         }
         let common = Arc::new(Common { doors, placement: Mutex::new(Placement::new(count, config.fill)) });
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // from here on those that run are stopped when one does not start
         let this = Self { common: Arc::clone(&common), addresses, threads: Mutex::default() };
         for (index, (waker, orders)) in ends.into_iter().enumerate() {
@@ -152,6 +154,7 @@ impl Shards {
             let (done, stopped) = std_mpsc::sync_channel(1);
             // made where it runs: what it holds of a viewer cannot move to another thread
             let run = move || {
+                priority::raise(cores);
                 Shard::new(index, common, ports, streams, identity, waker, orders, events, stages).run();
                 // nobody listens when the handle was dropped
                 let _ = done.send(());

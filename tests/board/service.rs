@@ -186,6 +186,12 @@ fn unit_file_runs_the_gateway_with_camera_and_journal() {
         assert!(inside.contains(&format!("opens {node}\n")), "{node}:\n{inside}");
     }
     assert!(inside.contains("refused /dev/anybody\n") && inside.contains("real-time\n"), "{inside}");
+    // SCHED_RR is 2 (sched(7)); fields 40 and 41 of proc_pid_stat(5), counted behind the name, which may have spaces
+    for thread in service.threads("media-0") {
+        let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).expect("it lives");
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("a name").split(' ').collect();
+        assert_eq!(fields[37..39], ["10", "2"], "{stat}");
+    }
     let user = text(&run("stat", &["-c", "%U", &format!("/proc/{}", service.show("MainPID"))]).stdout);
     assert_eq!(user, "portico\n");
     watch(BASE, "/whep/main/camera").leave();
