@@ -64,6 +64,8 @@ pub struct LayerFigures {
     pub overruns: u64,
     /// Sinks attached now.
     pub sinks: usize,
+    /// When the newest frame came.
+    pub newest: Option<Instant>,
 }
 
 /// The track of all idle layers. `TrackId::next` begins at 1.
@@ -205,6 +207,7 @@ impl Layer {
 impl State {
     fn count(&mut self, frame: &FramePackets, bytes: usize) {
         self.figures.frames += 1;
+        self.figures.newest = Some(frame.arrived);
         self.figures.packets += frame.packets.len() as u64;
         self.figures.key_frames += u64::from(frame.key);
         self.figures.bytes += bytes as u64;

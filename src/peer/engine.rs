@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rtc::crypto::{self, SignatureScheme};
 use rtc::data_channel::RTCDataChannelInit;
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc::interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder};
+use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
@@ -195,14 +195,11 @@ impl Blueprint {
             }
         }
         let watch = Watch::default();
-        let mut registry = Registry::new().with(Slot::Custom(500), watch.interceptor());
         // what belongs to packets that are sent is the connection's: they do not pass here
-        if receives {
-            registry = registry
-                .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
-                .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
-                .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
-        }
+        let registry = match receives {
+            true => Registry::new().with(Slot::Custom(500), watch.receiver()),
+            false => Registry::new().with(Slot::Custom(500), watch.interceptor()),
+        };
         let engines = |suite: Suite| match suite {
             Suite::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             Suite::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,

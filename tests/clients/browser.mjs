@@ -85,12 +85,14 @@ function inPage() {
       entry.resource = await exchange(pc, url, token, tcp);
       entry.answered = performance.now() - started;
     },
-    /** Publishes the fake camera and microphone by WHIP. */
-    async publish(name, url, { token, codec, tcp, video = true, audio = true } = {}) {
-      const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width: 640, height: 360 }, audio });
+    /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height. */
+    async publish(name, url, { token, codec, tcp, video = true, audio = true, encodings, size = [640, 360] } = {}) {
+      const [width, height] = size;
+      const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width, height }, audio });
       const pc = new RTCPeerConnection();
       for (const track of stream.getTracks()) {
-        const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
+        const several = encodings && track.kind === 'video' ? { sendEncodings: encodings } : {};
+        const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream], ...several });
         if (codec && track.kind === 'video') {
           transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()));
         }
@@ -175,6 +177,12 @@ function inPage() {
       }
       const video = await stat(pc, 'outbound-rtp', 'video');
       return { framesEncoded: video?.framesEncoded ?? 0, state: pc.connectionState, codec: video && (await pc.getStats()).get(video.codecId)?.mimeType };
+    },
+    /** Each encoding of the picture that leaves this browser. */
+    async outbound(name) {
+      const stats = [...(await pcs.get(name).pc.getStats()).values()];
+      const encodings = stats.filter(s => s.type === 'outbound-rtp' && s.kind === 'video');
+      return encodings.map(s => ({ rid: s.rid, width: s.frameWidth, packets: s.packetsSent, nacks: s.nackCount, plis: s.pliCount, again: s.retransmittedPacketsSent }));
     },
     /** Pixels of a rectangle given in parts of the picture, as a flat array of grey values. */
     pixels(name, { x = 0, y = 0, w = 1, h = 1 } = {}) {
