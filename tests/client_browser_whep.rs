@@ -52,6 +52,10 @@ fn a_chromium_that_sends_three_sizes_is_received_in_all_of_them() {
             assert!(layer["packets"].as_u64() > Some(50) && layer["bitrate_bps"].as_u64() > Some(0), "{seen:#}");
         }
         assert!(layers.iter().any(|layer| layer["watched"] == true), "{seen:#}");
+        assert!(
+            seen["recovered"].as_u64() >= Some(10),
+            "what a lossy line loses is sent again by streams that name theirs: {seen:#}"
+        );
         assert!(seen["figures"]["framesDecoded"].as_u64() >= Some(60), "{seen:#}");
         assert_eq!(seen["figures"]["codec"], seen["wanted"], "{seen:#}");
         assert_eq!(seen["deleted"], 200, "{seen:#}");

@@ -9,7 +9,7 @@ use crate::vocab::{Bitrate, MediaKind};
 use super::ReceivedFigures;
 use super::gather::Gather;
 use super::keyframe::starts_key_frame;
-use super::nack::Missing;
+use super::nack::{Arrival, Missing};
 
 /// Packets gathered before they are written even within a turn: a frame of 600 kB.
 const BURST_PACKETS: usize = 512;
@@ -134,17 +134,21 @@ impl Encoding {
         }
     }
 
-    /// Takes a packet of its own; `recovered` when it came as a retransmission.
-    pub(super) fn push(&mut self, now: Instant, packet: rtc::rtp::Packet, recovered: bool) {
+    /// Takes a packet of its own; `again` when it came as a retransmission. Senders fill the line with those of packets that have come
+    /// long ago, to probe it; they are left out: an old key frame's would pass for a new one.
+    pub(super) fn push(&mut self, now: Instant, packet: rtc::rtp::Packet, again: bool) {
         let header = packet.header;
+        if let Some(missing) = &mut self.missing {
+            match missing.arrived(now, header.sequence_number) {
+                Arrival::Other if again => return,
+                Arrival::Filled { asked: true } => self.recovered += 1,
+                _ => {}
+            }
+        }
         self.count.add(header.sequence_number);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
-        self.recovered += u64::from(recovered);
         self.rate.add(now, packet.payload.len());
-        if let Some(missing) = &mut self.missing {
-            missing.arrived(now, header.sequence_number);
-        }
         if self.burst.len() < BURST_PACKETS {
             self.burst.push(MediaPacket {
                 sequence: header.sequence_number,
@@ -282,6 +286,24 @@ mod tests {
         encoding.push(Instant::now(), packet(2, 10, &[0x10, 0]), false);
         encoding.write(Instant::now());
         assert_eq!(*frames.0.lock().unwrap(), [(true, vec![1]), (false, vec![2])]);
+    }
+
+    #[test]
+    fn what_is_sent_again_is_taken_where_it_is_missing() {
+        let (mut encoding, frames) = encoding();
+        encoding.missing = Some(Missing::default());
+        let now = Instant::now();
+        let mut take = |sequence, timestamp, again| {
+            encoding.push(now, packet(sequence, timestamp, &[0x10, 0]), again);
+            encoding.write(now);
+        };
+        take(1, 10, false);
+        take(3, 30, false);
+        take(1, 10, true);
+        take(2, 20, true);
+        take(2, 20, true);
+        assert_eq!(*frames.0.lock().unwrap(), [(true, vec![1]), (true, vec![3]), (true, vec![2])]);
+        assert_eq!((encoding.packets, encoding.lost()), (3, 0));
     }
 
     #[test]

@@ -267,6 +267,67 @@ impl Interceptor for Watcher {
 mod tests {
     use super::*;
 
+    use bytes::Bytes;
+    use rtc::interceptor::AttributedPacket;
+    use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
+    use rtc::shared::TransportContext;
+    use std::time::Duration;
+
+    const TRANSPORT_NUMBER: u8 = 3;
+
+    fn rtp(now: Instant, ssrc: u32, number: u16) -> TaggedPacket {
+        let mut header = rtc::rtp::Header { version: 2, ssrc, sequence_number: number, ..Default::default() };
+        header.set_extension(TRANSPORT_NUMBER, Bytes::copy_from_slice(&number.to_be_bytes())).unwrap();
+        let packet = rtc::rtp::Packet { header, payload: Bytes::from_static(&[1; 50]) };
+        TaggedPacket { now, transport: TransportContext::default(), message: AttributedPacket::new(Packet::Rtp(packet)) }
+    }
+
+    /// What leaves by this time: SSRCs reported on, and how many packets transport-wide feedback speaks of.
+    fn said(watcher: &mut impl Interceptor, until: Instant) -> (Vec<u32>, usize) {
+        let (mut reported, mut counted) = (Vec::new(), 0);
+        while let Some(at) = watcher.poll_timeout().filter(|at| *at <= until) {
+            watcher.handle_timeout(at).unwrap();
+            while let Some(packet) = watcher.poll_write() {
+                let Packet::Rtcp(packets) = packet.message.packet else { panic!("media does not leave here") };
+                for packet in packets {
+                    if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
+                        reported.extend(report.reports.iter().map(|report| report.ssrc));
+                    } else if let Some(feedback) = packet.as_any().downcast_ref::<TransportLayerCc>() {
+                        counted += usize::from(feedback.packet_status_count);
+                    }
+                }
+            }
+        }
+        reported.sort_unstable();
+        (reported, counted)
+    }
+
+    #[test]
+    fn every_packet_counts_for_the_transport_and_placed_streams_are_reported_on() {
+        let (watch, now) = (Watch::default(), Instant::now());
+        let mut watcher = watch.receiver();
+        watch.lock().transport_cc = Some(TRANSPORT_NUMBER);
+        watch.lock().streams = vec![(1, 90_000), (2, 90_000)];
+        for number in 0..30 {
+            watcher.handle_read(rtp(now, 1 + u32::from(number) % 3, number)).unwrap();
+            assert!(watcher.poll_read().is_none(), "nothing is left to the engine");
+        }
+        assert_eq!(std::mem::take(&mut watch.lock().arrivals).len(), 30);
+        assert_eq!(said(&mut watcher, now + Duration::from_millis(1100)), (vec![1, 2], 30));
+        // a stream that goes on by another SSRC leaves nothing
+        watch.lock().streams = vec![(1, 90_000), (7, 90_000)];
+        watcher.handle_read(rtp(now, 7, 30)).unwrap();
+        assert_eq!(said(&mut watcher, now + Duration::from_millis(2100)), (vec![1, 7], 1));
+    }
+
+    #[test]
+    fn packets_that_nobody_takes_are_bounded() {
+        let (watch, now) = (Watch::default(), Instant::now());
+        let mut watcher = watch.receiver();
+        (0..1000).for_each(|number| watcher.handle_read(rtp(now, 1, number)).unwrap());
+        assert_eq!(watch.lock().arrivals.len(), ARRIVALS);
+    }
+
     #[test]
     fn round_trips_are_what_remains_of_the_far_ends_delay() {
         assert_eq!(round_trip_ms(0x0002_0000, 0x0000_0000, 0x0001_0000), Some(1000.0));

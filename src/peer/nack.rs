@@ -35,6 +35,20 @@ struct Gap {
     asked: u8,
 }
 
+/// What a packet was that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Newer than all before.
+    Next,
+    /// One that was missing.
+    Filled {
+        /// It was asked for.
+        asked: bool,
+    },
+    /// One that came before, or was given up.
+    Other,
+}
+
 /// What a stream is missing.
 #[derive(Debug)]
 pub(super) struct Missing {
@@ -52,29 +66,33 @@ impl Default for Missing {
 
 impl Missing {
     /// A packet came, by itself or as a retransmission.
-    pub(super) fn arrived(&mut self, now: Instant, sequence: u16) {
+    pub(super) fn arrived(&mut self, now: Instant, sequence: u16) -> Arrival {
         self.savings = (self.savings + 1).min(SAVINGS);
         let Some(highest) = self.highest else {
             self.highest = Some(sequence);
-            return;
+            return Arrival::Next;
         };
         let ahead = sequence.wrapping_sub(highest);
         let behind = highest.wrapping_sub(sequence);
         if behind < JUMP {
-            self.gaps.retain(|gap| gap.sequence != sequence);
-            return;
+            let gap = self.gaps.iter().position(|gap| gap.sequence == sequence);
+            return match gap.and_then(|at| self.gaps.remove(at)) {
+                Some(gap) => Arrival::Filled { asked: gap.asked > 0 },
+                None => Arrival::Other,
+            };
         }
         self.highest = Some(sequence);
         let missed = usize::from(ahead - 1);
         if ahead >= JUMP || self.gaps.len() + missed > MOST {
             self.gaps.clear();
-            return;
+            return Arrival::Next;
         }
         let gap = |offset: u16| Gap { sequence: highest.wrapping_add(offset), since: now, ask_at: now + PATIENCE, asked: 0 };
         self.gaps.extend((1..ahead).map(gap));
         while self.gaps.front().is_some_and(|gap| sequence.wrapping_sub(gap.sequence) >= JUMP) {
             self.gaps.pop_front();
         }
+        Arrival::Next
     }
 
     /// When [`Self::due`] has something to ask for.
@@ -121,7 +139,7 @@ mod tests {
     #[test]
     fn a_gap_is_asked_for_until_it_is_given_up() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [65534, 65535, 1].into_iter().for_each(|sequence| missing.arrived(now, sequence));
+        [65534, 65535, 1].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
         assert_eq!(missing.next(), Some(now + PATIENCE));
         let times: Vec<u64> = asked(&mut missing, now, Duration::from_secs(3), TRIP)
             .into_iter()
@@ -137,17 +155,18 @@ mod tests {
     #[test]
     fn what_came_late_or_again_is_not_asked_for_any_more() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [10, 14].into_iter().for_each(|sequence| missing.arrived(now, sequence));
-        missing.arrived(now, 12);
+        [10, 14].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+        assert_eq!(missing.arrived(now, 12), Arrival::Filled { asked: false });
         assert_eq!(missing.due(now + PATIENCE, TRIP), [11, 13]);
-        [11, 11, 13].into_iter().for_each(|sequence| missing.arrived(now, sequence));
+        let came = [11, 11, 13].map(|sequence| missing.arrived(now, sequence));
+        assert_eq!(came, [Arrival::Filled { asked: true }, Arrival::Other, Arrival::Filled { asked: true }]);
         assert_eq!(asked(&mut missing, now, AGE, TRIP), []);
     }
 
     #[test]
     fn with_a_long_way_questions_are_rarer_and_end_with_use() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [1, 3].into_iter().for_each(|sequence| missing.arrived(now, sequence));
+        [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
         let times = asked(&mut missing, now, Duration::from_secs(3), Some(Duration::from_millis(300)));
         assert_eq!(times, [(5, 2), (380, 2), (755, 2)], "none when a second has passed");
     }
@@ -156,9 +175,9 @@ mod tests {
     fn a_long_gap_and_a_new_beginning_are_not_asked_for() {
         for (last, next) in [(5, 5 + 258), (5, 4000), (40_000, 5)] {
             let (mut missing, now) = (Missing::default(), Instant::now());
-            [last, next].into_iter().for_each(|sequence| missing.arrived(now, sequence));
+            [last, next].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
             assert_eq!(missing.next(), None, "{last} to {next}");
-            missing.arrived(now, next + 2);
+            assert_eq!(missing.arrived(now, next + 2), Arrival::Next);
             assert_eq!(missing.due(now + PATIENCE, None), [next + 1], "what comes after is");
         }
     }
@@ -170,7 +189,7 @@ mod tests {
             now += Duration::from_millis(5);
             // three in four are lost, and so is what is sent again
             sequence = sequence.wrapping_add(4);
-            missing.arrived(now, sequence);
+            assert_eq!(missing.arrived(now, sequence), Arrival::Next);
             questions += missing.due(now, TRIP).len();
         }
         assert!((4_000..6_000).contains(&questions), "{questions}");
@@ -183,7 +202,7 @@ mod tests {
             for (number, millis, near) in numbers {
                 now += Duration::from_millis(millis);
                 base = if near { base.wrapping_add(number % 300) } else { number };
-                missing.arrived(now, base);
+                let _ = missing.arrived(now, base);
                 let due = missing.due(now, None);
                 prop_assert!(missing.gaps.len() <= MOST && due.len() <= MOST);
                 let highest = missing.highest.unwrap();

@@ -48,16 +48,25 @@ function inPage() {
   });
   /** What a network leaves that lets no UDP through. */
   const withoutUdp = sdp => sdp.split('\r\n').filter(line => !(line.startsWith('a=candidate:') && line.split(' ')[2] === 'udp')).join('\r\n');
-  async function exchange(pc, url, token, tcp) {
+  /** A description that leads to `port` of loopback alone; an own one, without a port, leads nowhere. */
+  const ledTo = (sdp, port) => sdp.split('\r\n').flatMap(line => {
+    if (!line.startsWith('a=candidate:')) return [line];
+    const words = line.split(' ');
+    if (!port || words[2].toLowerCase() !== 'udp' || words[4] !== '127.0.0.1') return [];
+    words[5] = port;
+    return [words.join(' ')];
+  }).join('\r\n');
+  async function exchange(pc, url, token, tcp, by) {
     await pc.setLocalDescription(await pc.createOffer());
     await gathered(pc);
     const headers = { 'Content-Type': 'application/sdp' };
     if (token) headers.Authorization = `Bearer ${token}`;
     const own = pc.localDescription.sdp;
-    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : own });
+    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : by ? ledTo(own) : own });
     const body = await response.text();
     if (response.status !== 201) throw new Error(`${url}: ${response.status} ${body}`);
-    await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : body });
+    const port = by && await window[by](Number(/^a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+)/m.exec(body)[1]));
+    await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : by ? ledTo(body, port) : body });
     return new URL(response.headers.get('Location'), new URL(url, location.href)).href;
   }
   const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
@@ -85,8 +94,9 @@ function inPage() {
       entry.resource = await exchange(pc, url, token, tcp);
       entry.answered = performance.now() - started;
     },
-    /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height. */
-    async publish(name, url, { token, codec, tcp, video = true, audio = true, encodings, size = [640, 360] } = {}) {
+    /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height.
+     *  `window[by](port)` gives a port that leads to the gateway's. */
+    async publish(name, url, { token, codec, tcp, by, video = true, audio = true, encodings, size = [640, 360] } = {}) {
       const [width, height] = size;
       const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width, height }, audio });
       const pc = new RTCPeerConnection();
@@ -94,11 +104,13 @@ function inPage() {
         const several = encodings && track.kind === 'video' ? { sendEncodings: encodings } : {};
         const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream], ...several });
         if (codec && track.kind === 'video') {
-          transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()));
+          // of several sizes the lost packets are sent again by streams of their own
+          const wanted = c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase() || (encodings && c.mimeType === 'video/rtx');
+          transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(wanted));
         }
       }
       pcs.set(name, { pc, stream });
-      pcs.get(name).resource = await exchange(pc, url, token, tcp);
+      pcs.get(name).resource = await exchange(pc, url, token, tcp, by);
     },
     /** Restarts ICE by PATCH; gives both user fragments of either side, and whether the restarted pair came to be. */
     async restart(name) {
