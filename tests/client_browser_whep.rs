@@ -69,6 +69,7 @@ fn where_no_udp_gets_through_it_goes_by_tcp() {
     assert_eq!(seen["carried"], serde_json::json!(["tcp", "tcp"]), "{seen:#}");
     assert!(seen["figures"]["framesDecoded"].as_u64() >= Some(90), "{seen:#}");
     assert!(seen["figures"]["audioEnergy"].as_f64() > Some(0.0), "{seen:#}");
+    assert_eq!(seen["goodbye"], "closed", "{seen:#}");
     assert_eq!(seen["deleted"], 200, "{seen:#}");
 }
 

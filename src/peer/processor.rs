@@ -116,8 +116,8 @@ impl Processor {
 mod tests {
     use super::*;
 
-    /// The line of `/proc/cpuinfo` that names features, as recorded on each machine.
-    const RECORDED: [(&str, &str, &str, Means, Suite); 12] = [
+    /// The line of `/proc/cpuinfo` that names features, of each machine, as its kernel writes it. Of knowledge of the kernels, not copied from boards.
+    const KNOWN: [(&str, &str, &str, Means, Suite); 12] = [
         ("Raspberry Pi 1, Zero", "arm", "Features\t: half thumb fastmult vfp edsp java tls", Means::Plain, Suite::Cm),
         ("Raspberry Pi 3", "aarch64", "Features\t: fp asimd evtstrm crc32 cpuid", Means::Vector, Suite::Gcm),
         ("Raspberry Pi 4", "aarch64", "Features\t: fp asimd evtstrm crc32 cpuid", Means::Vector, Suite::Gcm),
@@ -171,8 +171,8 @@ mod tests {
     ];
 
     #[test]
-    fn recorded_machines_get_the_cheaper_profile() {
-        for (machine, arch, cpuinfo, gcm, suite) in RECORDED {
+    fn known_machines_get_the_cheaper_profile() {
+        for (machine, arch, cpuinfo, gcm, suite) in KNOWN {
             let processor = Processor::read(arch, &format!("processor\t: 0\n{cpuinfo}\nCPU part\t: 0xd08\n"));
             assert_eq!((processor.gcm, processor.preference().suite), (gcm, suite), "{machine}");
         }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn instructions_are_named_as_the_kernel_does() {
-        let processor = Processor::read("aarch64", RECORDED[4].2);
+        let processor = Processor::read("aarch64", KNOWN[4].2);
         assert_eq!(processor.instructions, ["aes", "asimd", "pmull", "sha1", "sha2"]);
         assert_eq!(Processor::read("riscv64", "isa\t: rv64imafdc").preference().suite, Suite::Gcm, "nothing is told");
     }

@@ -535,6 +535,10 @@ impl Shard {
     fn remove(&mut self, peer: PeerId) {
         let Some(mut slot) = self.peers.remove(&peer) else { return };
         slot.connection.close(&mut self.out);
+        if !self.streams.is_empty() {
+            // the goodbye leaves by the peer's stream, which is forgotten with it
+            self.out.flush(&self.ports, &mut self.streams);
+        }
         self.timers.remove(&(slot.due, peer));
         self.forget(peer);
         self.detach(peer, |_, _| false);

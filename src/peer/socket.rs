@@ -273,7 +273,7 @@ impl Outbox {
     fn flush_streams(&mut self, streams: &mut Streams) {
         let Self { entries, bytes, starved, dropped, .. } = self;
         entries.retain(|entry| {
-            let Some(stream) = streams.to(entry.to) else { return true };
+            let Some(stream) = streams.to(entry.peer, entry.to) else { return true };
             let datagram = bytes.get(entry.start..entry.start + entry.len).unwrap_or_default();
             if !stream.push(datagram) {
                 *dropped += 1;

@@ -25,6 +25,8 @@ const READ_PER_TURN: usize = 256 << 10;
 /// Streams that have not said yet whose they are, and how long they may take.
 const STRANGERS: usize = 64;
 const STRANGER_LIMIT: Duration = Duration::from_secs(5);
+/// From a refusal to accept, which a full table of open files is, to the next try: the listener stays readable all the while.
+const REST: Duration = Duration::from_secs(1);
 /// Streams of one peer: one for each of its addresses, and as many of before a restart.
 const PER_PEER: usize = 8;
 
@@ -185,6 +187,8 @@ pub(super) struct Streams {
     /// Of the first shard: where they come in.
     listeners: Vec<TcpListener>,
     udp_port: u16,
+    /// Nobody is let in before.
+    resting: Option<Instant>,
     strangers: Vec<Stream>,
     known: HashMap<SocketAddr, (PeerId, Stream)>,
 }
@@ -208,20 +212,33 @@ impl Streams {
         let known = self.known.values().map(|(_, stream)| stream);
         let streams = self.strangers.iter().chain(known);
         let sockets = streams.filter_map(|stream| Some((stream.socket.as_ref()?.as_fd(), !stream.output.is_empty())));
-        self.listeners.iter().map(|listener| (listener.as_fd(), false)).chain(sockets)
+        let listeners = self.listeners.iter().filter(|_| self.resting.is_none());
+        listeners.map(|listener| (listener.as_fd(), false)).chain(sockets)
     }
 
     /// Takes in who connects, and reads those who have not said whose they are. `claimed` says what becomes of one: the peer it is kept
     /// for here; without one it is let go, or given away.
     pub(super) fn welcome(&mut self, now: Instant, mut claimed: impl FnMut(&str, &mut Option<Stream>) -> Option<PeerId>) {
-        for listener in &self.listeners {
-            // an error of one connection (ECONNABORTED), or too many open files: the next turn tries again
-            while let Ok((socket, from)) = listener.accept() {
-                if self.strangers.len() == STRANGERS {
-                    self.strangers.remove(0);
-                }
-                if let Ok(stream) = Stream::new(now, socket, from, self.udp_port) {
-                    self.strangers.push(stream);
+        self.resting = self.resting.filter(|until| now < *until);
+        let rests = self.resting.is_some();
+        for listener in self.listeners.iter().filter(|_| !rests) {
+            loop {
+                match listener.accept() {
+                    Ok((socket, from)) => {
+                        if self.strangers.len() == STRANGERS {
+                            self.strangers.remove(0);
+                        }
+                        if let Ok(stream) = Stream::new(now, socket, from, self.udp_port) {
+                            self.strangers.push(stream);
+                        }
+                    }
+                    Err(error) if concerns_one(&error) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "ICE over TCP: nobody is let in for {REST:?}");
+                        self.resting = Some(now + REST);
+                        break;
+                    }
                 }
             }
         }
@@ -243,9 +260,9 @@ impl Streams {
         }
     }
 
-    /// When a stream that says nothing is over.
+    /// When a stream that says nothing is over, or others are let in again.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.strangers.iter().map(|stream| stream.since + STRANGER_LIMIT).min()
+        self.strangers.iter().map(|stream| stream.since + STRANGER_LIMIT).chain(self.resting).min()
     }
 
     /// Keeps a stream for a peer of this shard.
@@ -270,9 +287,9 @@ impl Streams {
         more
     }
 
-    /// The stream to that address.
-    pub(super) fn to(&mut self, address: SocketAddr) -> Option<&mut Stream> {
-        self.known.get_mut(&address).map(|(_, stream)| stream)
+    /// The peer's stream to that address: another's datagrams there go by UDP.
+    pub(super) fn to(&mut self, peer: PeerId, address: SocketAddr) -> Option<&mut Stream> {
+        self.known.get_mut(&address).filter(|(of, _)| *of == peer).map(|(_, stream)| stream)
     }
 
     /// Sends what waits, as far as it goes.
@@ -284,6 +301,13 @@ impl Streams {
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.known.retain(|_, (of, _)| *of != peer);
     }
+}
+
+/// Whether an error of `accept` is one connection's alone, so that the next may be taken (accept(2): errors of the new connection are
+/// passed on).
+fn concerns_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Binds the listeners that go with the UDP sockets: the same addresses, and the same port where it is free. `exact`: no other port will

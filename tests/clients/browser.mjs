@@ -150,6 +150,17 @@ function inPage() {
       stream?.getTracks().forEach(track => track.stop());
       return response.status;
     },
+    /** Has the far end end a session; gives the state that DTLS comes to by its goodbye alone, well before silence would tell. */
+    async dismissed(name) {
+      const { pc, resource } = pcs.get(name);
+      const { transport } = pc.getReceivers()[0];
+      const state = new Promise(resolve => {
+        transport.onstatechange = () => transport.state === 'closed' && resolve('closed');
+        setTimeout(() => resolve(transport.state), 8000);
+      });
+      await fetch(resource, { method: 'DELETE' });
+      return state;
+    },
     /** Waits until `frames` more video frames were decoded; gives the figures, or says what is missing after the limit. */
     async watch(name, { frames = 100, limit = 90000, audio = true } = {}) {
       const { pc, element } = pcs.get(name);

@@ -10,6 +10,7 @@ await withBrowser(async open => {
   await viewer.evaluate(room => t.play('v', `/whep/${room}`, { tcp: true }), room);
   const figures = await viewer.evaluate(() => t.watch('v', { frames: 90 }));
   const carried = [await publisher.evaluate(() => t.carried('p')), await viewer.evaluate(() => t.carried('v'))];
-  const deleted = await viewer.evaluate(() => t.end('v'));
-  return { figures, carried, deleted };
+  const goodbye = await viewer.evaluate(() => t.dismissed('v'));
+  const deleted = await publisher.evaluate(() => t.end('p'));
+  return { figures, carried, goodbye, deleted };
 });

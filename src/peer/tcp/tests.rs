@@ -86,7 +86,8 @@ fn a_stream_belongs_to_whom_its_first_check_names() {
         });
     }
     assert_eq!(heard, [check("ours"), b"more".to_vec()]);
-    assert!(streams.to(far.local_addr().unwrap()).unwrap().push(&[9; 1200]));
+    assert!(streams.to(PeerId(2), far.local_addr().unwrap()).is_none(), "another's datagrams go by UDP");
+    assert!(streams.to(PeerId(1), far.local_addr().unwrap()).unwrap().push(&[9; 1200]));
     streams.flush();
     let mut answer = [0; 1202];
     far.read_exact(&mut answer).unwrap();
@@ -145,18 +146,38 @@ fn one_peer_has_a_few_and_a_slow_one_loses_the_newest() {
     let last = far.last().unwrap().local_addr().unwrap();
     welcome(&mut streams, Instant::now, |streams| streams.known.contains_key(&last));
     assert_eq!(streams.len(), PER_PEER);
-    let stream = streams.to(last).unwrap();
+    let stream = streams.to(PeerId(1), last).unwrap();
     let taken = (0..10_000).take_while(|_| stream.push(&[1; 1000])).count();
     assert_eq!(taken, WAITING / 1002);
     streams.flush();
     // one that is over takes anything, and keeps nothing
     drop(far);
     let end = Instant::now() + PATIENCE;
-    while streams.to(last).unwrap().socket.is_some() {
+    while streams.to(PeerId(1), last).unwrap().socket.is_some() {
         assert!(Instant::now() < end);
         streams.read(|_, _, _, _| ());
         streams.flush();
     }
-    assert!(streams.to(last).unwrap().push(&[1; 1000]));
+    assert!(streams.to(PeerId(1), last).unwrap().push(&[1; 1000]));
     assert_eq!(streams.fds().count(), 1 + streams.known.values().filter(|(_, stream)| stream.socket.is_some()).count());
+}
+
+#[test]
+fn a_listener_that_cannot_accept_rests_and_comes_back() {
+    for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted] {
+        assert!(concerns_one(&kind.into()));
+    }
+    // EMFILE and ENFILE: the listener stays readable, and asking again at once would be a busy loop
+    for code in [24, 23] {
+        assert!(!concerns_one(&io::Error::from_raw_os_error(code)));
+    }
+    let (mut streams, address) = streams();
+    let now = Instant::now();
+    streams.resting = Some(now + REST);
+    let _waiting = TcpStream::connect(address).unwrap();
+    streams.welcome(now, |_, _| None);
+    assert_eq!((streams.fds().count(), streams.strangers.len()), (0, 0));
+    assert_eq!(streams.next_timeout(), Some(now + REST));
+    welcome(&mut streams, || now + REST, |streams| streams.strangers.len() == 1);
+    assert_eq!(streams.fds().count(), 2);
 }
