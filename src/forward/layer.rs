@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::FramePackets;
+use super::rate::Rate;
 use crate::vocab::{LayerId, MediaKind, TrackFormat, TrackId};
 
 /// Names one attached sink of a layer: one shard.
@@ -64,8 +65,6 @@ pub struct LayerFigures {
     pub overruns: u64,
     /// Sinks attached now.
     pub sinks: usize,
-    /// When the newest frame came.
-    pub newest: Option<Instant>,
 }
 
 /// The track of all idle layers. `TrackId::next` begins at 1.
@@ -89,6 +88,7 @@ struct State {
     last_request: Option<Instant>,
     /// A request was held back by the spacing and no key frame came since.
     request_due: bool,
+    rate: Rate,
     figures: LayerFigures,
 }
 
@@ -147,6 +147,7 @@ impl Layer {
         let request = {
             let mut state = self.lock();
             state.count(&frame, bytes);
+            state.rate.add(frame.arrived, bytes);
             state.remember(self.refresh, &frame, bytes);
             state.offer(&frame);
             state.request_due &= !frame.key;
@@ -193,6 +194,12 @@ impl Layer {
         request
     }
 
+    /// Payload bits per second lately; 0 when nothing came for a second.
+    pub fn bitrate(&self, now: Instant) -> u64 {
+        let rate = self.lock().rate;
+        rate.get(now)
+    }
+
     /// What happened so far.
     pub fn figures(&self) -> LayerFigures {
         self.lock().figures
@@ -207,7 +214,6 @@ impl Layer {
 impl State {
     fn count(&mut self, frame: &FramePackets, bytes: usize) {
         self.figures.frames += 1;
-        self.figures.newest = Some(frame.arrived);
         self.figures.packets += frame.packets.len() as u64;
         self.figures.key_frames += u64::from(frame.key);
         self.figures.bytes += bytes as u64;

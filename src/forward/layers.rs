@@ -3,13 +3,10 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Layer;
 use crate::vocab::TrackFormat;
-
-/// A layer that was not written for so long does not flow. Pictures of screens may come once a second.
-const STILL: Duration = Duration::from_secs(2);
 
 /// One to [`Layers::MAX`] encodings of one track: same content and codec, different sizes. Which of them a viewer gets is decided
 /// per viewer, by what they cost; so their order says nothing, but that the first is taken while nothing is known of them.
@@ -31,11 +28,10 @@ impl Layers {
         &self.0[0]
     }
 
-    /// One that flows, the heaviest of those: what a look at the track takes. The first where none does.
+    /// The heaviest that flows: what a look at the track takes. The first where none does.
     pub fn flowing(&self, now: Instant) -> &Arc<Layer> {
-        let flows =
-            |layer: &&Arc<Layer>| layer.figures().newest.is_some_and(|newest| now.saturating_duration_since(newest) < STILL);
-        self.0.iter().filter(flows).max_by_key(|layer| layer.figures().bytes).unwrap_or(self.first())
+        let heaviest = self.0.iter().max_by_key(|layer| layer.bitrate(now));
+        heaviest.filter(|layer| layer.bitrate(now) > 0).unwrap_or(self.first())
     }
 
     /// How they are encoded.
@@ -92,9 +88,9 @@ mod tests {
         write(2, began, 1000);
         write(1, began, 500);
         assert_eq!(index(began), 2);
-        let later = began + 2 * STILL;
+        let later = began + std::time::Duration::from_secs(4);
         write(0, later, 100);
-        write(1, later, 10);
+        write(1, later, 200);
         assert_eq!(index(later), 1, "the heaviest has stopped");
     }
 }

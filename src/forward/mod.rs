@@ -13,12 +13,14 @@
 mod layer;
 mod layers;
 mod packetiser;
+mod rate;
 mod rewriter;
 mod stages;
 
 pub use layer::{FrameSink, KeyframeRequest, Layer, LayerFigures, Offered, Refresh, SinkId};
 pub use layers::Layers;
 pub use packetiser::{Packetiser, PacketiserError};
+pub(crate) use rate::Rate;
 pub use rewriter::{Rewriter, RewriterFigures, Rewritten, Verdict};
 pub use stages::{Durations, DurationsView, Stages};
 

@@ -3,6 +3,7 @@
 //! Time is an argument; datagrams go in by [`Connection::datagram`] and come out by [`Connection::drain`], which must be
 //! called after every other call that takes `now`.
 
+mod adapting;
 mod arrivals;
 mod channels;
 mod describe;
@@ -41,6 +42,7 @@ use super::socket::Outbox;
 use super::srtp::HelloGate;
 use super::stats;
 use super::{PeerEvent, PeerFigures, Receive, ReceivedFigures, SendTrack};
+use adapting::Adaptive;
 use channels::{Channels, Pumped};
 use sending::Sending;
 
@@ -52,8 +54,8 @@ pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 pub(super) const CHANNELS_SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// From the end of DTLS here to the first packet of media. The far end ends DTLS when it has our last flight, and several
 /// stacks install its keys only after they read everything that came with it: what overtakes that is lost, and the first
-/// packet of all is the key picture's.
-const START_DELAY: Duration = Duration::from_millis(20);
+/// packet of all is the key picture's. A far end that took long for its own part of the handshake gets twice that time, up to the second.
+const START_DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 /// From the moment all channels were closed to the end of the connection: the far end answers each reset with its own, and
 /// a browser whose connection ends before fires `error`.
 const RESET_GRACE: Duration = Duration::from_millis(300);
@@ -102,6 +104,10 @@ pub(super) struct Connection {
     /// Closed by Portico: when it ends at the latest.
     closing: Option<Instant>,
     sendings: Vec<Sending>,
+    /// What the far end's way carries; `None` while nothing depends on it.
+    adaptive: Option<Box<Adaptive>>,
+    /// Other layers are to be attached.
+    relayered: bool,
     /// Packets sent that retransmissions may still be paid with.
     savings: u32,
     /// When sender reports are due; `None` while nothing is sent.
@@ -127,6 +133,10 @@ pub(super) struct Connection {
     /// When media may leave; `None` before it is up and once it did.
     start_at: Option<Instant>,
     started: bool,
+    /// When our newest part of the handshake left, while nothing came back.
+    said: Option<Instant>,
+    /// The longest time the far end took to go on with it.
+    turn: Duration,
     heard: Instant,
     repeats: Repeats,
     /// What leaves again with the next drain.
@@ -153,12 +163,12 @@ impl Connection {
 
     /// Layers to be attached for it, with the number of the track.
     pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Arc<Layer>)> {
-        let playing = |sending: &Sending| sending.active && !sending.layer.is_idle();
+        let playing = |sending: &Sending| sending.active && !sending.paused && !sending.layer.is_idle();
         self.sendings
             .iter()
             .enumerate()
             .filter(move |(_, sending)| playing(sending))
-            .map(|(index, sending)| (index, &sending.layer))
+            .flat_map(|(index, sending)| sending.leaving.iter().chain([&sending.layer]).map(move |layer| (index, layer)))
     }
 
     /// Runs the engine's timers and the connection's own.
@@ -171,6 +181,7 @@ impl Connection {
         }
         if self.report_at.is_some_and(|at| at <= now) {
             self.report(now);
+            self.follow_need(now);
         }
     }
 
@@ -182,17 +193,18 @@ impl Connection {
     pub(super) fn next_timeout(&self) -> Instant {
         let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
         let portion = self.sendings.iter().filter_map(Sending::next_portion).min();
-        [self.timer, self.start_at, self.closing, self.report_at, portion, self.next_question()]
-            .into_iter()
-            .flatten()
-            .fold(own, Instant::min)
+        let look = self.adaptive.as_ref().map(|adaptive| adaptive.look());
+        let times =
+            [self.timer, self.start_at, self.closing, self.report_at, portion, look, self.next_probe(), self.next_question()];
+        times.into_iter().flatten().fold(own, Instant::min)
     }
 
     /// How late [`Self::timeout`] may be called. Checks, reports and losses noticed by time have tens of milliseconds and more; how
     /// a connection begins and ends has not.
     pub(super) fn slack(&self) -> Duration {
         let portions = self.sendings.iter().any(|sending| !sending.backlog.is_empty());
-        if !self.up || self.pumping || portions || self.start_at.is_some() || self.closing.is_some() {
+        let precise = portions || self.next_probe().is_some();
+        if !self.up || self.pumping || precise || self.start_at.is_some() || self.closing.is_some() {
             Duration::ZERO
         } else if self.receivings.is_empty() && self.channels.is_none() {
             VIEWER_SLACK
@@ -206,7 +218,7 @@ impl Connection {
         if let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.layer.refresh() != Refresh::Always) {
             sending.backlog.clear();
             sending.rewriter.skip_to_key();
-            sending.layer.request_keyframe(now);
+            sending.shown().request_keyframe(now);
         }
     }
 
@@ -238,7 +250,11 @@ impl Connection {
         for Said { local, to, datagram } in std::mem::take(&mut self.again) {
             out.push(self.peer, local, to, &datagram);
         }
-        self.retransmit(out);
+        self.retransmit(now, out);
+        if self.adaptive.is_some() {
+            self.relayered |= self.adapt(now);
+            self.probe(now, out);
+        }
         self.release(now, out);
         let mut pumped = Pumped::default();
         loop {
@@ -255,6 +271,7 @@ impl Connection {
                 }
                 if !self.up && classify(&datagram.message) == Wire::Dtls {
                     self.repeats.says(local, to, &datagram.message);
+                    self.said = Some(now);
                 }
                 out.push(self.peer, local, to, &datagram.message);
             }
@@ -279,6 +296,9 @@ impl Connection {
         // counted from the last call, not from now: who is drained all the time has its turn as well
         let floor = self.timed + TIMER_FLOOR;
         self.timer = self.engine.poll_timeout().map(|timer| timer.max(floor));
+        if std::mem::take(&mut self.relayered) && self.started {
+            news.push(News::Ready);
+        }
         self.pumping = pumped.more;
         if pumped.more {
             self.timer = Some(now + TIMER_FLOOR);
@@ -292,7 +312,7 @@ impl Connection {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected) if !self.up => {
                 self.up = true;
                 self.heard = now;
-                self.start_at = Some(now + START_DELAY);
+                self.start_at = Some(now + (2 * self.turn).clamp(START_DELAY.0, START_DELAY.1));
                 self.checks = VecDeque::new();
                 self.repeats = Repeats::default();
                 self.figures.connected = true;
@@ -345,7 +365,7 @@ impl Connection {
         for ssrc in requests {
             if let Some(sending) = self.sendings.iter().find(|sending| sending.ssrc == ssrc) {
                 self.figures.key_requests += 1;
-                sending.layer.request_keyframe(now);
+                sending.shown().request_keyframe(now);
             }
         }
     }
@@ -388,6 +408,7 @@ impl Connection {
             self.end(EndReason::NeverConnected, news);
         } else if self.start_at.is_some_and(|at| at <= now) {
             (self.start_at, self.started) = (None, true);
+            self.follow_need(now);
             news.push(News::Ready);
         }
     }

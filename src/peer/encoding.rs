@@ -1,7 +1,7 @@
 //! PURE. One encoding of an incoming track: packets of a turn are gathered, put in order, cut at frames and written to its layer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::forward::{FramePackets, Layer, MediaPacket};
 use crate::vocab::{Bitrate, MediaKind};
@@ -13,8 +13,6 @@ use super::nack::{Arrival, Missing};
 
 /// Packets gathered before they are written even within a turn: a frame of 600 kB.
 const BURST_PACKETS: usize = 512;
-/// Time over which a bit rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// One encoding.
 pub(super) struct Encoding {
@@ -36,7 +34,6 @@ pub(super) struct Encoding {
     since: Option<Instant>,
     last_key: Option<u32>,
     count: Count,
-    rate: Rate,
     packets: u64,
     bytes: u64,
     recovered: u64,
@@ -73,32 +70,6 @@ impl Count {
     }
 }
 
-/// The bit rate of what comes, over the last whole window.
-#[derive(Debug, Default)]
-struct Rate {
-    since: Option<Instant>,
-    bytes: u64,
-    bits_per_second: u64,
-}
-
-impl Rate {
-    fn add(&mut self, now: Instant, bytes: usize) {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.saturating_duration_since(since);
-        if passed >= RATE_WINDOW {
-            self.bits_per_second = (self.bytes as f64 * 8.0 / passed.as_secs_f64()) as u64;
-            (self.since, self.bytes) = (Some(now), 0);
-        }
-        self.bytes += bytes as u64;
-    }
-
-    /// What was measured last; nothing of a stream that has stopped.
-    fn now(&self, now: Instant) -> u64 {
-        let stopped = self.since.is_none_or(|since| now.saturating_duration_since(since) >= 2 * RATE_WINDOW);
-        if stopped { 0 } else { self.bits_per_second }
-    }
-}
-
 impl Encoding {
     pub(super) fn new(kind: MediaKind, rid: Option<String>, layer: Arc<Layer>) -> Self {
         Self {
@@ -114,7 +85,6 @@ impl Encoding {
             since: None,
             last_key: None,
             count: Count::default(),
-            rate: Rate::default(),
             packets: 0,
             bytes: 0,
             recovered: 0,
@@ -135,12 +105,12 @@ impl Encoding {
     }
 
     /// Takes a packet of its own; `again` when it came as a retransmission. Senders fill the line with those of packets that have come
-    /// long ago, to probe it; they are left out: an old key frame's would pass for a new one.
-    pub(super) fn push(&mut self, now: Instant, packet: rtc::rtp::Packet, again: bool) {
+    /// long ago, to probe it; they are left out: an old key frame's would pass for a new one. Returns whether it was taken.
+    pub(super) fn push(&mut self, now: Instant, packet: rtc::rtp::Packet, again: bool) -> bool {
         let header = packet.header;
         if let Some(missing) = &mut self.missing {
             match missing.arrived(now, header.sequence_number) {
-                Arrival::Other if again => return,
+                Arrival::Other if again => return false,
                 Arrival::Filled { asked: true } => self.recovered += 1,
                 _ => {}
             }
@@ -148,7 +118,6 @@ impl Encoding {
         self.count.add(header.sequence_number);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
-        self.rate.add(now, packet.payload.len());
         if self.burst.len() < BURST_PACKETS {
             self.burst.push(MediaPacket {
                 sequence: header.sequence_number,
@@ -157,6 +126,7 @@ impl Encoding {
                 payload: packet.payload,
             });
         }
+        true
     }
 
     pub(super) fn has_burst(&self) -> bool {
@@ -221,7 +191,7 @@ impl Encoding {
             bytes: self.bytes,
             packets_lost: self.lost(),
             recovered: self.recovered,
-            bitrate: Bitrate::from_bps(self.rate.now(now)),
+            bitrate: Bitrate::from_bps(self.layer.bitrate(now)),
             watched: self.layer.figures().sinks > 0,
         }
     }
@@ -294,14 +264,12 @@ mod tests {
         encoding.missing = Some(Missing::default());
         let now = Instant::now();
         let mut take = |sequence, timestamp, again| {
-            encoding.push(now, packet(sequence, timestamp, &[0x10, 0]), again);
+            let taken = encoding.push(now, packet(sequence, timestamp, &[0x10, 0]), again);
             encoding.write(now);
+            taken
         };
-        take(1, 10, false);
-        take(3, 30, false);
-        take(1, 10, true);
-        take(2, 20, true);
-        take(2, 20, true);
+        assert!(take(1, 10, false) && take(3, 30, false));
+        assert!(!take(1, 10, true) && take(2, 20, true) && !take(2, 20, true));
         assert_eq!(*frames.0.lock().unwrap(), [(true, vec![1]), (true, vec![3]), (true, vec![2])]);
         assert_eq!((encoding.packets, encoding.lost()), (3, 0));
     }
@@ -311,14 +279,5 @@ mod tests {
         let mut count = Count::default();
         [65534, 65535, 1, 2, 0, 5].into_iter().for_each(|sequence| count.add(sequence));
         assert_eq!(count.missing(), 2);
-    }
-
-    #[test]
-    fn a_rate_is_that_of_the_last_second_and_ends_with_the_stream() {
-        let (mut rate, now) = (Rate::default(), Instant::now());
-        let at = |millis: u64| now + Duration::from_millis(millis);
-        (0..150).for_each(|n| rate.add(at(n * 10), 1250));
-        assert_eq!(rate.now(at(1500)), 1_000_000);
-        assert_eq!(rate.now(at(3500)), 0);
     }
 }

@@ -27,7 +27,7 @@ use crate::vocab::MediaKind;
 use super::DataSpec;
 use super::codecs;
 use super::feedback::Watch;
-use super::negotiate::{Agreed, EXTENSIONS, Plan};
+use super::negotiate::{Agreed, EXTENSIONS, NUMBERS, Plan};
 use super::protect::Suite;
 use super::random::{Seed, Seeded};
 use super::srtp::Profile;
@@ -178,28 +178,24 @@ impl Blueprint {
     fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch, Arc<Seeded>), Error> {
         let mut media = MediaEngine::default();
         let mut known: Vec<(MediaKind, u8)> = Vec::new();
-        let mut receives = false;
         for (_, kind, _, receive, agreed) in self.plan.media() {
-            receives |= receive;
             for entry in codecs::engine_entries(&agreed.format, agreed.pt, agreed.rtx, &agreed.feedback) {
                 if !known.contains(&(kind, entry.payload_type)) {
                     known.push((kind, entry.payload_type));
                     media.register_codec(entry, codecs::engine_kind(kind))?;
                 }
             }
-            if receive {
-                for uri in EXTENSIONS {
+            let numbered = agreed.feedback.iter().any(|value| value == "transport-cc");
+            for uri in EXTENSIONS {
+                if receive || (numbered && uri == NUMBERS) {
                     let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
                     media.register_header_extension(extension, codecs::engine_kind(kind), None)?;
                 }
             }
         }
         let watch = Watch::default();
-        // what belongs to packets that are sent is the connection's: they do not pass here
-        let registry = match receives {
-            true => Registry::new().with(Slot::Custom(500), watch.receiver()),
-            false => Registry::new().with(Slot::Custom(500), watch.interceptor()),
-        };
+        // what belongs to packets of media is the connection's: none pass here but those that come, as far as our interceptor
+        let registry = Registry::new().with(Slot::Custom(500), watch.receiver());
         let engines = |suite: Suite| match suite {
             Suite::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             Suite::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,

@@ -15,11 +15,12 @@ use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-use super::negotiate::TRANSPORT_CC;
+use super::negotiate::NUMBERS;
 
 /// Packets kept until the connection takes them, which it does after every datagram.
 const ARRIVALS: usize = 64;
@@ -28,6 +29,14 @@ const REQUESTS: usize = 32;
 
 /// Packets asked for again that are kept until the connection takes them; a budget limits how many of them are sent.
 const NACKS: usize = 512;
+
+/// Words about arrival kept until the connection takes them, which it does after every datagram; nobody takes them where nothing is
+/// numbered.
+const WORDS: usize = 8;
+/// Of 256 packets reported lost so many are trouble: 5 %.
+const TROUBLE_LOST: u8 = 13;
+/// A round trip is trouble when it is so much longer than the shortest, in milliseconds: a queue stands somewhere.
+const TROUBLE_LATE: f64 = 200.0;
 
 /// What was seen since it was last taken, and sums since the beginning.
 #[derive(Debug, Default)]
@@ -42,12 +51,17 @@ pub(super) struct Seen {
     pub(super) lost: Vec<(u32, u64)>,
     /// `(ssrc, NTP time, RTP time)` of the newest report of each of the far end's streams.
     pub(super) clocks: Vec<(u32, u64, u32)>,
-    /// Newest round trip, in milliseconds.
+    /// When packets arrived, by their transport-wide numbers.
+    pub(super) transport: Vec<TransportLayerCc>,
+    /// The far end loses much of what is sent, or has it late.
+    pub(super) trouble: bool,
+    /// Newest and shortest round trip, in milliseconds.
     pub(super) rtt_ms: Option<f64>,
     /// Number of the header extension that counts the packets of the transport.
     pub(super) transport_cc: Option<u8>,
     /// `(ssrc, clock rate)` of the streams that are reported on. As many as a peer has encodings.
     pub(super) streams: Vec<(u32, u32)>,
+    least_rtt_ms: Option<f64>,
 }
 
 impl Seen {
@@ -71,8 +85,14 @@ impl Seen {
             let lost = if report.total_lost & 0x80_0000 == 0 { report.total_lost } else { 0 };
             self.lost[at].1 = u64::from(lost);
         }
+        self.trouble |= report.fraction_lost >= TROUBLE_LOST;
         if report.last_sender_report != 0 {
             self.rtt_ms = round_trip_ms(compact_ntp(SystemTime::now()), report.last_sender_report, report.delay).or(self.rtt_ms);
+        }
+        if let Some(rtt) = self.rtt_ms {
+            let least = self.least_rtt_ms.map_or(rtt, |least| least.min(rtt));
+            self.least_rtt_ms = Some(least);
+            self.trouble |= rtt > least + TROUBLE_LATE;
         }
     }
 }
@@ -138,7 +158,7 @@ impl Reception {
     fn follow(&mut self, seen: &Seen) {
         if self.transport_cc != seen.transport_cc {
             self.transport_cc = seen.transport_cc;
-            let extension = |id: u8| RTPHeaderExtension { uri: TRANSPORT_CC.to_owned(), id: u16::from(id) };
+            let extension = |id: u8| RTPHeaderExtension { uri: NUMBERS.to_owned(), id: u16::from(id) };
             let rtp_header_extensions: Vec<_> = self.transport_cc.map(extension).into_iter().collect();
             // no stream has this SSRC: the number holds for all that are not bound themselves
             let info = StreamInfo { ssrc: 0, rtp_header_extensions, ..StreamInfo::default() };
@@ -192,6 +212,10 @@ impl Watcher {
                 let room = NACKS.saturating_sub(seen.nacks.len());
                 let lost = nack.nacks.iter().flat_map(|pair| pair.packet_list());
                 seen.nacks.extend(lost.map(|sequence| (nack.media_ssrc, sequence)).take(room));
+            } else if let Some(word) = packet.downcast_ref::<TransportLayerCc>() {
+                if seen.transport.len() < WORDS {
+                    seen.transport.push(word.clone());
+                }
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
                 report.reports.iter().for_each(|report| seen.report(report));
             } else if let Some(report) = packet.downcast_ref::<SenderReport>() {

@@ -149,10 +149,11 @@ mod tests {
             Context::new(&theirs.0, &theirs.1, profile, None, None, &ear).unwrap();
             let mut protector = ear.protector().unwrap();
             assert_eq!(protector.suite(), suite);
-            let header = [0x80, 96, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1];
+            let header = crate::peer::protect::Header::new(false, 96, 7, 9, 1);
+            let plain = [0x80, 96, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1];
             let mut out = Vec::new();
-            protector.protect(header, &[b"payload"], &mut out).unwrap();
-            assert_eq!(out, local.encrypt_rtp(&[&header[..], b"payload"].concat()).unwrap());
+            protector.protect(&header, &[b"payload"], &mut out).unwrap();
+            assert_eq!(out, local.encrypt_rtp(&[&plain[..], b"payload"].concat()).unwrap());
             assert!(ear.protector().is_err(), "taken once");
         }
     }

@@ -5,6 +5,7 @@
 //! here but through [`forward::Layer`](crate::forward::Layer): a publishing peer writes layers, a playing peer has its shard
 //! attached to them.
 
+mod choice;
 mod codecs;
 pub mod config;
 mod connection;
@@ -12,6 +13,7 @@ mod credit;
 mod demux;
 mod encoding;
 mod engine;
+mod estimate;
 mod feedback;
 mod gather;
 mod inlet;
@@ -115,7 +117,7 @@ pub enum PeerCommand {
     },
     /// Ask for the figures of one peer, or of all.
     Figures {
-        /// The peer, or `None` for all of the shard.
+        /// The peer, or `None` for all of all threads.
         peer: Option<PeerId>,
         /// Where to.
         reply: oneshot::Sender<Vec<PeerFigures>>,
@@ -361,6 +363,10 @@ pub struct PeerFigures {
     pub key_requests: u64,
     /// Frames left out because the viewer or its ring was behind.
     pub frames_dropped: u64,
+    /// What its way is estimated to carry, in bit/s, while something depends on it.
+    pub estimate_bps: Option<u64>,
+    /// Whether its picture pauses because the way carries not even the smallest layer.
+    pub paused: bool,
     /// Last round trip in milliseconds, where known.
     pub rtt_ms: Option<f64>,
     /// The SRTP profile in use, once connected.

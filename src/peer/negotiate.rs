@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 #[cfg(test)]
 pub(super) use incoming::Stream;
-pub(super) use incoming::{Incoming, MID, REPAIRED_RID, RID, TRANSPORT_CC, incoming};
+pub(super) use incoming::{Incoming, MID, NUMBERS, REPAIRED_RID, RID, incoming};
 pub(super) use text::{EXTENSIONS, Origin, engine_text, public_answer, public_offer, with_tcp};
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
@@ -103,6 +103,8 @@ pub(super) struct Agreed {
     pub(super) rtx: Option<u8>,
     pub(super) format: TrackFormat,
     pub(super) feedback: Vec<String>,
+    /// Under which id the far end knows the extension for transport-wide numbers.
+    pub(super) number_id: Option<u8>,
     /// What Portico's own offer proposes as well; the answer chooses.
     pub(super) instead: Option<Box<Agreed>>,
 }
@@ -269,8 +271,8 @@ fn plan_section(
     }
     match agreed {
         Some(mut agreed) if send.is_some() || receives => {
-            if !receives {
-                // nothing is numbered transport-wide on the way out
+            if !receives && agreed.number_id.is_none() {
+                // there is nothing to tell of
                 agreed.feedback.retain(|value| value != "transport-cc");
             }
             if let Some(index) = send {
@@ -301,8 +303,15 @@ fn agree(section: &Section, kind: MediaKind, pt: u8) -> Option<Agreed> {
         rtx: section.rtx_of(pt).filter(|_| kind == MediaKind::Video),
         format: payload.format()?,
         feedback: payload.feedback.iter().filter(|value| ours.contains(&value.as_str())).cloned().collect(),
+        number_id: number_id(section),
         instead: None,
     })
+}
+
+/// The id of the extension for transport-wide numbers, of those with a header of one byte (RFC 8285 §4.2).
+fn number_id(section: &Section) -> Option<u8> {
+    let known = section.extensions.iter().find(|(id, uri)| uri == NUMBERS && (1..=14).contains(id));
+    known.map(|(id, _)| *id)
 }
 
 /// Says what the far end took of Portico's offer, which is described by its plan.
@@ -335,6 +344,7 @@ pub(super) fn plan_from_answer(answer: &Description, offered: &Plan) -> Result<P
             agreed.rtx = agreed.rtx.filter(|rtx| section.payload(*rtx).is_some());
             let theirs = section.payload(agreed.pt).map(|payload| payload.feedback.as_slice()).unwrap_or_default();
             agreed.feedback.retain(|value| theirs.contains(value));
+            agreed.number_id = number_id(section);
         } else if let Use::Data { max_message: max } = used {
             *max = if section.is_rejected() { 0 } else { max_message(section) };
         }

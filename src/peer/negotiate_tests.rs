@@ -151,7 +151,11 @@ fn a_players_offer_gets_the_payload_that_fits_the_track_exactly() {
     assert_eq!(agreed(&plan, "1"), Some((Some(0), false, 108, Some(109))));
     assert!(!plan.dtls_client);
     let (.., feedback) = plan.media().nth(1).unwrap();
-    assert_eq!(feedback.feedback, ["ccm fir", "nack", "nack pli"]);
+    assert_eq!(feedback.feedback, ["transport-cc", "ccm fir", "nack", "nack pli"]);
+    assert_eq!(feedback.number_id, Some(3));
+    let text = engine_text(&description, &plan).unwrap();
+    assert_eq!(text.matches(NUMBERS).count(), 1, "{text}");
+    assert!(!text.contains("sdes:mid"), "{text}");
     // a main profile stream takes the main profile's number
     let main = TrackFormat { codec: Codec::H264, fmtp: "packetization-mode=1;profile-level-id=4d0028".into() };
     let plan = plan_answer(&description, &[main], None, false, None).unwrap();

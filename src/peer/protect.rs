@@ -1,6 +1,6 @@
 //! SRTP for packets that are forwarded: protected in place, in the buffer they are sent from.
 //!
-//! Nothing is allocated for a packet. The header is always the twelve bytes of RFC 3550 §5.1; a stream's rollover counter is ours to keep
+//! Nothing is allocated for a packet. A header is the twelve bytes of RFC 3550 §5.1 and what extensions there are; a stream's rollover counter is ours to keep
 //! (RFC 3711 §3.3.1), so no packet of such a stream may go through the engine.
 
 use rtc::crypto::{
@@ -54,6 +54,8 @@ impl Suite {
 
 /// Bytes of an RTP header without extensions.
 pub(super) const HEADER: usize = 12;
+/// Bytes of the one extension there may be, with its frame (RFC 8285 §4.2).
+pub(super) const EXTENSION: usize = 8;
 const GCM_TAG: usize = 16;
 /// Of SHA-1's twenty bytes.
 const CM_TAG: usize = 10;
@@ -63,6 +65,44 @@ const SHA1: usize = 20;
 const LABEL_KEY: u8 = 0;
 const LABEL_AUTH: u8 = 1;
 const LABEL_SALT: u8 = 2;
+
+/// An RTP header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    bytes: [u8; HEADER + EXTENSION],
+    len: usize,
+}
+
+impl Header {
+    /// Without extensions.
+    pub(super) fn new(marker: bool, pt: u8, sequence: u16, timestamp: u32, ssrc: u32) -> Self {
+        let mut bytes = [0; HEADER + EXTENSION];
+        bytes[0] = 2 << 6;
+        bytes[1] = u8::from(marker) << 7 | pt;
+        bytes[2..4].copy_from_slice(&sequence.to_be_bytes());
+        bytes[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        bytes[8..HEADER].copy_from_slice(&ssrc.to_be_bytes());
+        Self { bytes, len: HEADER }
+    }
+
+    /// With a transport-wide number, under the extension id that was agreed on, 1 to 14.
+    pub(super) fn numbered(mut self, id: u8, number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        // one word of one-byte elements: id and length less one, two bytes, padding
+        self.bytes[HEADER..].copy_from_slice(&[0xbe, 0xde, 0, 1, id << 4 | 1, high, low, 0]);
+        self.bytes[0] |= 1 << 4;
+        self.len = HEADER + EXTENSION;
+        self
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn fixed(&self) -> &[u8; HEADER] {
+        self.bytes.first_chunk().unwrap_or(&[0; HEADER])
+    }
+}
 
 enum Cipher {
     Gcm { aead: Box<dyn AeadCipher>, salt: [u8; 12] },
@@ -116,34 +156,37 @@ impl Protector {
         }
     }
 
-    /// Appends the protected packet to `out`. The payload may come in parts.
-    pub(super) fn protect(&mut self, header: [u8; HEADER], payload: &[&[u8]], out: &mut Vec<u8>) -> Result<(), CryptoError> {
-        let sequence = u16::from_be_bytes([header[2], header[3]]);
-        let ssrc = [header[8], header[9], header[10], header[11]];
+    /// Appends the protected packet to `out`: the header, whose extensions stay in the clear (RFC 3711 §3.1), and the payload, which may
+    /// come in parts.
+    pub(super) fn protect(&mut self, header: &Header, payload: &[&[u8]], out: &mut Vec<u8>) -> Result<(), CryptoError> {
+        let (header, fixed) = (header.bytes(), header.fixed());
+        let sequence = u16::from_be_bytes([fixed[2], fixed[3]]);
+        let ssrc = [fixed[8], fixed[9], fixed[10], fixed[11]];
         let index = self.index(u32::from_be_bytes(ssrc), sequence);
         let start = out.len();
-        out.extend_from_slice(&header);
+        out.extend_from_slice(header);
+        let body = start + header.len();
         payload.iter().for_each(|part| out.extend_from_slice(part));
         let rollover = ((index >> 16) as u32).to_be_bytes();
         let protected = match &mut self.cipher {
             Cipher::Gcm { aead, salt } => {
                 // RFC 7714 §8.1
                 let mut nonce = *salt;
-                let fields = ssrc.iter().chain(&rollover).chain(&header[2..4]);
+                let fields = ssrc.iter().chain(&rollover).chain(&fixed[2..4]);
                 nonce[2..].iter_mut().zip(fields).for_each(|(byte, field)| *byte ^= field);
                 let mut tag = [0; GCM_TAG];
-                let sealed = aead.seal_in_place(&nonce, &header, &mut out[start + HEADER..], &mut tag);
+                let sealed = aead.seal_in_place(&nonce, header, &mut out[body..], &mut tag);
                 sealed.map(|()| out.extend_from_slice(&tag))
             }
             Cipher::Cm { stream, mac, salt } => {
                 // RFC 3711 §4.1.1
                 let mut counter = [0; KEY];
                 counter[..14].copy_from_slice(salt);
-                let fields = ssrc.iter().chain(&rollover).chain(&header[2..4]);
+                let fields = ssrc.iter().chain(&rollover).chain(&fixed[2..4]);
                 counter[4..14].iter_mut().zip(fields).for_each(|(byte, field)| *byte ^= field);
                 let mut tag = [0; SHA1];
                 let signed = stream
-                    .apply_keystream(&counter, &mut out[start + HEADER..])
+                    .apply_keystream(&counter, &mut out[body..])
                     .and_then(|()| mac.sign(&[&out[start..], &rollover], &mut tag));
                 signed.map(|()| out.extend_from_slice(&tag[..CM_TAG]))
             }
@@ -188,11 +231,18 @@ mod tests {
         (Protector::new(suite, &[9; KEY], &block, provider.crypto()).unwrap(), context)
     }
 
-    fn header(sequence: u16, ssrc: u32) -> [u8; HEADER] {
-        let mut header = [0x80, 0xe0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0];
-        header[2..4].copy_from_slice(&sequence.to_be_bytes());
-        header[8..].copy_from_slice(&ssrc.to_be_bytes());
-        header
+    fn header(sequence: u16, ssrc: u32) -> Header {
+        Header::new(true, 0x60, sequence, 0x0102_0304, ssrc)
+    }
+
+    #[test]
+    fn a_header_has_its_fields_where_they_belong() {
+        let header = Header::new(true, 96, 0x0102, 0x0304_0506, 0x0708_090a);
+        assert_eq!(header.bytes(), [0x80, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(Header::new(false, 127, 0, 0, 0).bytes()[1], 127);
+        let numbered = header.numbered(3, 0xabcd);
+        assert_eq!(numbered.bytes()[..HEADER], [0x90, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(numbered.bytes()[HEADER..], [0xbe, 0xde, 0, 1, 0x31, 0xab, 0xcd, 0]);
     }
 
     #[test]
@@ -205,9 +255,9 @@ mod tests {
                 newest = newest.saturating_add_signed(step);
                 let header = header(newest as u16, 0x1122_3344);
                 let mut packet = Vec::new();
-                ours.protect(header, &[b"some", b"", b" payload"], &mut packet).unwrap();
+                ours.protect(&header, &[b"some", b"", b" payload"], &mut packet).unwrap();
                 let read = theirs.decrypt_rtp(&packet).unwrap_or_else(|error| panic!("{suite:?} {newest}: {error}"));
-                assert_eq!(read, [&header[..], b"some payload"].concat());
+                assert_eq!(read, [header.bytes(), b"some payload"].concat());
             }
         }
     }
@@ -218,7 +268,7 @@ mod tests {
             let (mut ours, mut theirs) = pair(suite);
             for (sequence, ssrc) in [(65_535, 1), (10, 2), (0, 1), (11, 2), (1, 1)] {
                 let mut out = b"before".to_vec();
-                ours.protect(header(sequence, ssrc), &[b"x"], &mut out).unwrap();
+                ours.protect(&header(sequence, ssrc), &[b"x"], &mut out).unwrap();
                 assert_eq!(out[..6], *b"before");
                 theirs.decrypt_rtp(&out[6..]).unwrap();
             }
@@ -229,11 +279,14 @@ mod tests {
         #[test]
         fn the_engines_own_context_writes_the_same_bytes(
             payload in proptest::collection::vec(any::<u8>(), 0..1300), sequence in any::<u16>(), ssrc in any::<u32>(), gcm: bool,
+            number in proptest::option::of((1u8..15, any::<u16>())),
         ) {
+            let plain = header(sequence, ssrc);
+            let header = number.map_or(plain, |(id, number)| plain.numbered(id, number));
             let (mut ours, mut theirs) = pair(if gcm { Suite::Gcm } else { Suite::Cm });
             let mut out = Vec::new();
-            ours.protect(header(sequence, ssrc), &[&payload], &mut out).unwrap();
-            let plain = [&header(sequence, ssrc)[..], &payload].concat();
+            ours.protect(&header, &[&payload], &mut out).unwrap();
+            let plain = [header.bytes(), &payload].concat();
             prop_assert_eq!(out, theirs.encrypt_rtp(&plain).unwrap().to_vec());
         }
     }

@@ -484,7 +484,7 @@ impl Shard {
                 missed.push((*viewer, *its, taken.frames.clone(), taken.overrun));
             }
             attached.viewers.push((peer, index));
-            slot.connection.start_layer(now, index, &mut self.out);
+            slot.connection.start_layer(now, index, &layer, &mut self.out);
             self.touched.push(peer);
         }
         for (viewer, index, frames, overrun) in missed {

@@ -147,20 +147,12 @@ impl Shards {
         for (index, (waker, orders)) in ends.into_iter().enumerate() {
             // the first has those that come in
             let streams = std::mem::take(&mut streams);
-            let shard = Shard::new(
-                index,
-                Arc::clone(&common),
-                Arc::clone(&ports),
-                streams,
-                identity.clone(),
-                waker,
-                orders,
-                events.clone(),
-                Arc::clone(&config.stages),
-            );
+            let (common, ports, identity) = (Arc::clone(&common), Arc::clone(&ports), identity.clone());
+            let (events, stages) = (events.clone(), Arc::clone(&config.stages));
             let (done, stopped) = std_mpsc::sync_channel(1);
+            // made where it runs: what it holds of a viewer cannot move to another thread
             let run = move || {
-                shard.run();
+                Shard::new(index, common, ports, streams, identity, waker, orders, events, stages).run();
                 // nobody listens when the handle was dropped
                 let _ = done.send(());
             };

@@ -201,6 +201,8 @@ function inPage() {
       const video = await stat(pc, 'outbound-rtp', 'video');
       return { framesEncoded: video?.framesEncoded ?? 0, state: pc.connectionState, codec: video && (await pc.getStats()).get(video.codecId)?.mimeType };
     },
+    /** Width and height of the picture now. */
+    size: name => [pcs.get(name).element.videoWidth, pcs.get(name).element.videoHeight],
     /** Each encoding of the picture that leaves this browser. */
     async outbound(name) {
       const stats = [...(await pcs.get(name).pc.getStats()).values()];

@@ -32,11 +32,16 @@ await withBrowser(async open => {
   // Chromium begins with the smallest and adds the others as its estimate grows
   const found = await layers(viewer, layers =>
     layers.filter(layer => layer.packets > 50 && layer.bitrate_bps > 0).length === 3 && layers.some(layer => layer.watched));
+  // nothing is in the viewer's way: it ends with the full size
+  const widest = await viewer.evaluate(async () => {
+    for (let i = 0; i < 600 && t.size('v')[0] < 1280; i++) await t.sleep(100);
+    return t.size('v');
+  });
   line.lose(0.05);
   const lossy = await layers(viewer, layers => layers.reduce((sum, layer) => sum + layer.recovered, 0) >= 10);
   const recovered = lossy.reduce((sum, layer) => sum + layer.recovered, 0);
   const outbound = await sender.evaluate(() => t.outbound('p'));
   const deleted = await sender.evaluate(() => t.end('p'));
   line.close();
-  return { figures, layers: found, lossy, lost: line.lost(), recovered, outbound, wanted, deleted };
+  return { figures, layers: found, widest, lossy, lost: line.lost(), recovered, outbound, wanted, deleted };
 });

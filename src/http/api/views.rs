@@ -181,6 +181,11 @@ view! {
         pub key_requests: u64,
         /// Frames left out because the viewer was behind.
         pub frames_dropped: u64,
+        /// What the way to it is estimated to carry, in bit/s; there while something depends on it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub estimate_bps: Option<u64>,
+        /// Whether its picture pauses, because the way carries not even the smallest layer.
+        pub paused: bool,
         /// Last round trip in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub rtt_ms: Option<f64>,
@@ -424,6 +429,8 @@ impl From<(PeerOwner, PeerFigures)> for Peer {
             key_requests: figures.key_requests,
             frames_dropped: figures.frames_dropped,
             rtt_ms: figures.rtt_ms,
+            estimate_bps: figures.estimate_bps,
+            paused: figures.paused,
             srtp_profile: figures.srtp_profile.map(str::to_owned),
             nacked: figures.nacked,
             layers: figures.received.into_iter().map(PeerLayer::from).collect(),

@@ -61,8 +61,8 @@ impl Connection {
         for mut packet in arrivals {
             let placed = self.receivings.iter_mut().find_map(|receiving| Some((receiving.place(&mut packet)?, receiving)));
             let Some((Placed { index, recovered, new }, receiving)) = placed else { continue };
-            receiving.encodings[index].push(now, packet, recovered);
-            self.figures.packets_received += 1;
+            let taken = receiving.encodings[index].push(now, packet, recovered);
+            self.figures.packets_received += u64::from(taken);
             news |= new;
         }
         if news {

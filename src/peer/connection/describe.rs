@@ -105,6 +105,8 @@ impl Connection {
             channels: spec.data.map(|data| Channels::new(spec.peer, data, Budget::new(mailbox.clone(), spec.peer))),
             closing: None,
             sendings,
+            adaptive: None,
+            relayered: false,
             savings: 0,
             report_at: None,
             reported: 0,
@@ -122,6 +124,8 @@ impl Connection {
             connect_limit: spec.connect_limit,
             start_at: None,
             started: false,
+            said: None,
+            turn: Duration::ZERO,
             heard: now,
             events: VecDeque::new(),
             repeats: Repeats::default(),
@@ -221,7 +225,8 @@ impl Connection {
             if let Some((track, sending)) =
                 track.filter(|(track, _)| codecs::fit(track.layers.format(), &chosen.format).is_none())
             {
-                (track.layers, sending.layer) = (Arc::clone(&idle).into(), idle);
+                track.layers = idle.into();
+                sending.feed(track.layers.clone());
             }
         }
         if switched {
@@ -344,7 +349,7 @@ impl Connection {
             };
             track.layers = layers;
             if let Some(sending) = self.sendings.get_mut(index) {
-                sending.layer = Arc::clone(track.layers.first());
+                sending.feed(track.layers.clone());
             }
         }
     }
@@ -359,6 +364,8 @@ impl Connection {
                 sending.pt = agreed.pt;
                 sending.rtx_pt = agreed.rtx;
                 sending.nack = agreed.feedback.iter().any(|value| value == "nack");
+                let numbered = agreed.feedback.iter().any(|value| value == "transport-cc");
+                sending.number_id = agreed.number_id.filter(|_| numbered);
                 sending.active = true;
             }
         }
@@ -442,12 +449,10 @@ fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> 
             codec => TrackFormat::plain(*codec),
         }));
     }
-    let agreed = |format: &TrackFormat, (pt, rtx): (u8, Option<u8>), receive: bool| {
+    let agreed = |format: &TrackFormat, (pt, rtx): (u8, Option<u8>)| {
         let kind = format.codec.kind();
-        // transport-wide feedback is not asked for on what is sent: nothing reads it yet
-        let feedback = codecs::feedback(kind).iter().filter(|value| receive || **value != "transport-cc");
-        let feedback = feedback.map(|value| (*value).to_owned()).collect();
-        Agreed { pt, rtx, format: format.clone(), feedback, instead: None }
+        let feedback = codecs::feedback(kind).iter().map(|value| (*value).to_owned()).collect();
+        Agreed { pt, rtx, format: format.clone(), feedback, number_id: None, instead: None }
     };
     // every stack has one of these at least (RFC 7742 §5), and libwebrtc refuses a whole offer that asks it to send none of its own
     let other = |codec: Codec| {
@@ -457,9 +462,8 @@ fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> 
     };
     let section = |format: &TrackFormat, send: Option<usize>, receive: bool| {
         let kind = format.codec.kind();
-        let mut used = agreed(format, codecs::own_payload_types(kind), receive);
-        used.instead =
-            other(format.codec).filter(|_| receive).map(|other| Box::new(agreed(&other, codecs::OTHER_PAYLOAD_TYPES, receive)));
+        let mut used = agreed(format, codecs::own_payload_types(kind));
+        used.instead = other(format.codec).filter(|_| receive).map(|other| Box::new(agreed(&other, codecs::OTHER_PAYLOAD_TYPES)));
         Use::Media { kind, send, receive, agreed: used }
     };
     let taken = |codec: Codec| {

@@ -27,7 +27,10 @@ impl Connection {
         }
         if !self.up && classify(datagram) == Wire::Dtls {
             match self.repeats.hears(datagram) {
-                Heard::New => {}
+                Heard::New => {
+                    let turn = self.said.take().map(|said| now.saturating_duration_since(said));
+                    self.turn = self.turn.max(turn.unwrap_or_default());
+                }
                 Heard::Again(flight) => {
                     self.again.extend(flight);
                     return;

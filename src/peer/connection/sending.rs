@@ -14,10 +14,11 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
 
 use super::Connection;
-use crate::forward::{FramePackets, Layer, Refresh, Rewriter, Verdict};
+use crate::forward::{FramePackets, Layer, Layers, Refresh, Rewriter, Verdict};
 use crate::peer::SendTrack;
+use crate::peer::choice::Chooser;
 use crate::peer::pace::Pace;
-use crate::peer::protect::HEADER;
+use crate::peer::protect::{EXTENSION, HEADER, Header};
 use crate::peer::socket::Outbox;
 
 /// From one sender report to the next.
@@ -41,6 +42,8 @@ struct Kept {
     timestamp: u32,
     marker: bool,
     payload: Bytes,
+    /// Its transport-wide number and the id of the extension.
+    number: Option<(u8, u16)>,
     /// How often it may still be sent again.
     left: u8,
 }
@@ -55,7 +58,19 @@ pub(super) enum Waiting {
 
 /// A track that leaves.
 pub(super) struct Sending {
+    /// What it may be sent of.
+    pub(super) layers: Layers,
+    /// The one of them that is sent, or will be from its next key frame on.
     pub(super) layer: Arc<Layer>,
+    /// What is sent until then.
+    pub(super) leaving: Option<Arc<Layer>>,
+    /// Nothing is sent: the way carries not even the smallest.
+    pub(super) paused: bool,
+    /// What is cached of the layer is of use: nothing was sent of the track yet.
+    pub(super) fresh: bool,
+    pub(super) chooser: Chooser,
+    /// Id of the extension for transport-wide numbers, where it was agreed on.
+    pub(super) number_id: Option<u8>,
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
     pub(super) pt: u8,
@@ -67,11 +82,15 @@ pub(super) struct Sending {
     pub(super) active: bool,
     pub(super) rewriter: Rewriter,
     pub(super) flowing: bool,
-    pace: Pace,
+    pub(super) pace: Pace,
     /// What waits for its portion, at most [`BACKLOG`].
     pub(super) backlog: VecDeque<Waiting>,
     /// The last packets by sequence number modulo [`KEPT`]; empty until the first.
     kept: Vec<Option<Kept>>,
+    /// Sequence number of the newest of them.
+    newest_kept: Option<u16>,
+    /// Where the newest key frame began: on a crowded way, what is older is not worth sending again.
+    newest_key: Option<u16>,
     rtx_sequence: u16,
     /// RTP time of the newest frame, and when its first packet left.
     newest: Option<(u32, Instant)>,
@@ -89,7 +108,13 @@ impl Sending {
         // below half, so that the receiver's rollover counter starts where ours does (RFC 3711 §3.3.1)
         let sequence = || rand::random::<u16>() >> 1;
         Self {
+            layers: track.layers.clone(),
             layer: Arc::clone(track.layers.first()),
+            leaving: None,
+            paused: false,
+            fresh: true,
+            chooser: Chooser::default(),
+            number_id: None,
             ssrc: ssrc(),
             rtx_ssrc: ssrc(),
             pt: 0,
@@ -101,6 +126,8 @@ impl Sending {
             pace: Pace::default(),
             backlog: VecDeque::new(),
             kept: Vec::new(),
+            newest_kept: None,
+            newest_key: None,
             rtx_sequence: sequence(),
             newest: None,
             packets: 0,
@@ -117,13 +144,19 @@ impl Sending {
         if self.kept.is_empty() {
             self.kept.resize_with(KEPT, || None);
         }
+        self.newest_kept = Some(kept.sequence);
         let slot = usize::from(kept.sequence) % KEPT;
         self.kept[slot] = Some(kept);
     }
 
     fn kept(&mut self, sequence: u16) -> Option<&mut Kept> {
         let kept = self.kept.get_mut(usize::from(sequence) % KEPT)?.as_mut();
-        kept.filter(|kept| kept.sequence == sequence && kept.left > 0)
+        kept.filter(|kept| kept.sequence == sequence)
+    }
+
+    /// The packet that was sent last, where it is kept.
+    pub(super) fn newest_kept(&self) -> Option<u16> {
+        self.newest_kept
     }
 
     fn count(&mut self, now: Instant, timestamp: u32, octets: usize) {
@@ -157,16 +190,6 @@ fn ntp(time: SystemTime) -> u64 {
     ((since.as_secs() + NTP_TO_UNIX_SECONDS) << 32) | fraction
 }
 
-fn header(marker: bool, pt: u8, sequence: u16, timestamp: u32, ssrc: u32) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[0] = 2 << 6;
-    header[1] = u8::from(marker) << 7 | pt;
-    header[2..4].copy_from_slice(&sequence.to_be_bytes());
-    header[4..8].copy_from_slice(&timestamp.to_be_bytes());
-    header[8..].copy_from_slice(&ssrc.to_be_bytes());
-    header
-}
-
 impl Connection {
     /// Sends a frame of one of its layers, or a portion of it now and the rest in [`Self::release`]. Returns whether it is the
     /// first of its track: then the connection must be drained.
@@ -177,7 +200,9 @@ impl Connection {
         frame: &Arc<FramePackets>,
         out: &mut Outbox,
     ) -> bool {
-        let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.active) else { return false };
+        let Some(sending) = self.sendings.get_mut(index).filter(|sending| sending.active && !sending.paused) else {
+            return false;
+        };
         if !sending.backlog.is_empty() {
             if sending.backlog.len() < BACKLOG {
                 sending.backlog.push_back(Waiting::Frame(Arc::clone(frame), 0));
@@ -197,9 +222,21 @@ impl Connection {
             sending.backlog.push_front(Waiting::Frame(Arc::clone(frame), from));
             return false;
         }
+        let mut switched = false;
         if from == 0 {
+            let moves = sending.leaving.is_some() && frame.layer == sending.layer.id();
+            let known = moves || frame.layer == sending.shown().id();
+            if !known || (moves && !frame.key && sending.layer.refresh() != Refresh::Always) {
+                // of a layer that was left, or of one that is not there yet
+                return false;
+            }
             match sending.rewriter.admit(now, frame) {
-                Verdict::Send => {}
+                Verdict::Send => {
+                    switched = moves;
+                    if moves {
+                        sending.leaving = None;
+                    }
+                }
                 Verdict::Old => return false,
                 Verdict::WaitKey => {
                     // merged there, so this repeats a request that was lost
@@ -208,6 +245,7 @@ impl Connection {
                 }
             }
         }
+        let mut begun = false;
         let left = frame.packets.len() - from;
         let granted = sending.pace.take(now, left);
         if granted < left {
@@ -215,8 +253,17 @@ impl Connection {
         }
         for packet in &frame.packets[from..from + granted] {
             let Some(numbers) = sending.rewriter.rewrite(packet.sequence, packet.timestamp) else { continue };
-            let header = header(packet.marker, sending.pt, numbers.sequence, numbers.timestamp, sending.ssrc);
-            let protected = out.append(self.peer, local, to, |bytes| protector.protect(header, &[&packet.payload], bytes));
+            let mut header = Header::new(packet.marker, sending.pt, numbers.sequence, numbers.timestamp, sending.ssrc);
+            let mut number = None;
+            if frame.key && from == 0 && !std::mem::replace(&mut begun, true) {
+                sending.newest_key = Some(numbers.sequence);
+            }
+            if let (Some(adaptive), Some(id)) = (&mut self.adaptive, sending.number_id) {
+                let given = adaptive.estimator.number(now, HEADER + EXTENSION + packet.payload.len());
+                header = header.numbered(id, given);
+                number = Some((id, given));
+            }
+            let protected = out.append(self.peer, local, to, |bytes| protector.protect(&header, &[&packet.payload], bytes));
             if let Err(error) = protected {
                 tracing::trace!(peer = %self.peer, %error, "packet not sent");
                 continue;
@@ -225,21 +272,30 @@ impl Connection {
             sending.count(now, numbers.timestamp, octets);
             if sending.nack {
                 let (sequence, timestamp) = (numbers.sequence, numbers.timestamp);
-                sending.keep(Kept { sequence, timestamp, marker: packet.marker, payload: packet.payload.clone(), left: AGAIN });
+                sending.keep(Kept {
+                    sequence,
+                    timestamp,
+                    marker: packet.marker,
+                    payload: packet.payload.clone(),
+                    number,
+                    left: AGAIN,
+                });
             }
             self.figures.packets_sent += 1;
             self.figures.bytes_sent += octets as u64;
             self.savings = (self.savings + 1).min(SAVINGS);
         }
         self.report_at.get_or_insert(now + REPORT_SPACING);
-        !sending.flowing
+        self.relayered |= switched;
+        !sending.flowing || switched
     }
 
-    /// Sends what a joiner gets first and asks for the live picture.
-    pub(in crate::peer) fn start_layer(&mut self, now: Instant, index: usize, out: &mut Outbox) {
-        let Some(sending) = self.sendings.get(index) else { return };
-        let layer = Arc::clone(&sending.layer);
-        let cached = layer.cached();
+    /// Sends what a joiner gets first and asks for the live picture. Who has seen the track waits for the live picture alone: what is
+    /// cached is older than what it saw last.
+    pub(in crate::peer) fn start_layer(&mut self, now: Instant, index: usize, layer: &Layer, out: &mut Outbox) {
+        let Some(sending) = self.sendings.get_mut(index) else { return };
+        let fresh = std::mem::take(&mut sending.fresh);
+        let cached = if fresh { layer.cached() } else { Vec::new() };
         for frame in &cached {
             self.send_frame(now, index, frame, out);
         }
@@ -276,32 +332,57 @@ impl Connection {
     }
 
     /// Sends again what the far end asked for, as far as it is kept and paid for.
-    pub(super) fn retransmit(&mut self, out: &mut Outbox) {
+    pub(super) fn retransmit(&mut self, now: Instant, out: &mut Outbox) {
         let nacks = std::mem::take(&mut self.watch.lock().nacks);
-        let (Some(protector), Some((local, to))) = (&mut self.protector, self.way) else { return };
         for (ssrc, sequence) in nacks {
-            let Some(sending) = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc && sending.active) else { continue };
-            let (pt, rtx_pt, rtx_ssrc, rtx_sequence) = (sending.pt, sending.rtx_pt, sending.rtx_ssrc, sending.rtx_sequence);
-            let Some(kept) = sending.kept(sequence).filter(|_| self.savings >= PRICE) else { continue };
+            let sending = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc && sending.active);
+            // a picture that pauses begins again with a key frame
+            let Some(sending) = sending.filter(|sending| !sending.paused) else { continue };
+            let outdated = sending.newest_key.is_some_and(|key| (sequence.wrapping_sub(key) as i16) < 0);
+            let Some(kept) = sending.kept(sequence).filter(|kept| kept.left > 0) else { continue };
+            if self.savings < PRICE {
+                continue;
+            }
+            if let Some(adaptive) = &mut self.adaptive {
+                let Some(rest) = adaptive.again.checked_sub(kept.payload.len()).filter(|_| !outdated) else { continue };
+                adaptive.again = rest;
+            }
             kept.left -= 1;
-            let original = sequence.to_be_bytes();
-            let sent = out.append(self.peer, local, to, |bytes| match rtx_pt {
-                Some(pt) => {
-                    let header = header(kept.marker, pt, rtx_sequence, kept.timestamp, rtx_ssrc);
-                    protector.protect(header, &[&original, &kept.payload], bytes)
-                }
-                // the same packet, bit by bit: its number is used for no other (RFC 3711 §9.1)
-                None => {
-                    let header = header(kept.marker, pt, kept.sequence, kept.timestamp, ssrc);
-                    protector.protect(header, &[&kept.payload], bytes)
-                }
-            });
-            if sent.is_ok() {
-                sending.rtx_sequence = rtx_sequence.wrapping_add(u16::from(rtx_pt.is_some()));
+            if self.send_again(now, ssrc, sequence, out) {
                 self.savings -= PRICE;
                 self.figures.retransmitted += 1;
             }
         }
+    }
+
+    /// Sends a packet again that is kept.
+    pub(super) fn send_again(&mut self, now: Instant, ssrc: u32, sequence: u16, out: &mut Outbox) -> bool {
+        let (Some(protector), Some((local, to))) = (&mut self.protector, self.way) else { return false };
+        let Some(sending) = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc) else { return false };
+        let (pt, rtx_pt, rtx_ssrc, rtx_sequence) = (sending.pt, sending.rtx_pt, sending.rtx_ssrc, sending.rtx_sequence);
+        let number_id = sending.number_id;
+        let Some(kept) = sending.kept(sequence) else { return false };
+        let original = sequence.to_be_bytes();
+        let sent = match rtx_pt {
+            Some(pt) => {
+                let mut header = Header::new(kept.marker, pt, rtx_sequence, kept.timestamp, rtx_ssrc);
+                if let (Some(adaptive), Some(id)) = (&mut self.adaptive, number_id) {
+                    let size = HEADER + EXTENSION + original.len() + kept.payload.len();
+                    header = header.numbered(id, adaptive.estimator.number(now, size));
+                }
+                out.append(self.peer, local, to, |bytes| protector.protect(&header, &[&original, &kept.payload], bytes))
+            }
+            // the same packet, bit by bit: its number is used for no other (RFC 3711 §9.1)
+            None => {
+                let mut header = Header::new(kept.marker, pt, kept.sequence, kept.timestamp, ssrc);
+                if let Some((id, number)) = kept.number {
+                    header = header.numbered(id, number);
+                }
+                out.append(self.peer, local, to, |bytes| protector.protect(&header, &[&kept.payload], bytes))
+            }
+        };
+        sending.rtx_sequence = rtx_sequence.wrapping_add(u16::from(rtx_pt.is_some() && sent.is_ok()));
+        sent.is_ok()
     }
 
     /// Notes by which way a packet came: where that is another than ours, the engine is made to send something soon.
@@ -339,12 +420,5 @@ mod tests {
     fn wall_clock_in_seconds_since_1900_and_fractions() {
         assert_eq!(ntp(UNIX_EPOCH), 2_208_988_800 << 32);
         assert_eq!(ntp(UNIX_EPOCH + Duration::from_millis(1500)), (2_208_988_801 << 32) | 1 << 31);
-    }
-
-    #[test]
-    fn a_header_has_its_fields_where_they_belong() {
-        let bytes = header(true, 96, 0x0102, 0x0304_0506, 0x0708_090a);
-        assert_eq!(bytes, [0x80, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        assert_eq!(header(false, 127, 0, 0, 0)[1], 127);
     }
 }

@@ -1,7 +1,7 @@
 //! Two connections in simulated time, without sockets: one offers a layer, the other takes it.
 
 use super::*;
-use crate::forward::{FramePackets, KeyframeRequest, MediaPacket};
+use crate::forward::{FramePackets, KeyframeRequest, Layers, MediaPacket};
 use crate::peer::engine::Identity;
 use crate::peer::mailbox::Mailbox;
 use crate::peer::protect::Suite;
@@ -9,6 +9,7 @@ use crate::peer::srtp::Profile;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat, TrackId};
 
+mod adapting;
 mod channels;
 mod sending;
 
@@ -330,4 +331,26 @@ fn the_answer_chooses_the_codec_of_what_portico_takes() {
         let codecs: Vec<Codec> = taken.tracks().iter().map(|track| track.layers.format().codec).collect();
         assert_eq!(codecs, [theirs.codec]);
     }
+}
+
+/// A far end on a busy machine installs its keys late, and the first packet of all is the key picture's.
+#[test]
+fn a_far_end_that_is_slow_in_the_handshake_gets_time_before_the_first_packet() {
+    let delay = |turn: u64| {
+        let mut world = World::new(LIMIT);
+        let is_up = |end: &End| end.has(|news| matches!(news, News::Up));
+        let mut since = None;
+        while !world.ends[0].has(|news| matches!(news, News::Ready)) {
+            if !is_up(&world.ends[0]) {
+                world.ends[0].connection.turn = Duration::from_millis(turn);
+            }
+            world.step();
+            if is_up(&world.ends[0]) {
+                since.get_or_insert(world.now);
+            }
+        }
+        world.now - since.unwrap()
+    };
+    let [quick, slow, slowest] = [1, 60, 5000].map(delay);
+    assert_eq!((quick, slow, slowest), (START_DELAY.0, Duration::from_millis(120), START_DELAY.1));
 }

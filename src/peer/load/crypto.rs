@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::LoadError;
 use crate::peer::Suite;
 use crate::peer::keys::KEY;
-use crate::peer::protect::{HEADER, Protector};
+use crate::peer::protect::{HEADER, Header, Protector};
 
 /// Bytes of payload: sound, and video as packetisers cut it.
 const PAYLOADS: [usize; 2] = [100, 1200];
@@ -85,10 +85,9 @@ impl Cell {
         let began = Instant::now();
         for _ in 0..ROUND {
             self.sequence = self.sequence.wrapping_add(1);
-            let mut header = [0x80, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7];
-            header[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+            let header = Header::new(true, 96, self.sequence, 1, 7);
             self.out.clear();
-            self.protector.protect(header, &[&self.payload], &mut self.out).map_err(|_| LoadError::Cipher)?;
+            self.protector.protect(&header, &[&self.payload], &mut self.out).map_err(|_| LoadError::Cipher)?;
         }
         self.protect.push(per_packet(began));
         let began = Instant::now();

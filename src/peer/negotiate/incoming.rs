@@ -12,7 +12,7 @@ pub(in crate::peer) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-strea
 /// That names the encoding it is a retransmission of (RFC 8852 §4.2).
 pub(in crate::peer) const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 /// That numbers it among all packets of the transport.
-pub(in crate::peer) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(in crate::peer) const NUMBERS: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// One encoding of the track that comes by a section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(in crate::peer) struct Incoming {
     pub(in crate::peer) streams: Vec<Stream>,
     /// Where a stream is not declared: what it sends again comes by the second of a pair, if it is there.
     pub(in crate::peer) repairs: Vec<(u32, u32)>,
-    /// Header extension numbers of [`MID`], [`RID`], [`REPAIRED_RID`] and [`TRANSPORT_CC`].
+    /// Header extension numbers of [`MID`], [`RID`], [`REPAIRED_RID`] and [`NUMBERS`].
     pub(in crate::peer) mid: Option<u8>,
     pub(in crate::peer) rid: Option<u8>,
     pub(in crate::peer) repaired_rid: Option<u8>,
@@ -61,7 +61,7 @@ pub(in crate::peer) fn incoming(section: &Section, agreed: &Agreed) -> Incoming 
         mid: section.mid.as_ref().and(extension(MID)),
         rid: extension(RID),
         repaired_rid: extension(REPAIRED_RID),
-        transport_cc: extension(TRANSPORT_CC).filter(|_| agreed.feedback.iter().any(|value| value == "transport-cc")),
+        transport_cc: extension(NUMBERS).filter(|_| agreed.feedback.iter().any(|value| value == "transport-cc")),
     }
 }
 

@@ -67,8 +67,9 @@ fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, 
         (false, false) => "a=inactive",
     });
     format_lines(text, agreed);
-    for (id, uri) in section.extensions.iter().filter(|_| receive) {
-        if EXTENSIONS.contains(&uri.as_str()) {
+    let numbered = agreed.feedback.iter().any(|value| value == "transport-cc");
+    for (id, uri) in &section.extensions {
+        if (receive && EXTENSIONS.contains(&uri.as_str())) || (numbered && uri == NUMBERS) {
             text.line(format!("a=extmap:{id} {uri}"));
         }
     }
@@ -98,7 +99,7 @@ fn format_lines(text: &mut Lines, agreed: &Agreed) {
 }
 
 /// Header extensions of incoming media that are read.
-pub(in crate::peer) const EXTENSIONS: [&str; 4] = [incoming::MID, incoming::RID, incoming::REPAIRED_RID, incoming::TRANSPORT_CC];
+pub(in crate::peer) const EXTENSIONS: [&str; 4] = [incoming::MID, incoming::RID, incoming::REPAIRED_RID, incoming::NUMBERS];
 
 /// Candidates of a description given to the engine. A far end with many networks has about twenty.
 const MAX_CANDIDATES: usize = 64;

@@ -47,10 +47,11 @@ fn what_is_lost_is_sent_again_until_it_is_there() {
         let next = world.now + Duration::from_millis(33);
         world.until(Duration::from_secs(2), |world| world.now >= next);
     }
-    assert!(world.ends[0].connection.figures().retransmitted >= 6);
+    let sent = world.ends[0].connection.figures();
     let heard = world.ends[1].connection.figures();
-    // more than once, where the far end asked again before it came
-    assert!(heard.packets_received >= 60 && heard.packets_lost == 0, "{heard:?}");
+    // one may have come by itself: the way is probed with what was sent last
+    assert!(sent.retransmitted >= 5 && sent.retransmitted == heard.nacked, "{sent:?}");
+    assert_eq!((heard.packets_received, heard.packets_lost), (60, 0), "{heard:?}");
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_cached_group_is_not_a_burst_and_the_live_picture_follows_it() {
     layer.write(large(&world, &layer, 0, 100, true));
     let mut sent = Vec::new();
     let now = world.now;
-    world.ends[0].connection.start_layer(now, 0, &mut world.ends[0].out);
+    world.ends[0].connection.start_layer(now, 0, &layer, &mut world.ends[0].out);
     // directly after the cached picture, while it waits
     let next = large(&world, &layer, 100, 1, false);
     world.ends[0].play(now, &next);

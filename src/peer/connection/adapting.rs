@@ -1,0 +1,211 @@
+//! What a viewer's way carries, and what it gets because of that: one of a track's layers, or a pause.
+//!
+//! An estimate costs: eight bytes of every packet and, several times a second, the far end's word. So packets are numbered only while
+//! something depends on it: while a track has more than one layer, or the far end reports trouble.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Connection;
+use super::sending::Sending;
+use crate::forward::{Layer, Layers};
+use crate::peer::choice::{Choice, Chooser, FLOOD};
+use crate::peer::estimate::Estimator;
+use crate::peer::socket::Outbox;
+use crate::vocab::MediaKind;
+
+/// From one look at rates and estimate to the next.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long packets stay numbered after the last trouble of a viewer whose tracks have one layer each.
+const AFTER_TROUBLE: Duration = Duration::from_secs(60);
+/// Packets that one look sends for a probe at most.
+const PROBE_PACKETS: usize = 16;
+
+/// The estimate of a connection.
+pub(super) struct Adaptive {
+    pub(super) estimator: Estimator,
+    /// When to look next.
+    look: Instant,
+    /// The last trouble reported.
+    trouble: Instant,
+    /// Bytes that may be sent again until the next look.
+    pub(super) again: usize,
+}
+
+impl Adaptive {
+    /// When to look again.
+    pub(super) fn look(&self) -> Instant {
+        self.look
+    }
+}
+
+impl Sending {
+    fn is_video(&self) -> bool {
+        self.layer.format().codec.kind() == MediaKind::Video
+    }
+
+    /// The stream and number of a packet that a far end can leave out without harm.
+    fn to_probe_with(&self) -> Option<(u32, u16)> {
+        self.newest_kept().filter(|_| self.active && self.rtx_pt.is_some()).map(|sequence| (self.ssrc, sequence))
+    }
+
+    /// What is being sent: while a switch waits for its key frame, the layer that is left.
+    pub(super) fn shown(&self) -> &Arc<Layer> {
+        self.leaving.as_ref().unwrap_or(&self.layer)
+    }
+
+    /// Moves on to another layer: its frames are sent from its next key frame on; the old one's until then, unless they are most of what
+    /// crowds the way.
+    fn switch(&mut self, now: Instant, index: usize, flood: bool) {
+        let Some(layer) = self.layers.get(index).filter(|layer| !Arc::ptr_eq(layer, &self.layer)).cloned() else { return };
+        if self.leaving.as_ref().is_some_and(|leaving| Arc::ptr_eq(leaving, &layer)) {
+            // back to the one that never stopped
+            self.leaving = None;
+        } else if flood {
+            self.leaving = None;
+            self.backlog.clear();
+            self.rewriter.skip_to_key();
+        } else if self.leaving.is_none() && !self.paused {
+            self.leaving = Some(Arc::clone(&self.layer));
+        }
+        self.layer = layer;
+        self.fresh = false;
+        self.layer.request_keyframe(now);
+    }
+
+    /// Sends of other layers from now on.
+    pub(super) fn feed(&mut self, layers: Layers) {
+        (self.layer, self.layers) = (Arc::clone(layers.first()), layers);
+        self.chooser = Chooser::default();
+        (self.paused, self.leaving, self.fresh) = (false, None, true);
+    }
+
+    fn choice(&self) -> Choice {
+        match self.paused {
+            true => Choice::Pause,
+            false => Choice::Layer(self.layers.iter().position(|layer| Arc::ptr_eq(layer, &self.layer)).unwrap_or(0)),
+        }
+    }
+}
+
+impl Connection {
+    /// Begins to number packets, or ends it, as what is sent asks for it.
+    pub(super) fn follow_need(&mut self, now: Instant) {
+        let numbered = |sending: &Sending| sending.active && sending.number_id.is_some();
+        let several = self.sendings.iter().any(|sending| numbered(sending) && sending.layers.len() > 1);
+        let paused = self.sendings.iter().any(|sending| sending.paused);
+        let trouble = std::mem::take(&mut self.watch.lock().trouble) && self.sendings.iter().any(numbered);
+        match &mut self.adaptive {
+            None if several || trouble => {
+                tracing::debug!(peer = %self.peer, trouble, "estimates what the way carries");
+                self.adaptive =
+                    Some(Box::new(Adaptive { estimator: Estimator::new(now), look: now, trouble: now, again: usize::MAX }));
+            }
+            Some(adaptive) if trouble => adaptive.trouble = now,
+            Some(adaptive) if !several && !paused && now.saturating_duration_since(adaptive.trouble) >= AFTER_TROUBLE => {
+                tracing::debug!(peer = %self.peer, "no trouble for a minute, estimates no more");
+                self.adaptive = None;
+                self.sendings.iter_mut().for_each(|sending| sending.pace.set_rate(None));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the far end's word and decides what it gets. Returns whether other layers are to be attached.
+    pub(super) fn adapt(&mut self, now: Instant) -> bool {
+        let words = std::mem::take(&mut self.watch.lock().transport);
+        let Some(adaptive) = &mut self.adaptive else { return false };
+        words.iter().for_each(|word| adaptive.estimator.feedback(now, word));
+        if now < adaptive.look {
+            return false;
+        }
+        adaptive.look = now + LOOK;
+        adaptive.estimator.process(now);
+        let playing = |sending: &&Sending| sending.active && !sending.layer.is_idle();
+        let sound: u64 = self
+            .sendings
+            .iter()
+            .filter(playing)
+            .filter(|sending| !sending.is_video())
+            .map(|sending| sending.layer.bitrate(now))
+            .sum();
+        let target = adaptive.estimator.target();
+        let delivered = adaptive.estimator.delivered(now).saturating_sub(sound);
+        self.figures.estimate_bps = Some(target);
+        let mut wanted = sound;
+        let mut changed = false;
+        for sending in self.sendings.iter_mut().filter(|sending| sending.active && !sending.layer.is_idle() && sending.is_video())
+        {
+            let rates: Vec<u64> = sending.layers.iter().map(|layer| layer.bitrate(now)).collect();
+            wanted += rates.iter().max().copied().unwrap_or(0);
+            sending.pace.set_rate(Some(target));
+            let current = sending.choice();
+            let choice = sending.chooser.choose(now, target.saturating_sub(sound), delivered, &rates, current);
+            if choice == current {
+                if sending.leaving.is_some() {
+                    sending.layer.request_keyframe(now);
+                }
+                continue;
+            }
+            changed = true;
+            adaptive.estimator.layer_changed(now);
+            tracing::debug!(peer = %self.peer, ?choice, target, ?rates, "way carries another layer");
+            match choice {
+                Choice::Pause => {
+                    (sending.paused, sending.leaving) = (true, None);
+                    sending.backlog.clear();
+                    sending.rewriter.skip_to_key();
+                }
+                Choice::Layer(index) => {
+                    let shown = sending.shown().bitrate(now);
+                    let flood = shown.saturating_mul(100) > target.saturating_sub(sound).saturating_mul(FLOOD);
+                    sending.switch(now, index, flood && !sending.paused);
+                    sending.fresh &= !sending.paused;
+                    sending.paused = false;
+                }
+            }
+        }
+        adaptive.estimator.want(now, wanted);
+        // a crowded way is not crowded more by what was lost on it
+        let sent: u64 = self
+            .sendings
+            .iter()
+            .filter(playing)
+            .filter(|sending| !sending.paused)
+            .map(|sending| sending.shown().bitrate(now))
+            .sum();
+        let again = target.saturating_sub(sent).max(target / 5) * LOOK.as_millis() as u64 / 8000;
+        adaptive.again = usize::try_from(again).unwrap_or(usize::MAX);
+        self.figures.paused = self.sendings.iter().any(|sending| sending.active && sending.paused);
+        adaptive.estimator.pause(self.figures.paused);
+        changed
+    }
+
+    /// When [`Self::probe`] has something to send.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        let probe = self.adaptive.as_ref()?.estimator.next_probe()?;
+        self.sendings.iter().find_map(Sending::to_probe_with).map(|_| probe)
+    }
+
+    /// Sends what a probe asks for: packets that were sent already, as retransmissions (RFC 4588), which a far end knows to leave out.
+    pub(super) fn probe(&mut self, now: Instant, out: &mut Outbox) {
+        for _ in 0..PROBE_PACKETS {
+            let Some(adaptive) = &mut self.adaptive else { return };
+            if adaptive.estimator.probe(now) == 0 {
+                return;
+            }
+            let again = |sending: &Sending| {
+                Some((sending.ssrc, sending.newest_kept()?)).filter(|_| sending.active && sending.rtx_pt.is_some())
+            };
+            let Some((ssrc, sequence)) = self.sendings.iter().find_map(again) else {
+                if !self.sendings.iter().any(|sending| sending.active && sending.rtx_pt.is_some()) {
+                    adaptive.estimator.give_up_probes();
+                }
+                return;
+            };
+            if !self.send_again(now, ssrc, sequence, out) {
+                return;
+            }
+        }
+    }
+}
