@@ -41,6 +41,28 @@ fn a_second_chromium_sees_and_hears_the_first() {
 }
 
 #[test]
+fn a_chromium_that_sends_three_sizes_is_received_in_all_of_them() {
+    for codec in ["VP8", "H264"] {
+        let gateway = Gateway::start("");
+        let seen = node("whip_simulcast.mjs", &[&gateway.base, "yard", codec]);
+        let layers = seen["layers"].as_array().expect("a list");
+        let rids: Vec<_> = layers.iter().map(|layer| layer["rid"].as_str().unwrap_or_default()).collect();
+        assert_eq!(rids, ["q", "h", "f"], "{seen:#}");
+        for layer in layers {
+            assert!(layer["packets"].as_u64() > Some(50) && layer["bitrate_bps"].as_u64() > Some(0), "{seen:#}");
+        }
+        assert!(layers.iter().any(|layer| layer["watched"] == true), "{seen:#}");
+        assert!(
+            seen["recovered"].as_u64() >= Some(10),
+            "what a lossy line loses is sent again by streams that name theirs: {seen:#}"
+        );
+        assert!(seen["figures"]["framesDecoded"].as_u64() >= Some(60), "{seen:#}");
+        assert_eq!(seen["figures"]["codec"], seen["wanted"], "{seen:#}");
+        assert_eq!(seen["deleted"], 200, "{seen:#}");
+    }
+}
+
+#[test]
 fn where_no_udp_gets_through_it_goes_by_tcp() {
     let gateway = Gateway::start("");
     let seen = node("tcp.mjs", &[&gateway.base, "yard"]);

@@ -35,6 +35,11 @@ fn two_visitors_meet_mute_change_devices_and_part() {
         }
     }
     assert_eq!(seen["mirrored"], "-1 1", "{seen:#}");
+    assert_eq!(
+        seen["layers"],
+        serde_json::json!([["q", "h", "f"], ["q", "h", "f"]]),
+        "wide cameras are sent in three sizes: {seen:#}"
+    );
     assert_eq!(seen["people"], "2 people", "{seen:#}");
     assert_eq!(seen["lamp"], 0, "a muted camera is closed: {seen:#}");
     assert_eq!(seen["told"], "Ben left", "{seen:#}");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Layer;
 use crate::vocab::TrackFormat;
@@ -25,6 +26,12 @@ impl Layers {
     /// The one that is taken while nothing is known of them.
     pub fn first(&self) -> &Arc<Layer> {
         &self.0[0]
+    }
+
+    /// The heaviest that flows: what a look at the track takes. The first where none does.
+    pub fn flowing(&self, now: Instant) -> &Arc<Layer> {
+        let heaviest = self.0.iter().max_by_key(|layer| layer.bitrate(now));
+        heaviest.filter(|layer| layer.bitrate(now) > 0).unwrap_or(self.first())
     }
 
     /// How they are encoded.
@@ -50,5 +57,40 @@ impl Deref for Layers {
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|layer| layer.id())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::{FramePackets, KeyframeRequest, MediaPacket, Refresh};
+    use crate::vocab::{Codec, LayerId, TrackId};
+
+    struct Nobody;
+    impl KeyframeRequest for Nobody {
+        fn request(&self) {}
+    }
+
+    #[test]
+    fn a_look_takes_the_heaviest_layer_that_flows() {
+        let layer = |index| {
+            let id = LayerId { track: TrackId(1), index };
+            Arc::new(Layer::new(id, TrackFormat::plain(Codec::VP8), Refresh::OnRequest, Box::new(Nobody)))
+        };
+        let layers = Layers::new(vec![layer(0), layer(1), layer(2)]).unwrap();
+        let write = |index: usize, arrived: Instant, bytes: usize| {
+            let packet = MediaPacket { sequence: 0, timestamp: 0, marker: true, payload: vec![0x10; bytes].into() };
+            layers[index].write(FramePackets { layer: layers[index].id(), key: false, packets: vec![packet], arrived });
+        };
+        let began = Instant::now();
+        let index = |now| layers.flowing(now).id().index;
+        assert_eq!(index(began), 0, "none flows");
+        write(2, began, 1000);
+        write(1, began, 500);
+        assert_eq!(index(began), 2);
+        let later = began + std::time::Duration::from_secs(4);
+        write(0, later, 100);
+        write(1, later, 200);
+        assert_eq!(index(later), 1, "the heaviest has stopped");
     }
 }

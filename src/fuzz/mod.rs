@@ -42,10 +42,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "engineio", run: engineio },
 ];
 
-/// A session description: read, and read again as WHIP does before it is used.
+/// A session description: read, answered, and read again as WHIP does before it is used.
 fn sdp(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = negotiate::summarise(text);
+    negotiate::fuzz_description(text);
     for role in [whip::Role::Ingest, whip::Role::Egress] {
         let _ = whip::check(role, text);
     }

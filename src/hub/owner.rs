@@ -365,7 +365,7 @@ impl Owner {
                     Feed::Published(tracks) => Shown::Published(
                         tracks
                             .iter()
-                            .filter_map(|track| self.layers.get(track).map(|layers| Arc::clone(layers.first())))
+                            .filter_map(|track| self.layers.get(track).map(|layers| Arc::clone(layers.flowing(now))))
                             .collect(),
                     ),
                 });

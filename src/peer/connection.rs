@@ -4,6 +4,7 @@
 //! called after every other call that takes `now`.
 
 mod adapting;
+mod arrivals;
 mod channels;
 mod describe;
 mod intake;
@@ -19,16 +20,15 @@ use std::time::{Duration, Instant};
 
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
-use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::message::RTCMessage;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
-use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
 use rtc::statistics::StatsSelector;
 
 use crate::forward::{Layer, Refresh};
 use crate::room::EndReason;
-use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId, TrackId};
+use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId};
 
 use super::demux::{Wire, classify};
 use super::engine::{Blueprint, Credentials};
@@ -41,7 +41,7 @@ use super::repeats::{Repeats, Said};
 use super::socket::Outbox;
 use super::srtp::HelloGate;
 use super::stats;
-use super::{PeerEvent, PeerFigures, Receive, SendTrack};
+use super::{PeerEvent, PeerFigures, Receive, ReceivedFigures, SendTrack};
 use adapting::Adaptive;
 use channels::{Channels, Pumped};
 use sending::Sending;
@@ -116,6 +116,8 @@ pub(super) struct Connection {
     reported: u64,
     pub(super) receivings: Vec<Receiving>,
     gathers: bool,
+    /// The round trip to the far end, and when it was looked up.
+    trip: Option<(Option<Duration>, Instant)>,
     origin: Origin,
     gate: HelloGate,
     checks: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
@@ -192,10 +194,9 @@ impl Connection {
         let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
         let portion = self.sendings.iter().filter_map(Sending::next_portion).min();
         let look = self.adaptive.as_ref().map(|adaptive| adaptive.look());
-        [self.timer, self.start_at, self.closing, self.report_at, portion, look, self.next_probe()]
-            .into_iter()
-            .flatten()
-            .fold(own, Instant::min)
+        let times =
+            [self.timer, self.start_at, self.closing, self.report_at, portion, look, self.next_probe(), self.next_question()];
+        times.into_iter().flatten().fold(own, Instant::min)
     }
 
     /// How late [`Self::timeout`] may be called. Checks, reports and losses noticed by time have tens of milliseconds and more; how
@@ -226,81 +227,26 @@ impl Connection {
         0..self.sendings.len()
     }
 
-    /// Asks the far end for a key frame of a track it sends.
-    pub(super) fn request_key(&mut self, now: Instant, track: TrackId) {
-        let Some(receiving) = self.receivings.iter_mut().find(|receiving| receiving.track == track) else { return };
-        let Some(media_ssrc) = receiving.ssrc.filter(|_| self.up) else {
-            receiving.key_wanted = true;
-            return;
-        };
-        receiving.key_wanted = false;
-        let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc };
-        let message = RTCMessage::RtcpPacket(String::new(), vec![Box::new(pli)]);
-        if let Err(error) = self.engine.handle_write(TaggedRTCMessage { now, message }) {
-            tracing::trace!(peer = %self.peer, %error, "key-frame request not sent");
-        }
-    }
-
     /// Takes media and messages out of the engine; messages only while there is room for them. Returns whether there were
     /// messages.
-    fn collect(&mut self) -> bool {
+    fn collect(&mut self, now: Instant) -> bool {
         let mut messages = false;
         loop {
             let reads = self.channels.as_ref().is_none_or(Channels::may_read);
             let Some(message) = (if reads { self.engine.poll_read() } else { self.engine.poll_media_read() }) else { break };
-            match (message.message, &mut self.channels) {
-                (RTCMessage::RtpPacket(_, packet), _) => self.receive(packet, true),
-                (RTCMessage::DataChannelMessage(handle, message), Some(channels)) => {
-                    messages = true;
-                    channels.take(handle, message);
-                }
-                _ => {}
+            if let (RTCMessage::DataChannelMessage(handle, message), Some(channels)) = (message.message, &mut self.channels) {
+                messages = true;
+                channels.take(handle, message);
             }
         }
-        let strays = std::mem::take(&mut self.watch.lock().strays);
-        strays.into_iter().for_each(|packet| self.receive(packet, false));
+        self.receive(now);
         messages
-    }
-
-    fn receive(&mut self, packet: rtc::rtp::Packet, bound: bool) {
-        if let Some(receiving) = self.receivings.iter_mut().find(|receiving| receiving.pt == packet.header.payload_type)
-            && receiving.push(packet, bound)
-        {
-            self.figures.packets_received += 1;
-        }
-    }
-
-    /// Whether packets wait for the rest of their frame: drain again after a pause.
-    pub(super) fn gathers(&self) -> bool {
-        self.gathers
-    }
-
-    /// Hands what was received since the last call to the layers, but for what waits.
-    pub(super) fn write_layers(&mut self, now: Instant, news: &mut Vec<News>) {
-        self.gathers = false;
-        for index in 0..self.receivings.len() {
-            let receiving = &mut self.receivings[index];
-            if !receiving.has_burst() {
-                continue;
-            }
-            if receiving.waits(now) {
-                self.gathers = true;
-                continue;
-            }
-            if !std::mem::replace(&mut receiving.flowing, true) {
-                news.push(News::Flowing(receiving.kind));
-            }
-            self.figures.bytes_received += receiving.write(now);
-            if receiving.key_wanted {
-                let track = receiving.track;
-                self.request_key(now, track);
-            }
-        }
     }
 
     /// Takes everything out of the engine: datagrams to `out`, what happened to `news`. Returns when it must be woken.
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
         self.write_layers(now, news);
+        self.ask_again(now);
         for Said { local, to, datagram } in std::mem::take(&mut self.again) {
             out.push(self.peer, local, to, &datagram);
         }
@@ -330,7 +276,7 @@ impl Connection {
                 out.push(self.peer, local, to, &datagram.message);
             }
             // messages are taken before the events, so that their channels are known
-            let mut again = self.collect() || pumped.given;
+            let mut again = self.collect(now) || pumped.given;
             while let Some(event) = self.events.pop_front().or_else(|| self.engine.poll_event()) {
                 again |= self.event(now, event, news);
             }
@@ -522,12 +468,14 @@ impl Connection {
     /// What happened so far.
     pub(super) fn figures(&mut self) -> PeerFigures {
         let seen = self.watch.lock();
-        let missing: u64 = self.receivings.iter().map(Receiving::missing).sum();
+        let received: Vec<ReceivedFigures> = self.received();
+        let missing: u64 = received.iter().map(|received| received.packets_lost).sum();
         let reported: u64 =
             seen.lost.iter().filter(|(ssrc, _)| self.sendings.iter().any(|s| s.ssrc == *ssrc)).map(|(_, lost)| lost).sum();
         let mut figures = PeerFigures {
             packets_lost: missing + reported,
             rtt_ms: seen.rtt_ms,
+            received,
             frames_dropped: self.sendings.iter().map(|sending| sending.rewriter.figures().dropped).sum(),
             ..self.figures.clone()
         };

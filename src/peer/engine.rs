@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rtc::crypto::{self, SignatureScheme};
 use rtc::data_channel::RTCDataChannelInit;
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc::interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder};
+use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
@@ -178,9 +178,7 @@ impl Blueprint {
     fn bare(&self, now: Instant) -> Result<(RTCPeerConnection, Watch, Arc<Seeded>), Error> {
         let mut media = MediaEngine::default();
         let mut known: Vec<(MediaKind, u8)> = Vec::new();
-        let mut receives = false;
         for (_, kind, _, receive, agreed) in self.plan.media() {
-            receives |= receive;
             for entry in codecs::engine_entries(&agreed.format, agreed.pt, agreed.rtx, &agreed.feedback) {
                 if !known.contains(&(kind, entry.payload_type)) {
                     known.push((kind, entry.payload_type));
@@ -196,14 +194,8 @@ impl Blueprint {
             }
         }
         let watch = Watch::default();
-        let mut registry = Registry::new().with(Slot::Custom(500), watch.interceptor());
-        // what belongs to packets that are sent is the connection's: they do not pass here
-        if receives {
-            registry = registry
-                .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
-                .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
-                .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
-        }
+        // what belongs to packets of media is the connection's: none pass here but those that come, as far as our interceptor
+        let registry = Registry::new().with(Slot::Custom(500), watch.receiver());
         let engines = |suite: Suite| match suite {
             Suite::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             Suite::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,

@@ -11,14 +11,14 @@ use super::ring::Waker;
 use super::shards::Collected;
 use super::tcp::Stream;
 use crate::forward::KeyframeRequest;
-use crate::vocab::{PeerId, TrackId};
+use crate::vocab::{LayerId, PeerId};
 
 /// What reaches a shard from other threads and from itself.
 pub(super) enum Order {
     Command(PeerCommand),
     Keyframe {
         peer: PeerId,
-        track: TrackId,
+        layer: LayerId,
     },
     /// There is room for this peer's messages again.
     Resume(PeerId),
@@ -87,20 +87,20 @@ impl Mailbox {
         self.send(Order::Resume(peer));
     }
 
-    /// Asks a publisher for key frames by way of its shard.
-    pub(super) fn keyframe_request(&self, peer: PeerId, track: TrackId) -> impl KeyframeRequest + use<> {
-        PublisherRequest { mailbox: self.clone(), peer, track }
+    /// Asks a publisher for key frames of one of its layers by way of its shard.
+    pub(super) fn keyframe_request(&self, peer: PeerId, layer: LayerId) -> impl KeyframeRequest + use<> {
+        PublisherRequest { mailbox: self.clone(), peer, layer }
     }
 }
 
 struct PublisherRequest {
     mailbox: Mailbox,
     peer: PeerId,
-    track: TrackId,
+    layer: LayerId,
 }
 
 impl KeyframeRequest for PublisherRequest {
     fn request(&self) {
-        self.mailbox.send(Order::Keyframe { peer: self.peer, track: self.track });
+        self.mailbox.send(Order::Keyframe { peer: self.peer, layer: self.layer });
     }
 }

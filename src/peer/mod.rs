@@ -11,6 +11,7 @@ pub mod config;
 mod connection;
 mod credit;
 mod demux;
+mod encoding;
 mod engine;
 mod estimate;
 mod feedback;
@@ -20,6 +21,7 @@ mod keyframe;
 mod keys;
 pub mod load;
 mod mailbox;
+mod nack;
 pub mod negotiate;
 pub mod outgoing;
 mod pace;
@@ -53,7 +55,7 @@ use tokio::sync::oneshot;
 
 use crate::forward::Layers;
 use crate::room::EndReason;
-use crate::vocab::{Candidate, ChannelId, Codec, DataMessage, MediaKind, NewChannel, PeerId, Sdp, TrackId};
+use crate::vocab::{Bitrate, Candidate, ChannelId, Codec, DataMessage, MediaKind, NewChannel, PeerId, Sdp, TrackId};
 
 /// An order to the shard that owns (or will own) the peer.
 #[derive(Debug)]
@@ -356,6 +358,8 @@ pub struct PeerFigures {
     pub packets_lost: u64,
     /// Packets sent again because of a NACK.
     pub retransmitted: u64,
+    /// Packets that the far end was asked to send again, counted each time.
+    pub nacked: u64,
     /// Key frames asked for by the far end.
     pub key_requests: u64,
     /// Frames left out because the viewer or its ring was behind.
@@ -368,6 +372,31 @@ pub struct PeerFigures {
     pub rtt_ms: Option<f64>,
     /// The SRTP profile in use, once connected.
     pub srtp_profile: Option<&'static str>,
+    /// What it publishes, encoding by encoding.
+    pub received: Vec<ReceivedFigures>,
+}
+
+/// Figures of one encoding that a peer publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedFigures {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The name its sender gave it (RFC 8851); `None` where there is one only, or where names are not used.
+    pub rid: Option<String>,
+    /// Its number within the track, from 0.
+    pub layer: u8,
+    /// Packets received.
+    pub packets: u64,
+    /// Payload bytes received.
+    pub bytes: u64,
+    /// Packets missing.
+    pub packets_lost: u64,
+    /// Packets that came because they were asked for again.
+    pub recovered: u64,
+    /// Of the last second; 0 where it does not flow.
+    pub bitrate: Bitrate,
+    /// Whether it is sent to anybody.
+    pub watched: bool,
 }
 
 /// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes.

@@ -4,11 +4,15 @@
 //! engine gets a plain text that holds just that (`engine_text`). What goes out is the engine's own text, completed with
 //! the sections that are refused (`public_answer`, `public_offer`).
 
+mod incoming;
 mod text;
 
 use std::net::SocketAddr;
 
-pub(super) use text::{EXTENSIONS, NUMBERS, Origin, engine_text, primary_ssrc, public_answer, public_offer, with_tcp};
+#[cfg(test)]
+pub(super) use incoming::Stream;
+pub(super) use incoming::{Incoming, MID, NUMBERS, REPAIRED_RID, RID, incoming};
+pub(super) use text::{EXTENSIONS, Origin, engine_text, public_answer, public_offer, with_tcp};
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
@@ -401,6 +405,23 @@ fn checked_transport(description: &Description) -> Result<(), SdpError> {
         }
     }
     Ok(())
+}
+
+/// For `crate::fuzz`: an offer is planned, its streams are counted out, and what is answered can be read again.
+#[doc(hidden)]
+pub fn fuzz_description(text: &str) {
+    let Ok(offer) = Description::parse(text) else { return };
+    let receive = Receive { video: vec![Codec::VP8, Codec::H264], audio: true };
+    let Ok(plan) = plan_answer(&offer, &[], Some(&receive), true, None) else { return };
+    for (section, (_, used)) in offer.sections.iter().zip(&plan.sections) {
+        if let Use::Media { receive: true, agreed, .. } = used {
+            let streams = incoming(section, agreed).streams.len();
+            assert!((1..=crate::forward::Layers::MAX).contains(&streams));
+        }
+    }
+    let Ok(engine) = engine_text(&offer, &plan) else { return };
+    let answer = public_answer(&engine, &offer, &plan, Origin { session: 1, version: 1 });
+    assert!(Description::parse(&answer).is_ok());
 }
 
 #[cfg(test)]

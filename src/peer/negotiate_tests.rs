@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::incoming::Stream;
 use super::*;
 use crate::vocab::Codec;
 
@@ -181,7 +182,7 @@ fn a_publishers_offer_is_answered_with_one_codec() {
         assert_eq!(agreed(&plan, "1"), Some((None, true, pt, Some(pt + 1))));
         let text = engine_text(&description, &plan).unwrap();
         assert!(text.contains(&format!("m=video 9 UDP/TLS/RTP/SAVPF {pt} {}\r\n", pt + 1)));
-        assert!(text.contains("a=ssrc-group:FID 1000 1001\r\na=ssrc:1000 cname:far\r\na=ssrc:1001 cname:far\r\n"));
+        assert!(text.contains("a=ssrc:1000 cname:far\r\n"));
         assert!(text.contains("a=sendonly\r\n") && text.contains("transport-wide-cc"));
     }
     let sound = plan_answer(&description, &[], Some(&receive(&[Codec::H265])), false, None).unwrap();
@@ -191,13 +192,58 @@ fn a_publishers_offer_is_answered_with_one_codec() {
     assert_eq!(plan_answer(&description, &[TrackFormat::plain(Codec::VP8)], None, false, None), Err(PlanError::NoCommonCodec));
 }
 
+/// The streams of an offer's only section, and what the answer says of them.
+fn simulcast(more: &str) -> (Incoming, String) {
+    let description = read(&offer("0", &[&video("0", "sendonly", more)]));
+    let plan = plan_answer(&description, &[], Some(&receive(&[Codec::VP8])), false, None).unwrap();
+    let Use::Media { agreed, .. } = &plan.sections[0].1 else { panic!("{plan:?}") };
+    let engine = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n";
+    let answer = public_answer(engine, &description, &plan, Origin { session: 1, version: 1 });
+    let said = answer.lines().filter(|line| line.starts_with("a=rid") || line.starts_with("a=simulcast")).collect::<Vec<_>>();
+    (incoming(&description.sections[0], agreed), said.join(" "))
+}
+
+const NAMES: &str = "\na=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
+    a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+
 #[test]
-fn of_simulcast_the_first_encoding_is_taken() {
-    let simulcast = video("0", "sendonly", "\na=rid:h send\na=rid:m send\na=rid:l send\na=simulcast:send h;m;l");
-    let description = read(&offer("0", &[&simulcast]));
+fn of_simulcast_three_encodings_are_taken() {
+    let (streams, said) =
+        simulcast(&format!("{NAMES}\na=rid:h send\na=rid:m send\na=rid:l send\na=rid:xl send\na=simulcast:send l;m;~h;xl"));
+    let names: Vec<_> = streams.streams.iter().map(|stream| stream.rid.as_deref().unwrap()).collect();
+    assert_eq!(names, ["l", "m", "xl"], "what is paused comes last, and there were four");
+    assert_eq!(said, "a=rid:l recv a=rid:m recv a=rid:xl recv a=simulcast:recv l;m;xl");
+    assert_eq!((streams.mid, streams.rid, streams.repaired_rid), (Some(4), Some(10), Some(11)));
+    let (streams, said) = simulcast("\na=rid:a send pt=96,98\na=rid:b send pt=98\na=rid:c send\na=simulcast:send b,c;~a");
+    assert_eq!(streams.streams.len(), 2);
+    assert_eq!(said, "a=rid:c recv a=rid:a recv pt=96 a=simulcast:recv c;~a");
+}
+
+#[test]
+fn one_encoding_needs_no_name() {
+    let (streams, said) = simulcast("\na=ssrc-group:FID 5 6\na=ssrc:5 cname:x\na=ssrc:6 cname:x");
+    assert_eq!(streams.streams, [Stream { rid: None, ssrc: Some(5), repair: Some(6) }]);
+    assert_eq!(said, "");
+    let (streams, _) = simulcast("");
+    assert_eq!(streams.streams, [Stream::default()]);
+    assert_eq!(streams.transport_cc, Some(3));
+}
+
+#[test]
+fn encodings_may_be_told_apart_by_ssrc() {
+    let groups = "\na=ssrc-group:SIM 1 2 3\na=ssrc-group:FID 1 11\na=ssrc-group:FID 3 13\na=ssrc:1 cname:x\na=ssrc:11 cname:x";
+    let (streams, said) = simulcast(groups);
+    let stream = |ssrc, repair| Stream { rid: None, ssrc: Some(ssrc), repair };
+    assert_eq!(streams.streams, [stream(1, Some(11)), stream(2, None), stream(3, Some(13))]);
+    assert_eq!(said, "");
+}
+
+#[test]
+fn the_engine_is_told_of_one_stream_only() {
+    let description = read(&offer("0", &[&video("0", "sendonly", "\na=rid:h send\na=rid:m send\na=simulcast:send h;m")]));
     let plan = plan_answer(&description, &[], Some(&receive(&[Codec::VP8])), false, None).unwrap();
     let text = engine_text(&description, &plan).unwrap();
-    assert!(text.contains("a=rid:h send\r\na=simulcast:send h\r\n") && !text.contains("a=rid:m") && !text.contains("a=ssrc:"));
+    assert!(text.contains("a=ssrc:1 cname:far\r\n") && !text.contains("a=rid") && !text.contains("a=simulcast"));
 }
 
 #[test]
@@ -288,7 +334,7 @@ proptest! {
         cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..5, "[ -~]{0,12}"), 0..12),
         sending in any::<bool>(),
     ) {
-        let text = offer("0 1 2", &[&audio("0", "sendrecv"), &video("1", "sendrecv", "\na=rid:h send\na=ssrc:5 x"), DATA]);
+        let text = offer("0 1 2", &[&audio("0", "sendrecv"), &video("1", "sendrecv", "\na=rid:h send\na=rid:l send\na=simulcast:send h;l\na=ssrc:5 x\na=ssrc-group:SIM 5 6"), DATA]);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (at, what, noise) in cuts {
             let at = at.index(lines.len());
@@ -309,6 +355,11 @@ proptest! {
             let plan = plan_answer(&description, if sending { &sends } else { &[] }, Some(&wanted), sending, None);
             if let Ok(plan) = plan {
                 prop_assert_eq!(plan.sections.len(), description.sections.len());
+                for (section, (_, used)) in description.sections.iter().zip(&plan.sections) {
+                    let Use::Media { receive: true, agreed, .. } = used else { continue };
+                    let streams = incoming(section, agreed).streams;
+                    prop_assert!((1..=3).contains(&streams.len()));
+                }
                 if let Ok(text) = engine_text(&description, &plan) {
                     // what the engine is given reads back to the same plan
                     prop_assert!(Description::parse(&text).is_ok());

@@ -8,7 +8,8 @@
 //! publisher: offer() ─► answer by signalling ─► accept() ─► connected() ─► send()…
 //! ```
 
-use std::collections::VecDeque;
+mod wire;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc::interceptor::{Attribute, Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
@@ -25,7 +26,6 @@ use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
-use rtc::sansio::Protocol;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -38,14 +38,19 @@ use webrtc::peer_connection::{
 
 use super::codecs;
 use super::feedback::Watch;
+use super::negotiate::{MID, REPAIRED_RID, RID};
 use super::sdp::Description;
 use crate::forward::MediaPacket;
 use crate::vocab::{MediaKind, Sdp, SdpKind, TrackFormat};
+use wire::{Lossy, Names};
 
 /// Packets a player keeps for its reader: 2 s of 2 Mbit/s. A reader that is further behind loses the newest, which is counted.
 const PLAYER_PACKETS: usize = 512;
 /// Longest wait for the local candidates, which are host candidates only.
 const GATHER_LIMIT: Duration = Duration::from_secs(5);
+
+/// What tells the SSRC of retransmissions from that of their stream.
+const REPAIR: u32 = 0x5a5a_0000;
 
 /// SRTP profiles offered in DTLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +79,8 @@ pub struct OutgoingConfig {
     pub dtls_server: bool,
     /// Loses every nth RTP packet on its way in or out, retransmissions spared: for tests of repair. Default none.
     pub lose_every: Option<NonZeroU32>,
+    /// Encodings of the picture that a publisher sends, by name (RFC 8851). Default none: one encoding without a name.
+    pub rids: Vec<String>,
 }
 
 impl Default for OutgoingConfig {
@@ -84,6 +91,7 @@ impl Default for OutgoingConfig {
             formats: vec![TrackFormat::h264_baseline(), TrackFormat::plain(crate::vocab::Codec::Opus)],
             dtls_server: false,
             lose_every: None,
+            rids: Vec::new(),
         }
     }
 }
@@ -159,6 +167,7 @@ struct Shared {
     tasks: TaskTracker,
     figures: Mutex<OutgoingFigures>,
     watch: Watch,
+    names: Names,
     key_requests: AtomicU64,
     gathered: watch::Sender<bool>,
     state: watch::Sender<RTCPeerConnectionState>,
@@ -181,6 +190,8 @@ impl Peer {
         if let Some(every) = config.lose_every {
             registry = registry.with(Slot::Custom(400), Lossy::new(every));
         }
+        let names = Names::default();
+        registry = registry.with(Slot::Custom(300), names.interceptor());
         use SrtpProtectionProfile::{Srtp_Aead_Aes_128_Gcm as Gcm, Srtp_Aes128_Cm_Hmac_Sha1_80 as Cm};
         let profiles = match config.srtp {
             SrtpChoice::Any => vec![Gcm, Cm],
@@ -203,6 +214,7 @@ impl Peer {
             tasks: TaskTracker::new(),
             figures: Mutex::default(),
             watch,
+            names,
             key_requests: AtomicU64::new(0),
             gathered,
             state,
@@ -336,68 +348,6 @@ impl Shared {
     }
 }
 
-/// Loses packets.
-struct Lossy {
-    every: NonZeroU32,
-    count: u32,
-    reads: VecDeque<TaggedPacket>,
-    writes: VecDeque<TaggedPacket>,
-}
-
-impl Lossy {
-    fn new(every: NonZeroU32) -> Self {
-        Self { every, count: 0, reads: VecDeque::new(), writes: VecDeque::new() }
-    }
-
-    /// Whether the packet is lost. Retransmissions are told by their attribute when they leave; those that come in have the
-    /// odd payload type next to their stream's.
-    fn loses(&mut self, packet: &TaggedPacket) -> bool {
-        let Packet::Rtp(rtp) = &packet.message.packet else { return false };
-        if packet.message.has(&Attribute::Retransmission) || rtp.header.payload_type % 2 == 1 {
-            return false;
-        }
-        self.count += 1;
-        self.count.is_multiple_of(self.every.get())
-    }
-}
-
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Lossy {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = rtc::shared::error::Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Self::Error> {
-        if !self.loses(&packet) {
-            self.reads.push_back(packet);
-        }
-        Ok(())
-    }
-
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.reads.pop_front()
-    }
-
-    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Self::Error> {
-        if !self.loses(&packet) {
-            self.writes.push_back(packet);
-        }
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front()
-    }
-}
-
-impl Interceptor for Lossy {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
-}
-
 /// Plays what a far end sends.
 pub struct OutgoingPlayer {
     peer: Peer,
@@ -487,10 +437,13 @@ pub struct OutgoingPublisher {
 
 struct OutgoingTrack {
     kind: MediaKind,
-    ssrc: u32,
+    /// Of each encoding, with its name.
+    ssrcs: Vec<(String, u32)>,
     track: Arc<TrackLocalStaticRTP>,
     /// Known from the answer.
     payload_type: Option<u8>,
+    /// Header extensions that name section and encoding: number and mid, number for the name. Known from the answer.
+    names: Option<(u8, String, u8)>,
 }
 
 impl OutgoingPublisher {
@@ -503,19 +456,23 @@ impl OutgoingPublisher {
             if tracks.iter().any(|track| track.kind == kind) {
                 continue;
             }
-            let ssrc = rand::random::<u32>() | 1;
+            let rids = if kind == MediaKind::Video { config.rids.clone() } else { Vec::new() };
+            let rids = if rids.is_empty() { vec![String::new()] } else { rids };
+            let ssrcs: Vec<(String, u32)> = rids.into_iter().map(|rid| (rid, rand::random::<u32>() | 1)).collect();
             let feedback: Vec<String> = codecs::feedback(kind).iter().map(|value| (*value).to_owned()).collect();
-            let encoding = |format: &TrackFormat| RTCRtpEncodingParameters {
+            let encoding = |(rid, ssrc): &(String, u32)| RTCRtpEncodingParameters {
                 rtp_coding_parameters: RTCRtpCodingParameters {
-                    ssrc: Some(ssrc),
-                    rtx: (kind == MediaKind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x5a5a_0000 }),
+                    rid: rid.clone(),
+                    ssrc: Some(*ssrc),
+                    rtx: (kind == MediaKind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ REPAIR }),
                     ..Default::default()
                 },
                 codec: codecs::engine_codec(format, &feedback),
                 ..Default::default()
             };
+            let encodings = ssrcs.iter().map(encoding).collect();
             let id = format!("{stream}-{kind}");
-            let media = MediaStreamTrack::new(stream.into(), id.clone(), id, codecs::engine_kind(kind), vec![encoding(format)]);
+            let media = MediaStreamTrack::new(stream.into(), id.clone(), id, codecs::engine_kind(kind), encodings);
             let track = Arc::new(TrackLocalStaticRTP::new(media));
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Sendonly,
@@ -523,7 +480,7 @@ impl OutgoingPublisher {
                 send_encodings: vec![],
             };
             peer.connection.add_transceiver_from_track(Arc::clone(&track) as Arc<dyn TrackLocal>, Some(init)).await?;
-            tracks.push(OutgoingTrack { kind, ssrc, track, payload_type: None });
+            tracks.push(OutgoingTrack { kind, ssrcs, track, payload_type: None, names: None });
         }
         let offer = peer.offer().await?;
         Ok((Self { peer, tracks }, offer))
@@ -539,6 +496,15 @@ impl OutgoingPublisher {
                 section.kind == super::sdp::SectionKind::Media(track.kind) && section.receives && !section.is_rejected()
             });
             track.payload_type = section.and_then(|section| section.payloads.first()).map(|payload| payload.pt);
+            track.names = section.and_then(|section| {
+                let number = |uri: &str| section.extensions.iter().find(|(_, known)| known == uri).map(|(number, _)| *number);
+                let mid = (number(MID)?, section.mid.clone()?);
+                let repaired = number(REPAIRED_RID)?;
+                for (rid, ssrc) in track.ssrcs.iter().filter(|(rid, _)| !rid.is_empty()) {
+                    self.peer.shared.names.insert(ssrc ^ REPAIR, [mid.clone(), (repaired, rid.clone())]);
+                }
+                Some((mid.0, mid.1, number(RID)?))
+            });
         }
         Ok(())
     }
@@ -555,17 +521,27 @@ impl OutgoingPublisher {
 
     /// Sends a packet of the track of that kind, with the packet's own numbers. Waits while the driver's queue is full.
     pub async fn send(&self, kind: MediaKind, packet: &MediaPacket) -> Result<(), OutgoingError> {
+        self.send_encoding(kind, 0, packet).await
+    }
+
+    /// Sends a packet of one of the encodings of [`OutgoingConfig::rids`], as [`Self::send`] does.
+    pub async fn send_encoding(&self, kind: MediaKind, encoding: usize, packet: &MediaPacket) -> Result<(), OutgoingError> {
         let track = self.tracks.iter().find(|track| track.kind == kind).ok_or(OutgoingError::NoTrack(kind))?;
         let payload_type = track.payload_type.ok_or(OutgoingError::NoTrack(kind))?;
-        let header = rtc::rtp::Header {
+        let (rid, ssrc) = track.ssrcs.get(encoding).ok_or(OutgoingError::NoTrack(kind))?;
+        let mut header = rtc::rtp::Header {
             version: 2,
             marker: packet.marker,
             payload_type,
             sequence_number: packet.sequence,
             timestamp: packet.timestamp,
-            ssrc: track.ssrc,
+            ssrc: *ssrc,
             ..Default::default()
         };
+        if let Some((mid_number, mid, rid_number)) = track.names.as_ref().filter(|_| !rid.is_empty()) {
+            header.set_extension(*mid_number, mid.clone().into())?;
+            header.set_extension(*rid_number, rid.clone().into())?;
+        }
         Ok(track.track.write_rtp(rtc::rtp::Packet { header, payload: packet.payload.clone() }).await?)
     }
 

@@ -2,6 +2,10 @@
 //!
 //! Untrusted text: every number is checked, sizes are bounded, unknown lines are skipped. Knows nothing of engines.
 
+mod rids;
+
+pub(super) use rids::Rids;
+
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
 use super::negotiate::SdpError;
@@ -95,8 +99,10 @@ pub(super) struct Section {
     pub(super) ssrcs: Vec<u32>,
     /// `(primary, retransmission)` of `ssrc-group:FID`.
     pub(super) repairs: Vec<(u32, u32)>,
-    /// RIDs the offerer would send.
-    pub(super) rids: Vec<String>,
+    /// SSRCs of `ssrc-group:SIM`: encodings of one picture, as senders tell them apart that know no RIDs.
+    pub(super) simulcast_ssrcs: Vec<u32>,
+    /// Encodings its sender would send.
+    pub(super) rids: Rids,
     /// Candidate lines without `a=`.
     pub(super) candidates: Vec<String>,
     pub(super) transport: Transport,
@@ -275,7 +281,8 @@ impl Section {
             extensions: Vec::new(),
             ssrcs: Vec::new(),
             repairs: Vec::new(),
-            rids: Vec::new(),
+            simulcast_ssrcs: Vec::new(),
+            rids: Rids::default(),
             candidates: Vec::new(),
             transport: Transport::default(),
             sctp_port: None,
@@ -318,23 +325,19 @@ impl Section {
             }
             "ssrc-group" => {
                 let mut words = rest.split_ascii_whitespace();
-                if words.next() == Some("FID")
-                    && let (Some(Ok(primary)), Some(Ok(repair))) = (words.next().map(str::parse), words.next().map(str::parse))
-                    && self.repairs.len() < MAX_LINES
-                {
-                    self.repairs.push((primary, repair));
+                match (words.next(), words.next().map(str::parse), words.next().map(str::parse)) {
+                    (Some("FID"), Some(Ok(primary)), Some(Ok(repair))) if self.repairs.len() < MAX_LINES => {
+                        self.repairs.push((primary, repair));
+                    }
+                    (Some("SIM"), Some(Ok(first)), Some(Ok(second))) if self.simulcast_ssrcs.is_empty() => {
+                        let more = words.take(MAX_LINES).map_while(|word| word.parse().ok());
+                        self.simulcast_ssrcs = [first, second].into_iter().chain(more).collect();
+                    }
+                    _ => {}
                 }
             }
-            "rid" => {
-                let mut words = rest.split_ascii_whitespace();
-                if let (Some(rid), Some("send")) = (words.next(), words.next())
-                    && rid.len() <= 16
-                    && rid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-                    && self.rids.len() < MAX_LINES
-                {
-                    self.rids.push(rid.into());
-                }
-            }
+            "rid" => self.rids.rid(rest),
+            "simulcast" => self.rids.simulcast(rest.trim_start()),
             "candidate" if self.candidates.len() < MAX_LINES && usable_candidate(value) => self.candidates.push(value.into()),
             "max-message-size" => self.max_message_size = rest.trim().parse().ok(),
             "sctp-port" => self.sctp_port = rest.trim().parse().ok(),

@@ -235,9 +235,9 @@ impl Shard {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Command(command)) => self.command(now, command),
-                Ok(Order::Keyframe { peer, track }) => {
+                Ok(Order::Keyframe { peer, layer }) => {
                     if let Some(slot) = self.peers.get_mut(&peer) {
-                        slot.connection.request_key(now, track);
+                        slot.connection.request_key(now, layer);
                         self.touched.push(peer);
                     }
                 }

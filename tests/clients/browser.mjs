@@ -48,16 +48,25 @@ function inPage() {
   });
   /** What a network leaves that lets no UDP through. */
   const withoutUdp = sdp => sdp.split('\r\n').filter(line => !(line.startsWith('a=candidate:') && line.split(' ')[2] === 'udp')).join('\r\n');
-  async function exchange(pc, url, token, tcp) {
+  /** A description that leads to `port` of loopback alone; an own one, without a port, leads nowhere. */
+  const ledTo = (sdp, port) => sdp.split('\r\n').flatMap(line => {
+    if (!line.startsWith('a=candidate:')) return [line];
+    const words = line.split(' ');
+    if (!port || words[2].toLowerCase() !== 'udp' || words[4] !== '127.0.0.1') return [];
+    words[5] = port;
+    return [words.join(' ')];
+  }).join('\r\n');
+  async function exchange(pc, url, token, tcp, by) {
     await pc.setLocalDescription(await pc.createOffer());
     await gathered(pc);
     const headers = { 'Content-Type': 'application/sdp' };
     if (token) headers.Authorization = `Bearer ${token}`;
     const own = pc.localDescription.sdp;
-    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : own });
+    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : by ? ledTo(own) : own });
     const body = await response.text();
     if (response.status !== 201) throw new Error(`${url}: ${response.status} ${body}`);
-    await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : body });
+    const port = by && await window[by](Number(/^a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+)/m.exec(body)[1]));
+    await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : by ? ledTo(body, port) : body });
     return new URL(response.headers.get('Location'), new URL(url, location.href)).href;
   }
   const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
@@ -85,18 +94,23 @@ function inPage() {
       entry.resource = await exchange(pc, url, token, tcp);
       entry.answered = performance.now() - started;
     },
-    /** Publishes the fake camera and microphone by WHIP. */
-    async publish(name, url, { token, codec, tcp, video = true, audio = true } = {}) {
-      const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width: 640, height: 360 }, audio });
+    /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height.
+     *  `window[by](port)` gives a port that leads to the gateway's. */
+    async publish(name, url, { token, codec, tcp, by, video = true, audio = true, encodings, size = [640, 360] } = {}) {
+      const [width, height] = size;
+      const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width, height }, audio });
       const pc = new RTCPeerConnection();
       for (const track of stream.getTracks()) {
-        const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
+        const several = encodings && track.kind === 'video' ? { sendEncodings: encodings } : {};
+        const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream], ...several });
         if (codec && track.kind === 'video') {
-          transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase()));
+          // of several sizes the lost packets are sent again by streams of their own
+          const wanted = c => c.mimeType.toLowerCase() === `video/${codec}`.toLowerCase() || (encodings && c.mimeType === 'video/rtx');
+          transceiver.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter(wanted));
         }
       }
       pcs.set(name, { pc, stream });
-      pcs.get(name).resource = await exchange(pc, url, token, tcp);
+      pcs.get(name).resource = await exchange(pc, url, token, tcp, by);
     },
     /** Restarts ICE by PATCH; gives both user fragments of either side, and whether the restarted pair came to be. */
     async restart(name) {
@@ -186,6 +200,14 @@ function inPage() {
       }
       const video = await stat(pc, 'outbound-rtp', 'video');
       return { framesEncoded: video?.framesEncoded ?? 0, state: pc.connectionState, codec: video && (await pc.getStats()).get(video.codecId)?.mimeType };
+    },
+    /** Width and height of the picture now. */
+    size: name => [pcs.get(name).element.videoWidth, pcs.get(name).element.videoHeight],
+    /** Each encoding of the picture that leaves this browser. */
+    async outbound(name) {
+      const stats = [...(await pcs.get(name).pc.getStats()).values()];
+      const encodings = stats.filter(s => s.type === 'outbound-rtp' && s.kind === 'video');
+      return encodings.map(s => ({ rid: s.rid, width: s.frameWidth, packets: s.packetsSent, nacks: s.nackCount, plis: s.pliCount, again: s.retransmittedPacketsSent }));
     },
     /** Pixels of a rectangle given in parts of the picture, as a flat array of grey values. */
     pixels(name, { x = 0, y = 0, w = 1, h = 1 } = {}) {

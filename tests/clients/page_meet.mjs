@@ -13,6 +13,10 @@ await withBrowser(async open => {
     for (const name of others) saw[name] = await playing(page, name, { frames: 60, sound: true });
   }
   result.size = await size(ben, 'Anna');
+  result.layers = await anna.evaluate(async () => {
+    const peers = await (await fetch('/api/v1/peers')).json();
+    return peers.map(peer => peer.layers.filter(layer => layer.kind === 'video').map(layer => layer.rid)).filter(rids => rids.length);
+  });
   result.mirrored = await anna.$eval('.tile.own video', video => getComputedStyle(video).scale);
   result.people = await text(anna, '#people-count');
 

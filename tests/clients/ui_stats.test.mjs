@@ -42,6 +42,17 @@ test('a sender hears of loss and round trip from the far end', () => {
   assert.deepEqual(row.codecs, []);
 });
 
+test('a sender of several sizes shows the widest and counts all', () => {
+  const size = (rid, seconds, width, packets) => [
+    { id: `V${rid}`, type: 'outbound-rtp', kind: 'video', rid, timestamp: seconds * 1000, bytesSent: packets * 1000, packetsSent: packets, framesEncoded: 30 * seconds, frameWidth: width },
+    { id: `R${rid}`, type: 'remote-inbound-rtp', kind: 'video', localId: `V${rid}`, packetsLost: packets / 10, jitter: width / 1e6 },
+  ];
+  const sending = seconds => [...size('q', seconds, 320, 100 * seconds), ...size('f', seconds, 1280, 400 * seconds), ...size('h', seconds, undefined, 0)];
+  const row = figures(snapshot(sending(1)), snapshot(sending(2)));
+  assert.deepEqual([row.width, row.frameRate, row.videoBitrate, row.loss], [1280, 30, 4_000_000, 10]);
+  assert.equal(row.jitter, 1.28);
+});
+
 test('counters that go back give no negative rate', () => {
   const row = figures(snapshot(receiving(1, { bytes: 9000, packets: 90, lost: 9, frames: 90 })), snapshot(receiving(2, { bytes: 0, packets: 0, lost: 0, frames: 0 })));
   assert.deepEqual([row.videoBitrate, row.frameRate, row.loss], [0, 0, 0]);

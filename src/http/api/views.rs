@@ -7,7 +7,7 @@ use crate::http::{PlanOutcome, PlanRow};
 use crate::hub::{PeerOwner, RoomMember, RoomView};
 use crate::media::SourceFigures;
 use crate::media::plan::Choice;
-use crate::peer::PeerFigures;
+use crate::peer::{PeerFigures, ReceivedFigures};
 use crate::room::StreamView;
 
 macro_rules! view {
@@ -175,6 +175,8 @@ view! {
         pub packets_lost: u64,
         /// Packets sent again.
         pub retransmitted: u64,
+        /// Packets the far end was asked to send again, counted each time.
+        pub nacked: u64,
         /// Key frames asked for by the far end.
         pub key_requests: u64,
         /// Frames left out because the viewer was behind.
@@ -190,6 +192,31 @@ view! {
         /// SRTP profile in use.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub srtp_profile: Option<String>,
+        /// What it publishes, layer by layer; empty where it only plays.
+        pub layers: Vec<PeerLayer>,
+    }
+
+    /// One encoding of a track that a connection publishes: of a simulcast picture there are several.
+    pub struct PeerLayer {
+        /// `audio` or `video`.
+        pub kind: String,
+        /// The name its sender gave it (RID), where there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub rid: Option<String>,
+        /// Its number within the track, from 0.
+        pub layer: u8,
+        /// Packets received.
+        pub packets: u64,
+        /// Payload bytes received.
+        pub bytes: u64,
+        /// Packets missing.
+        pub packets_lost: u64,
+        /// Packets that came because they were asked for again.
+        pub recovered: u64,
+        /// Bit rate of the last second; 0 where it does not flow.
+        pub bitrate_bps: u64,
+        /// Whether it is sent to anybody.
+        pub watched: bool,
     }
 
     /// How the events for brokers stand.
@@ -405,6 +432,24 @@ impl From<(PeerOwner, PeerFigures)> for Peer {
             estimate_bps: figures.estimate_bps,
             paused: figures.paused,
             srtp_profile: figures.srtp_profile.map(str::to_owned),
+            nacked: figures.nacked,
+            layers: figures.received.into_iter().map(PeerLayer::from).collect(),
+        }
+    }
+}
+
+impl From<ReceivedFigures> for PeerLayer {
+    fn from(figures: ReceivedFigures) -> Self {
+        Self {
+            kind: figures.kind.to_string(),
+            rid: figures.rid,
+            layer: figures.layer,
+            packets: figures.packets,
+            bytes: figures.bytes,
+            packets_lost: figures.packets_lost,
+            recovered: figures.recovered,
+            bitrate_bps: figures.bitrate.bps(),
+            watched: figures.watched,
         }
     }
 }

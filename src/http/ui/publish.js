@@ -5,6 +5,19 @@ import { choice } from './settings.js';
 /** Sent at most, in bit/s: a 720p picture is good at that, and a small board forwards it to many. */
 const MAX_VIDEO = 2_000_000;
 
+/** From this width on, in pixels, a picture is sent in three sizes, so that each viewer gets the one its line carries. */
+const WIDE = 640;
+
+/** Those sizes, in the order in which browsers give them what the own line carries. */
+const SIZES = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 600_000 },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: MAX_VIDEO },
+];
+
+/** How a picture is sent. A camera that is closed now may be opened later, and is not known then. */
+const encodings = track => (track?.getSettings().width >= WIDE ? SIZES : [{ maxBitrate: MAX_VIDEO }]);
+
 /** Why there is no camera: browsers give none to plain pages that do not come from this machine. */
 export class InsecurePage extends Error {
   name = 'InsecurePage';
@@ -76,7 +89,7 @@ export class Publisher {
     for (const kind of ['video', 'audio']) {
       const track = this.track(kind);
       if (!track && !(kind === 'video' && this.videoMuted)) continue;
-      const encoding = kind === 'video' ? { sendEncodings: [{ maxBitrate: MAX_VIDEO }] } : {};
+      const encoding = kind === 'video' ? { sendEncodings: encodings(track) } : {};
       this.#senders[kind] = pc.addTransceiver(track ?? kind, { direction: 'sendonly', streams: [this.stream], ...encoding }).sender;
     }
   }

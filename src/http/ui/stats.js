@@ -13,16 +13,20 @@ export function snapshot(report) {
     ?? all.find(entry => entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded');
   const side = kind => {
     const inbound = find('inbound-rtp', kind);
-    const outbound = find('outbound-rtp', kind);
+    // a picture may leave in several sizes: together they cost, the widest is what is shown
+    const outbounds = all.filter(entry => entry.type === 'outbound-rtp' && entry.kind === kind);
+    const outbound = outbounds.reduce((widest, entry) => ((entry.frameWidth ?? 0) > (widest?.frameWidth ?? -1) ? entry : widest), null);
     const rtp = inbound ?? outbound;
     if (!rtp) return null;
-    const remote = outbound ? find('remote-inbound-rtp', kind) : null;
+    const remotes = outbound ? all.filter(entry => entry.type === 'remote-inbound-rtp' && entry.kind === kind) : [];
+    const remote = remotes.find(entry => entry.localId === outbound.id) ?? remotes[0] ?? null;
+    const sum = (entries, field) => entries.reduce((total, entry) => total + (entry[field] ?? 0), 0);
     const source = outbound ? find('media-source', kind) : null;
     return {
       sent: !inbound,
-      bytes: inbound ? inbound.bytesReceived ?? 0 : outbound.bytesSent ?? 0,
-      packets: inbound ? inbound.packetsReceived ?? 0 : outbound.packetsSent ?? 0,
-      lost: (inbound ?? remote)?.packetsLost ?? 0,
+      bytes: inbound ? inbound.bytesReceived ?? 0 : sum(outbounds, 'bytesSent'),
+      packets: inbound ? inbound.packetsReceived ?? 0 : sum(outbounds, 'packetsSent'),
+      lost: inbound ? inbound.packetsLost ?? 0 : sum(remotes, 'packetsLost'),
       frames: (inbound ? inbound.framesDecoded : outbound.framesEncoded) ?? 0,
       width: rtp.frameWidth ?? 0,
       height: rtp.frameHeight ?? 0,

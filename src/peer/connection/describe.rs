@@ -8,7 +8,7 @@ use super::super::codecs;
 use super::super::credit::Budget;
 use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTrack};
 use super::super::mailbox::Mailbox;
-use super::super::negotiate::{self, Agreed, Origin, Plan, PlanError, Use};
+use super::super::negotiate::{self, Agreed, Incoming, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
 use super::super::repeats::Repeats;
 use super::super::sdp::{self, Description};
@@ -112,6 +112,7 @@ impl Connection {
             reported: 0,
             receivings: Vec::new(),
             gathers: false,
+            trip: None,
             origin: Origin { session: rand::random::<u64>() >> 1, version: 1 },
             gate: HelloGate::default(),
             checks: VecDeque::new(),
@@ -325,7 +326,7 @@ impl Connection {
     pub(in crate::peer) fn tracks(&self) -> Vec<ReceivedTrack> {
         self.receivings
             .iter()
-            .map(|receiving| ReceivedTrack { track: receiving.track, layers: Arc::clone(&receiving.layer).into() })
+            .map(|receiving| ReceivedTrack { track: receiving.track, layers: receiving.layers.clone() })
             .collect()
     }
 
@@ -373,28 +374,44 @@ impl Connection {
         }
     }
 
-    /// Received tracks follow the plan and the offer; a section keeps its track.
+    /// Received tracks follow the plan and the offer; a section keeps its track as long as its encodings are the same.
     fn follow_incoming(&mut self, offer: &Description, mailbox: &Mailbox) {
         let mut kept: Vec<Receiving> = std::mem::take(&mut self.receivings);
         for ((mid, used), section) in self.blueprint.plan.sections.iter().zip(&offer.sections) {
             let Use::Media { kind, receive: true, agreed, .. } = used else { continue };
-            let known = kept.iter().position(|receiving| receiving.mid == *mid).map(|at| kept.swap_remove(at));
-            let mut receiving = known.unwrap_or_else(|| new_receiving(self.peer, mid, *kind, agreed, mailbox));
-            receiving.declare(agreed.pt, negotiate::primary_ssrc(section), section.rids.is_empty());
-            self.receivings.push(receiving);
+            let incoming = negotiate::incoming(section, agreed);
+            let known = kept.iter().position(|receiving| receiving.mid == *mid && receiving.covers(&incoming));
+            let receiving = match known.map(|at| kept.swap_remove(at)) {
+                Some(mut receiving) => {
+                    receiving.declare(agreed, incoming);
+                    Some(receiving)
+                }
+                None => new_receiving(self.peer, mid, *kind, agreed, incoming, mailbox),
+            };
+            self.receivings.extend(receiving);
         }
+        self.follow_streams();
     }
 }
 
-fn new_receiving(peer: PeerId, mid: &str, kind: MediaKind, agreed: &Agreed, mailbox: &Mailbox) -> Receiving {
+fn new_receiving(
+    peer: PeerId,
+    mid: &str,
+    kind: MediaKind,
+    agreed: &Agreed,
+    incoming: Incoming,
+    mailbox: &Mailbox,
+) -> Option<Receiving> {
     let track = TrackId::next();
     let refresh = match kind {
         MediaKind::Video => Refresh::OnRequest,
         MediaKind::Audio => Refresh::Always,
     };
-    let source = mailbox.keyframe_request(peer, track);
-    let layer = Layer::new(LayerId { track, index: 0 }, agreed.format.clone(), refresh, Box::new(source));
-    Receiving::new(mid, kind, track, Arc::new(layer))
+    let layer = |index| {
+        let id = LayerId { track, index };
+        Layer::new(id, agreed.format.clone(), refresh, Box::new(mailbox.keyframe_request(peer, id)))
+    };
+    Receiving::new(mid, kind, track, agreed, incoming, layer)
 }
 
 /// The tracks that a plan sends, with the numbers they keep for the life of the peer.

@@ -84,7 +84,7 @@ impl Connection {
             // the engine installs SRTP keys with its events: media that comes in the same batch needs them
             self.events.extend(std::iter::from_fn(|| self.engine.poll_event()));
         }
-        self.collect();
+        self.collect(now);
     }
 
     /// The far end knows only the profile that is not preferred: a new engine for it, with the same credentials and certificate, is
@@ -113,6 +113,7 @@ impl Connection {
         }
         (self.engine, self.crypto) = (engine, crypto);
         self.watch = watch;
+        self.follow_streams();
         self.timer = Some(now);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::peer::mailbox::Mailbox;
 use crate::peer::protect::Suite;
 use crate::peer::srtp::Profile;
 use crate::peer::{PeerSpec, SendTrack};
-use crate::vocab::{Codec, LayerId, Sdp, TrackFormat};
+use crate::vocab::{Codec, LayerId, Sdp, TrackFormat, TrackId};
 
 mod adapting;
 mod channels;

@@ -261,10 +261,8 @@ impl LoadPeer {
             }
         }
         if let Role::Play(viewer) = &mut self.role {
-            // only publishers are asked for key frames, and streams the engine does not know are none of the gateway's
-            let mut seen = self.watch.lock();
-            seen.key_requests.clear();
-            seen.strays.clear();
+            // only publishers are asked for key frames
+            self.watch.lock().key_requests.clear();
             if viewer.first_frame && !std::mem::replace(&mut viewer.told, true) {
                 tell(Happened::FirstFrame);
             }

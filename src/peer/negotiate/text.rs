@@ -76,29 +76,9 @@ fn media_lines(text: &mut Lines, section: &Section, mid: &str, kind: MediaKind, 
     if receive {
         // the engine makes a track only where stream and track are named
         text.line(format!("a=msid:far-{mid} far-{mid}-{kind}"));
-        match section.rids.first() {
-            // of several encodings Portico takes the first, which is the one its sender names best
-            Some(rid) => {
-                text.line(format!("a=rid:{rid} send")).line(format!("a=simulcast:send {rid}"));
-            }
-            None => {
-                // an SSRC that is not declared is found by its payload type; the engine insists on one
-                let primary = primary_ssrc(section).unwrap_or(UNDECLARED_SSRC);
-                let repair = section
-                    .repairs
-                    .iter()
-                    .find(|(of, _)| *of == primary)
-                    .map(|(_, repair)| *repair)
-                    .filter(|_| agreed.rtx.is_some());
-                if let Some(repair) = repair {
-                    text.line(format!("a=ssrc-group:FID {primary} {repair}"));
-                }
-                text.line(format!("a=ssrc:{primary} cname:far"));
-                if let Some(repair) = repair {
-                    text.line(format!("a=ssrc:{repair} cname:far"));
-                }
-            }
-        }
+        // streams are placed by the connection, which the engine need not know of; it insists on one SSRC
+        let primary = incoming::primary_ssrc(section).unwrap_or(UNDECLARED_SSRC);
+        text.line(format!("a=ssrc:{primary} cname:far"));
     }
 }
 
@@ -118,26 +98,14 @@ fn format_lines(text: &mut Lines, agreed: &Agreed) {
     }
 }
 
-/// Header extensions of incoming media that the engine reads.
-pub(in crate::peer) const EXTENSIONS: [&str; 3] =
-    ["urn:ietf:params:rtp-hdrext:sdes:mid", "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", NUMBERS];
-
-/// The extension for transport-wide numbers, in both directions.
-pub(in crate::peer) const NUMBERS: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// Header extensions of incoming media that are read.
+pub(in crate::peer) const EXTENSIONS: [&str; 4] = [incoming::MID, incoming::RID, incoming::REPAIRED_RID, incoming::NUMBERS];
 
 /// Candidates of a description given to the engine. A far end with many networks has about twenty.
 const MAX_CANDIDATES: usize = 64;
 
 /// Stands for an SSRC the far end did not declare.
 const UNDECLARED_SSRC: u32 = 1;
-
-/// The SSRC of a section's media, retransmission left out.
-pub(in crate::peer) fn primary_ssrc(section: &Section) -> Option<u32> {
-    if !section.rids.is_empty() {
-        return None;
-    }
-    section.ssrcs.iter().find(|ssrc| !section.repairs.iter().any(|(_, repair)| repair == *ssrc)).copied()
-}
 
 /// Portico's answer as the far end gets it: the engine's, with every offered section in its place.
 pub(in crate::peer) fn public_answer(engine_answer: &str, offer: &Description, plan: &Plan, origin: Origin) -> String {
@@ -150,6 +118,9 @@ pub(in crate::peer) fn public_answer(engine_answer: &str, offer: &Description, p
             Some(lines) => {
                 section_lines(&mut text, lines, first, mid_of(section, index) == *mid && section.mid.is_some());
                 first = false;
+                if let Use::Media { receive: true, agreed, .. } = used {
+                    incoming::simulcast_lines(&mut text, section, agreed);
+                }
             }
             None => {
                 // payload type 0 needs no rtpmap: several stacks look formats up even where the section is refused
@@ -281,10 +252,10 @@ impl<'a> Text<'a> {
 
 /// CRLF-terminated lines.
 #[derive(Default)]
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn line(&mut self, line: impl AsRef<str>) -> &mut Self {
+    pub(super) fn line(&mut self, line: impl AsRef<str>) -> &mut Self {
         self.0.push_str(line.as_ref());
         self.0.push_str("\r\n");
         self

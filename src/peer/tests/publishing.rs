@@ -178,3 +178,62 @@ async fn a_publisher_that_declares_no_ssrc_is_heard() {
     assert_eq!(kind, MediaKind::Video);
     gateway.shards.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_encoding_of_a_lossy_publisher_is_a_layer_and_complete() {
+    let mut gateway = Gateway::start();
+    let rids = ["q", "h", "f"].map(str::to_owned).to_vec();
+    let config = OutgoingConfig { lose_every: NonZeroU32::new(10), rids, ..OutgoingConfig::default() };
+    let (mut publisher, offer) = OutgoingPublisher::offer(&config, "cam").await.unwrap();
+    let receive = Some(Receive { video: vec![Codec::H264], audio: false });
+    let peer = gateway.open(PeerSpec { receive, ..spec(Some(offer), &[]) });
+    let track = gateway.until(|event| if let PeerEvent::Tracks { mut tracks, .. } = event { tracks.pop() } else { None }).await;
+    assert_eq!(track.layers.iter().map(|layer| layer.id().index).collect::<Vec<_>>(), [0, 1, 2]);
+    let answer = gateway.description(peer).await;
+    assert!(answer.text.contains("a=simulcast:recv q;h;f\r\n"), "{}", answer.text);
+    publisher.accept(&answer).await.unwrap();
+    publisher.connected(PATIENCE).await.unwrap();
+    gateway.up(peer).await;
+    let sinks = [0, 1, 2].map(|_| Arc::new(Sequences::default()));
+    for (layer, sink) in track.layers.iter().zip(&sinks) {
+        layer.attach(crate::forward::SinkId(9), sink.clone());
+    }
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    for n in 0..60 {
+        pace.tick().await;
+        for (index, layer) in track.layers.iter().enumerate() {
+            // each has numbers of its own: one that took another's packets would have too many
+            let packets = frame(layer, n, n == 0).packets.into_iter();
+            for packet in packets.map(|packet| MediaPacket { sequence: packet.sequence + 1000 * index as u16, ..packet }) {
+                publisher.send_encoding(MediaKind::Video, index, &packet).await.unwrap();
+            }
+        }
+    }
+    let wanted = |index: u16| 1000 * (index + 1) + 3..1000 * (index + 1) + 150;
+    let complete = async {
+        while (0u16..3).zip(&sinks).any(|(index, sink)| sink.0.lock().unwrap().range(wanted(index)).count() < 147) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let done = timeout(PATIENCE, complete).await;
+    let figures = gateway.figures(peer).await;
+    assert!(done.is_ok(), "every packet of every layer: {figures:?}");
+    for (index, (sink, received)) in sinks.iter().zip(&figures.received).enumerate() {
+        let own = 1000 * (index as u16 + 1)..1000 * (index as u16 + 1) + 180;
+        assert!(sink.0.lock().unwrap().iter().all(|sequence| own.contains(sequence)), "{index}");
+        assert_eq!((received.rid.as_deref(), received.layer), (Some(["q", "h", "f"][index]), index as u8));
+        assert!(received.packets >= 147 && received.recovered >= 10 && received.watched, "{received:?}");
+    }
+    // a packet that was lost is asked for once or twice, and its answer as well is lost now and then
+    let recovered: u64 = figures.received.iter().map(|received| received.recovered).sum();
+    assert!(figures.nacked < 6 * recovered, "{figures:?}");
+    let before = publisher.figures().key_requests;
+    track.layers[2].request_keyframe(Instant::now());
+    let asked = async {
+        while publisher.figures().key_requests == before {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(PATIENCE, asked).await.expect("each layer has its own key-frame request");
+    gateway.shards.stop();
+}
