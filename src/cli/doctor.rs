@@ -7,12 +7,15 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{ConfigArgs, exit, print};
+use super::{ConfigArgs, exit, print, tell};
 use crate::config::Flags;
 use crate::media::SourcesConfig;
-use crate::media::board::{Board, Identity, Origin, chain};
+use crate::media::board::{Board, Candidate, Identity, Origin, chain};
 use crate::media::device::{self, ClosedNode};
 use crate::media::element::{self, Presence};
+use crate::media::probe::child::Runner;
+use crate::media::probe::prober::{Usage, try_one};
+use crate::media::probe::{self, Verdict as Trial, Verdicts};
 use crate::peer::{Processor, SrtpPreference, Suite};
 
 /// Tell what this board is, what Portico can use on it, and what is missing.
@@ -22,8 +25,12 @@ Examples:
   portico doctor                      this machine
   portico doctor --board generic      as if the board were another
   portico doctor --json | jq -r '.packages[]'
+  sudo portico doctor --probe         try each codec for the service, too
+  sudo portico doctor --refresh       the same anew, after a driver was changed
 
-Each element the board's file names is looked up, and started as far as READY, where drivers are opened.
+Each element the board's file names is looked up, and started as far as READY, where drivers are opened. A codec that a trial
+refused is not touched: the trial's reason is shown. The service tries hardware codecs by itself while nobody watches, and keeps
+what it found; trials of root and of the service are the same, those of other users are their own.
 
 Exit status: 0 when a camera's picture and sound can be encoded (an H264 or VP8 encoder and opusenc work), 69 when not,
 78 when a board file is broken or unknown.")]
@@ -35,6 +42,14 @@ pub struct Args {
     /// Board file to use instead of the recognised one
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
+
+    /// Try each codec that was not tried yet, in a process of its own: 1 s each, up to 20 s for one that hangs
+    #[arg(long)]
+    pub probe: bool,
+
+    /// Try every codec anew, whatever is known of it
+    #[arg(long)]
+    pub refresh: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -114,6 +129,21 @@ struct Row {
     /// Where a vendor's element comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     vendor: Option<String>,
+    /// What its trial found, where one was made that still holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Tried>,
+}
+
+/// The outcome of a trial.
+#[derive(Clone, Debug, Serialize)]
+struct Tried {
+    #[serde(flatten)]
+    verdict: Trial,
+    /// When, seconds since 1970.
+    tried: u64,
+    /// What to do about a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -154,7 +184,15 @@ pub fn run(args: &Args, sources: &SourcesConfig, srtp: SrtpPreference) -> ExitCo
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let report = examine(&board, Identity::read(root), Crypto::of(Processor::here(), srtp));
+    let state = crate::ops::default_state_dir();
+    let verdicts = Verdicts::open(&state, &board);
+    if (args.probe || args.refresh)
+        && let Err(why) = try_codecs(&board, &verdicts, &Usage::of(&state), args.refresh)
+    {
+        tell(&format!("portico doctor: {why}\n"));
+        return ExitCode::from(exit::UNAVAILABLE);
+    }
+    let report = examine(&board, &verdicts, Identity::read(root), Crypto::of(Processor::here(), srtp));
     if args.json {
         print::json(&report);
     } else {
@@ -173,9 +211,31 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
+/// Tries the codecs that are installed, one after the other; never while the gateway uses any.
+fn try_codecs(board: &Board, verdicts: &Verdicts, usage: &Usage, anew: bool) -> Result<(), String> {
+    let there = |it: &Candidate<'_>| element::installed(it.element(), it.nodes()).is_ready();
+    let wanted: Vec<_> = probe::candidates(board).filter(|it| there(it) && (anew || verdicts.get(*it).is_none())).collect();
+    let progress = indicatif::ProgressBar::new(wanted.len() as u64);
+    for candidate in wanted {
+        progress.set_message(format!("trying {}", candidate.element()));
+        let Some(_claim) = usage.claim() else {
+            progress.finish_and_clear();
+            return Err(
+                "codecs are in use: the gateway has a source open, or tries them itself. Try again when nobody watches".into()
+            );
+        };
+        if let Err(why) = try_one(candidate, board, verdicts, &Runner::this_program(), &|| false) {
+            progress.suspend(|| tell(&format!("{} was not tried: {why}\n", candidate.element())));
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+fn examine(board: &Board, verdicts: &Verdicts, identity: Identity, crypto: Crypto) -> Report {
     let scan = device::scan();
-    let elements = rows(board);
+    let elements = rows(board, verdicts);
     let packages = elements.iter().filter_map(|row| match row.presence {
         Presence::Missing { package } => package,
         _ => None,
@@ -196,31 +256,56 @@ fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
     }
 }
 
-fn rows(board: &Board) -> Vec<Row> {
+fn rows(board: &Board, verdicts: &Verdicts) -> Vec<Row> {
     let mut rows = Vec::new();
-    let mut add = |role, what: String, element: &str, hardware, requires: &[String], presence| {
-        let vendor = board.vendor.get(element).cloned();
-        rows.push(Row { role, what, element: element.to_owned(), hardware, requires: requires.to_vec(), presence, vendor });
-    };
     for entry in &board.encoders {
-        add(Role::Encoder, entry.codec.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+        let row = codec_row(board, verdicts, Candidate::Encoder(entry));
+        rows.push(Row { role: Role::Encoder, what: entry.codec.to_string(), hardware: entry.hardware, ..row });
     }
     for entry in &board.decoders {
-        add(Role::Decoder, entry.input.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+        let row = codec_row(board, verdicts, Candidate::Decoder(entry));
+        rows.push(Row { role: Role::Decoder, what: entry.input.to_string(), hardware: entry.hardware, ..row });
     }
+    let mut add = |role, what: String, element: &str, hardware, presence| {
+        let (vendor, element) = (board.vendor.get(element).cloned(), element.to_owned());
+        rows.push(Row { role, what, element, hardware, requires: Vec::new(), presence, vendor, trial: None });
+    };
     let own = board.encoders.iter().filter_map(|entry| entry.convert.as_ref());
     let converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
     for element in converters {
-        add(Role::Convert, "size and format".into(), element, false, &[], element::presence(element));
+        add(Role::Convert, "size and format".into(), element, false, element::presence(element));
     }
     // These open a camera or sound card when they start: whether they are installed says enough, devices are looked at apart.
     for entry in &board.csi {
-        add(Role::Csi, "CSI camera".into(), &entry.element, true, &[], element::registered(&entry.element));
+        add(Role::Csi, "CSI camera".into(), &entry.element, true, element::registered(&entry.element));
     }
     for (element, what) in COMMON {
-        add(Role::Common, what.into(), element, false, &[], element::registered(element));
+        add(Role::Common, what.into(), element, false, element::registered(element));
     }
     rows
+}
+
+/// A codec's row but for what depends on its role. What a trial refused is not touched again.
+fn codec_row(board: &Board, verdicts: &Verdicts, candidate: Candidate<'_>) -> Row {
+    let trial = verdicts.get(candidate).map(|verdict| Tried {
+        help: verdict.fault().map(|fault| fault.help()),
+        verdict,
+        tried: verdicts.tried(candidate).unwrap_or_default(),
+    });
+    let presence = match trial.as_ref().and_then(|trial| trial.verdict.fault()) {
+        Some(fault) => Presence::NotReady { why: fault.to_string() },
+        None => candidate.presence(),
+    };
+    Row {
+        role: Role::Encoder,
+        what: String::new(),
+        element: candidate.element().to_owned(),
+        hardware: false,
+        requires: candidate.requires().to_vec(),
+        presence,
+        vendor: board.vendor.get(candidate.element()).cloned(),
+        trial,
+    }
 }
 
 fn verdict(rows: &[Row]) -> Verdict {
@@ -275,6 +360,11 @@ fn text(report: &Report) -> String {
         }
     }
     out.push('\n');
+    for row in &report.elements {
+        if let Some(help) = row.trial.as_ref().and_then(|trial| trial.help) {
+            let _ = writeln!(out, "{} is passed over: {help}.", row.element);
+        }
+    }
     if !report.packages.is_empty() {
         let packages: Vec<_> = report.packages.iter().copied().collect();
         let _ = writeln!(out, "What is missing comes with: sudo apt install {}", packages.join(" "));
@@ -307,12 +397,13 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
         let state = match &row.presence {
             // CSI and common elements are only looked up.
             Presence::Ready if matches!(row.role, Role::Csi | Role::Common) => print::verdict("installed", Some(true)),
-            Presence::Ready => print::verdict("works", Some(true)),
+            Presence::Ready => print::verdict(&state_of_working(row), Some(true)),
             Presence::Missing { package: Some(package) } => print::verdict(&format!("missing: package {package}"), None),
             Presence::Missing { package: None } => {
                 let from = row.vendor.as_deref().unwrap_or("not a Debian package");
                 print::verdict(&format!("missing: {from}"), None)
             }
+            Presence::NotReady { why } if row.trial.is_some() => print::verdict(&format!("refused: {why}"), Some(false)),
             Presence::NotReady { why } => print::verdict(&format!("not ready: {why}"), Some(false)),
         };
         table.add_row(vec![row.what.as_str().into(), name.into(), by.into(), state]);
@@ -320,12 +411,35 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
     table
 }
 
+/// `opens` for what was not tried further.
+fn state_of_working(row: &Row) -> String {
+    match &row.trial {
+        Some(trial) if trial.verdict.notes().is_empty() => "works: tried".into(),
+        Some(trial) => {
+            let notes: Vec<String> = trial.verdict.notes().iter().map(ToString::to_string).collect();
+            format!("works: {}", notes.join("; "))
+        }
+        None if row.hardware && matches!(row.role, Role::Encoder | Role::Decoder) => "opens, not tried yet".into(),
+        None => "works".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::probe::{Fault, Note};
 
     fn row(role: Role, what: &str, element: &str, presence: Presence) -> Row {
-        Row { role, what: what.into(), element: element.into(), hardware: false, requires: vec![], presence, vendor: None }
+        Row {
+            role,
+            what: what.into(),
+            element: element.into(),
+            hardware: false,
+            requires: vec![],
+            presence,
+            vendor: None,
+            trial: None,
+        }
     }
 
     fn pi4() -> Crypto {
@@ -338,7 +452,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_run_with_software() {
-        let report = examine(&Board::generic(), Identity::default(), pi4());
+        let report = examine(&Board::generic(), &Verdicts::default(), Identity::default(), pi4());
         assert!(report.verdict.can_run, "{:?}", report.verdict);
         let text = text(&report);
         for part in [
@@ -372,8 +486,12 @@ mod tests {
     #[test]
     fn missing_vendor_element_says_where_it_comes_from() {
         let orin = Board::all(Path::new("/nonexistent")).unwrap().into_iter().find(|board| board.name == "jetson-orin").unwrap();
-        let report =
-            examine(&orin, Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] }, pi4());
+        let report = examine(
+            &orin,
+            &Verdicts::default(),
+            Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] },
+            pi4(),
+        );
         let text = text(&report);
         assert!(text.contains("Orin NX") && text.contains("nvidia,tegra234"), "{text}");
         let encoder = &report.elements[0];
@@ -382,6 +500,28 @@ mod tests {
         let camera = report.elements.iter().find(|row| row.role == Role::Csi).unwrap();
         assert!(camera.vendor.as_ref().unwrap().contains("nvidia-l4t-camera"));
         assert!(report.verdict.can_run, "software ends the list");
+    }
+
+    #[test]
+    fn a_refusal_is_shown_with_its_reason_and_what_to_do_and_the_next_is_taken() {
+        let (board, verdicts) = (Board::generic(), Verdicts::default());
+        gstreamer::init().unwrap();
+        let fault = Fault::Hangs { seconds: 20 };
+        verdicts.put(Candidate::Encoder(&board.encoders[0]), Trial::Refused { fault: fault.clone() }, 1000).unwrap();
+        let bare = Trial::Works { notes: vec![Note::BareKeys] };
+        verdicts.put(Candidate::Encoder(&board.encoders[1]), bare, 1000).unwrap();
+        let report = examine(&board, &verdicts, Identity::default(), pi4());
+        assert_eq!(report.verdict.video.as_deref(), Some("openh264enc"));
+        let text = text(&report);
+        for part in
+            ["refused: it hung and was killed after 20 s", "x264enc is passed over", fault.help(), "works: headers are not"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let json = serde_json::to_value(&report).unwrap();
+        let trial = &json["elements"][0]["trial"];
+        assert_eq!((&trial["verdict"], &trial["fault"]["fault"]), (&"refused".into(), &"hangs".into()));
+        assert_eq!((&trial["tried"], trial["help"].is_string()), (&1000.into(), true));
     }
 
     #[test]
@@ -406,7 +546,7 @@ mod tests {
 
     #[test]
     fn json_is_flat_enough_for_scripts() {
-        let json = serde_json::to_value(examine(&Board::generic(), Identity::default(), pi4())).unwrap();
+        let json = serde_json::to_value(examine(&Board::generic(), &Verdicts::default(), Identity::default(), pi4())).unwrap();
         assert_eq!(json["board"], "generic");
         assert_eq!((&json["crypto"]["srtp"], &json["crypto"]["gcm"]), (&"AEAD_AES_128_GCM".into(), &"vector".into()));
         assert_eq!(json["verdict"]["can_run"], true);

@@ -78,6 +78,13 @@ pub fn candidate(element: &str, requires: &[String], nodes: &[PathBuf]) -> Prese
     }
 }
 
+/// The version of an element's plugin and of GStreamer; `None` when it is not registered.
+pub fn version(element: &str) -> Option<String> {
+    gst::init().ok()?;
+    let plugin = gst::ElementFactory::find(element)?.plugin()?;
+    Some(format!("{} {} ({})", plugin.plugin_name(), plugin.version(), gst::version_string()))
+}
+
 /// As [`presence`], but an element that is registered counts as ready: nothing is started, no device opened.
 pub fn registered(element: &str) -> Presence {
     if let Err(error) = gst::init() {

@@ -50,7 +50,7 @@ pub enum Origin {
 }
 
 /// One way to encode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncoderCandidate {
     /// What comes out.
     pub codec: Codec,
@@ -112,7 +112,7 @@ pub enum BitrateUnit {
 }
 
 /// How an encoder is asked for a key frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyMethod {
     /// GStreamer's force-key-unit event, sent upstream from behind the encoder.
@@ -152,7 +152,7 @@ pub enum DecoderInput {
 }
 
 /// One way to decode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecoderCandidate {
     /// What goes in; written `H264`, `opus`, … or `jpeg`.
     pub input: DecoderInput,
@@ -223,6 +223,51 @@ impl DecoderCandidate {
     /// As [`EncoderCandidate::presence`].
     pub fn presence(&self) -> Presence {
         super::element::candidate(&self.element, &self.requires, &self.nodes)
+    }
+}
+
+/// An element that a plan asks about.
+#[derive(Clone, Copy, Debug)]
+pub enum Candidate<'a> {
+    /// A way to encode.
+    Encoder(&'a EncoderCandidate),
+    /// A way to decode.
+    Decoder(&'a DecoderCandidate),
+    /// Anything else, by GStreamer's name of it.
+    Element(&'a str),
+}
+
+impl Candidate<'_> {
+    /// GStreamer's name of it.
+    pub fn element(&self) -> &str {
+        match self {
+            Self::Encoder(it) => &it.element,
+            Self::Decoder(it) => &it.element,
+            Self::Element(element) => element,
+        }
+    }
+
+    /// Properties without which it does not apply.
+    pub fn requires(&self) -> &[String] {
+        match self {
+            Self::Encoder(it) => &it.requires,
+            Self::Decoder(it) => &it.requires,
+            Self::Element(_) => &[],
+        }
+    }
+
+    /// Device nodes of which one must exist.
+    pub fn nodes(&self) -> &[PathBuf] {
+        match self {
+            Self::Encoder(it) => &it.nodes,
+            Self::Decoder(it) => &it.nodes,
+            Self::Element(_) => &[],
+        }
+    }
+
+    /// As [`EncoderCandidate::presence`].
+    pub fn presence(&self) -> Presence {
+        super::element::candidate(self.element(), self.requires(), self.nodes())
     }
 }
 
