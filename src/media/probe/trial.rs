@@ -256,7 +256,10 @@ fn play(
 
 fn describe(error: &gst::message::Error) -> String {
     let from = error.src().map(|source| source.name().to_string()).unwrap_or_default();
-    Observed::text(&format!("{from}: {}", error.error().message()))
+    // the first line of the debug text is a place in the source, the reason follows
+    let debug = error.debug().and_then(|debug| debug.lines().skip(1).last().map(str::to_owned));
+    let reason = debug.map(|line| format!(" ({line})")).unwrap_or_default();
+    Observed::text(&format!("{from}: {}{reason}", error.error().message()))
 }
 
 fn failed(observed: Observed, error: &SourceError) -> Observed {

@@ -176,6 +176,10 @@ fn fault(role: Role, seen: &Observed) -> Option<Fault> {
     if seen.stage < Stage::Opened {
         return Some(Fault::CannotOpen { why: why() });
     }
+    if role == Role::Encoder(Codec::H264) && seen.bare_keys > 0 && seen.profile.is_none() {
+        // the parser behind the encoder made an error of it
+        return Some(Fault::NoHeaders);
+    }
     if seen.error.is_some() || seen.stage < Stage::Ended {
         return Some(Fault::Fails { why: why(), after: seen.left });
     }
@@ -346,6 +350,8 @@ mod tests {
         assert_eq!(refused(|seen| seen.key_after = None), Fault::NoKey { after: None });
         assert_eq!(refused(|seen| seen.key_after = Some(40)), Fault::NoKey { after: Some(40) });
         assert_eq!(refused(|seen| seen.profile = None), Fault::NoHeaders);
+        let stuck = |seen: &mut Observed| (seen.profile, seen.bare_keys, seen.left, seen.error) = (None, 1, 0, Some("x".into()));
+        assert_eq!(refused(stuck), Fault::NoHeaders);
         assert_eq!(refused(|seen| seen.profile = Some(100)), Fault::Profile { profile: 100 });
         assert_eq!(refused(|seen| seen.b_frames = 1), Fault::BFrames);
         let decoder = judged(Role::Decoder, |seen| (seen.size_in, seen.size) = (Some((640, 352)), Some((640, 368))));

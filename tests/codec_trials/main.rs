@@ -1,5 +1,8 @@
 //! Codecs are tried in processes of their own, by the real program: what is found is kept, shown by `portico doctor`, and obeyed.
 
+mod quirks;
+mod standins;
+
 use std::path::Path;
 use std::process::Command;
 
