@@ -1,5 +1,8 @@
 //! `portico doctor`: which board this is, what it could use, what is missing and which package brings it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -10,7 +13,7 @@ use serde::Serialize;
 use super::{ConfigArgs, exit, print, tell};
 use crate::config::Flags;
 use crate::media::SourcesConfig;
-use crate::media::board::{Board, Candidate, Identity, Origin, chain};
+use crate::media::board::{Board, Candidate, Identity, Origin, Quirk, System, chain};
 use crate::media::device::{self, ClosedNode};
 use crate::media::element::{self, Presence};
 use crate::media::probe::child::Runner;
@@ -84,6 +87,12 @@ struct Report {
     kernel: String,
     crypto: Crypto,
     gstreamer: Option<String>,
+    /// Systems that the board's maker gives out, where that matters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    systems: Vec<SystemRow>,
+    /// What is known to go wrong on the board.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quirks: Vec<Quirk>,
     elements: Vec<Row>,
     cameras: usize,
     /// Camera nodes that cannot be opened.
@@ -91,6 +100,29 @@ struct Report {
     /// Debian packages that would bring something missing.
     packages: BTreeSet<&'static str>,
     verdict: Verdict,
+}
+
+/// A system of the board's maker.
+#[derive(Clone, Debug, Serialize)]
+struct SystemRow {
+    name: String,
+    gstreamer: String,
+    /// Portico cannot run on it.
+    too_old: bool,
+    /// This machine runs it.
+    here: bool,
+}
+
+impl SystemRow {
+    fn of(system: &System) -> Self {
+        let (major, minor) = system.gstreamer;
+        Self {
+            name: system.name.clone(),
+            gstreamer: format!("{major}.{minor}"),
+            too_old: system.is_too_old(),
+            here: system.is_here(Path::new("/")),
+        }
+    }
 }
 
 /// What media is encrypted with.
@@ -248,6 +280,8 @@ fn examine(board: &Board, verdicts: &Verdicts, identity: Identity, crypto: Crypt
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         crypto,
         gstreamer: element::gstreamer_version(),
+        systems: board.systems.iter().map(SystemRow::of).collect(),
+        quirks: board.quirks.clone(),
         packages: packages.collect(),
         verdict: verdict(&elements),
         elements,
@@ -340,6 +374,22 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "Board      {}: {} ({origin})", report.board, report.board_description);
     let _ = writeln!(out, "Kernel     {}", report.kernel);
     let _ = writeln!(out, "Media      {}", report.gstreamer.as_deref().unwrap_or("GStreamer cannot start"));
+    for system in &report.systems {
+        let here = if system.here { ", which runs here" } else { "" };
+        let fits = match system.too_old {
+            true => format!(
+                "too old for Portico: it has GStreamer {}, needed is {}.{}",
+                system.gstreamer,
+                System::OLDEST.0,
+                System::OLDEST.1
+            ),
+            false => "new enough".into(),
+        };
+        let _ = writeln!(out, "System     {}{here}: {fits}", system.name);
+    }
+    if !report.systems.is_empty() && report.systems.iter().all(|system| system.too_old) {
+        let _ = writeln!(out, "           The maker has no system for this board that Portico runs on.");
+    }
     let _ = writeln!(out, "SRTP       {} is preferred: {}", report.crypto.srtp.name(), report.crypto.why);
     let _ = writeln!(out, "Cameras    {} (`portico devices` lists them)", report.cameras);
     for same_reason in report.closed.chunk_by(|a, b| a.why == b.why) {
@@ -357,6 +407,12 @@ fn text(report: &Report) -> String {
         let rows: Vec<_> = report.elements.iter().filter(|row| row.role == role).collect();
         if !rows.is_empty() {
             let _ = write!(out, "\n{title}\n{}\n", element_table(&rows));
+        }
+    }
+    if !report.quirks.is_empty() {
+        let _ = write!(out, "\nKnown of this board\n");
+        for quirk in &report.quirks {
+            let _ = writeln!(out, "- {}: {} [{}]", quirk.what, quirk.remedy, quirk.source);
         }
     }
     out.push('\n');
@@ -421,137 +477,5 @@ fn state_of_working(row: &Row) -> String {
         }
         None if row.hardware && matches!(row.role, Role::Encoder | Role::Decoder) => "opens, not tried yet".into(),
         None => "works".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::probe::{Fault, Note};
-
-    fn row(role: Role, what: &str, element: &str, presence: Presence) -> Row {
-        Row {
-            role,
-            what: what.into(),
-            element: element.into(),
-            hardware: false,
-            requires: vec![],
-            presence,
-            vendor: None,
-            trial: None,
-        }
-    }
-
-    fn pi4() -> Crypto {
-        Crypto::of(Processor::read("aarch64", "Features\t: fp asimd evtstrm crc32 cpuid"), SrtpPreference::Auto)
-    }
-
-    fn missing(element: &str) -> Presence {
-        Presence::Missing { package: element::package_of(element) }
-    }
-
-    #[test]
-    fn this_machine_can_run_with_software() {
-        let report = examine(&Board::generic(), &Verdicts::default(), Identity::default(), pi4());
-        assert!(report.verdict.can_run, "{:?}", report.verdict);
-        let text = text(&report);
-        for part in [
-            "GStreamer 1.",
-            "x264enc",
-            "opusenc",
-            "Ready: video is encoded by",
-            "SRTP       AEAD_AES_128_GCM is preferred: without AES",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-    }
-
-    #[test]
-    fn vp8_alone_is_enough_and_no_sound_is_not() {
-        let video = row(Role::Encoder, "VP8", "vp8enc", Presence::Ready);
-        let sound = row(Role::Encoder, "opus", "opusenc", Presence::Ready);
-        let h264 = row(Role::Encoder, "H264", "x264enc", missing("x264enc"));
-        assert_eq!(verdict(&[h264.clone(), video.clone(), sound.clone()]).video.as_deref(), Some("vp8enc"));
-        let lacks = |rows: &[Row]| verdict(rows).lacks.join("; ");
-        assert!(lacks(&[video]).contains("opusenc"));
-        assert!(lacks(&[h264, sound]).contains("gstreamer1.0-plugins-ugly"));
-    }
-
-    #[test]
-    fn decoder_of_a_codec_is_no_encoder() {
-        let rows = [row(Role::Decoder, "H264", "avdec_h264", Presence::Ready)];
-        assert_eq!(verdict(&rows).video, None);
-    }
-
-    #[test]
-    fn missing_vendor_element_says_where_it_comes_from() {
-        let orin = Board::all(Path::new("/nonexistent")).unwrap().into_iter().find(|board| board.name == "jetson-orin").unwrap();
-        let report = examine(
-            &orin,
-            &Verdicts::default(),
-            Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] },
-            pi4(),
-        );
-        let text = text(&report);
-        assert!(text.contains("Orin NX") && text.contains("nvidia,tegra234"), "{text}");
-        let encoder = &report.elements[0];
-        assert_eq!(encoder.element, "nvv4l2h264enc");
-        assert!(matches!(&encoder.presence, Presence::NotReady { why } if why.contains("/dev/v4l2-nvenc")));
-        let camera = report.elements.iter().find(|row| row.role == Role::Csi).unwrap();
-        assert!(camera.vendor.as_ref().unwrap().contains("nvidia-l4t-camera"));
-        assert!(report.verdict.can_run, "software ends the list");
-    }
-
-    #[test]
-    fn a_refusal_is_shown_with_its_reason_and_what_to_do_and_the_next_is_taken() {
-        let (board, verdicts) = (Board::generic(), Verdicts::default());
-        gstreamer::init().unwrap();
-        let fault = Fault::Hangs { seconds: 20 };
-        verdicts.put(Candidate::Encoder(&board.encoders[0]), Trial::Refused { fault: fault.clone() }, 1000).unwrap();
-        let bare = Trial::Works { notes: vec![Note::BareKeys] };
-        verdicts.put(Candidate::Encoder(&board.encoders[1]), bare, 1000).unwrap();
-        let report = examine(&board, &verdicts, Identity::default(), pi4());
-        assert_eq!(report.verdict.video.as_deref(), Some("openh264enc"));
-        let text = text(&report);
-        for part in
-            ["refused: it hung and was killed after 20 s", "x264enc is passed over", fault.help(), "works: headers are not"]
-        {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        let json = serde_json::to_value(&report).unwrap();
-        let trial = &json["elements"][0]["trial"];
-        assert_eq!((&trial["verdict"], &trial["fault"]["fault"]), (&"refused".into(), &"hangs".into()));
-        assert_eq!((&trial["tried"], trial["help"].is_string()), (&1000.into(), true));
-    }
-
-    #[test]
-    fn the_key_has_the_last_word_on_srtp() {
-        let crypto = Crypto::of(pi4().processor, SrtpPreference::AesCm);
-        assert_eq!((crypto.srtp, crypto.why), (Suite::Cm, "media.srtp says so"));
-    }
-
-    #[test]
-    fn common_elements_have_packages() {
-        for (element, _) in COMMON {
-            assert!(element::package_of(element).is_some(), "{element}");
-        }
-    }
-
-    #[test]
-    fn broken_or_unknown_board_file_is_a_configuration_error() {
-        let sources = SourcesConfig { board: Some("anvil".into()), ..SourcesConfig::default() };
-        let code = run(&Args { json: true, ..Args::default() }, &sources, SrtpPreference::Auto);
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(78)));
-    }
-
-    #[test]
-    fn json_is_flat_enough_for_scripts() {
-        let json = serde_json::to_value(examine(&Board::generic(), &Verdicts::default(), Identity::default(), pi4())).unwrap();
-        assert_eq!(json["board"], "generic");
-        assert_eq!((&json["crypto"]["srtp"], &json["crypto"]["gcm"]), (&"AEAD_AES_128_GCM".into(), &"vector".into()));
-        assert_eq!(json["verdict"]["can_run"], true);
-        let first = &json["elements"][0];
-        assert_eq!((&first["role"], &first["element"], &first["what"]), (&"encoder".into(), &"x264enc".into(), &"H264".into()));
-        assert_eq!(first["state"], "ready");
     }
 }

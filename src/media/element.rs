@@ -229,11 +229,11 @@ const SINCE: &[(&str, (u32, u32))] = &[
 
 /// Plugins that register elements only for the devices they find.
 const DEVICE_PLUGINS: &[(&str, &[&str])] = &[
-    ("nvcodec", &["nvh264dec", "nvh264enc"]),
+    ("nvcodec", &["nvav1dec", "nvh264dec", "nvh264enc", "nvh265dec", "nvvp8dec", "nvvp9dec"]),
     ("qsv", &["qsvh264dec", "qsvh264enc"]),
-    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vapostproc"]),
-    ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec"]),
-    ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2jpegdec", "v4l2jpegenc"]),
+    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vavp8dec", "vavp9dec", "vaav1dec", "vapostproc"]),
+    ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec", "v4l2slvp9dec"]),
+    ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2h265dec", "v4l2jpegdec", "v4l2jpegenc"]),
 ];
 
 /// Every element that Portico or a board file names, by Debian package (bookworm).
@@ -319,6 +319,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2convert",
             "v4l2h264dec",
             "v4l2h264enc",
+            "v4l2h265dec",
             "v4l2jpegdec",
             "v4l2jpegenc",
             "v4l2src",
@@ -341,8 +342,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "h264timestamper",
             "h265parse",
             "jpegparse",
+            "nvav1dec",
             "nvh264dec",
             "nvh264enc",
+            "nvh265dec",
+            "nvvp8dec",
+            "nvvp9dec",
             "openh264dec",
             "openh264enc",
             "opusparse",
@@ -351,11 +356,15 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2slh264dec",
             "v4l2slh265dec",
             "v4l2slvp8dec",
+            "v4l2slvp9dec",
+            "vaav1dec",
             "vah264dec",
             "vah264enc",
             "vah264lpenc",
             "vah265dec",
             "vapostproc",
+            "vavp8dec",
+            "vavp9dec",
             "vp9parse",
             "x265enc",
         ],

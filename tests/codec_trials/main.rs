@@ -1,7 +1,11 @@
 //! Codecs are tried in processes of their own, by the real program: what is found is kept, shown by `portico doctor`, and obeyed.
 
+mod boards;
+mod gateway;
 mod quirks;
 mod standins;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::process::Command;

@@ -48,7 +48,7 @@ fn faults_of_encoders_are_found() {
 
 #[test]
 fn what_can_be_lived_with_is_noted() {
-    let notes = |quirk| verdict("rockchip", "mpph264enc", quirk).notes().to_vec();
+    let notes = |quirk| verdict("rk3588", "mpph264enc", quirk).notes().to_vec();
     assert_eq!(notes(""), []);
     assert_eq!(notes("late-key"), [Note::LateKeys { after: 20 }]);
     assert_eq!(notes("headers-once"), [Note::BareKeys]);
@@ -58,7 +58,7 @@ fn what_can_be_lived_with_is_noted() {
 #[test]
 fn a_key_frame_by_the_wrong_method_is_found() {
     let standins = standins();
-    let board = standins.board("jetson-orin");
+    let board = standins.board("jetson-agx-orin");
     let mut encoder = board.encoders[0].clone();
     encoder.key_frame = Default::default();
     let verdict = standins.verdict("", Candidate::Encoder(&encoder), &board, PATIENT);
@@ -92,7 +92,7 @@ fn what_crashes_or_hangs_costs_its_process() {
     }
     for (board, element, quirk) in [
         ("raspberry-pi-4", "v4l2h264enc", "hang-at-open"),
-        ("jetson-orin", "nvv4l2h264enc", "hang"),
+        ("jetson-agx-orin", "nvv4l2h264enc", "hang"),
         ("imx8mp", "vpudec", "hang"),
     ] {
         let verdict = verdict_in(SHORT, board, element, quirk);

@@ -63,7 +63,8 @@ impl StandIns {
         boards.into_iter().find(|board| board.name == name).unwrap_or_else(|| panic!("no board {name}"))
     }
 
-    fn environment(&self, quirks: &str) -> [(&'static str, String); 3] {
+    /// What a program needs to find them.
+    pub fn environment(&self, quirks: &str) -> [(&'static str, String); 3] {
         [
             ("GST_PLUGIN_PATH", self.folder.join("plugins").display().to_string()),
             ("GST_REGISTRY", self.folder.join("registry.bin").display().to_string()),

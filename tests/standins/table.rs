@@ -191,7 +191,8 @@ pub static NV: Encoder = Encoder {
     refuses: |_, size, _| size_within(size, (145, 49), (4096, 4096)),
 };
 
-const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au;video/x-h265,stream-format=byte-stream,alignment=au";
+const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au;video/x-h265,stream-format=byte-stream,alignment=au;\
+                     video/x-vp8;video/x-vp9;video/x-av1";
 const H264: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
 const PLAIN: &str = "video/x-raw,format=NV12";
 const NVMM: &str = "video/x-raw(memory:NVMM),format=NV12";
@@ -203,8 +204,8 @@ pub static V4L2_JPEG: Decoder = Decoder { element: "v4l2jpegdec", sink: "image/j
 /// Jetson.
 pub static NVV4L2_DEC: Decoder = Decoder {
     element: "nvv4l2decoder",
-    sink: "video/x-h264,stream-format=byte-stream,alignment=au;video/x-h265,stream-format=byte-stream,alignment=au;image/jpeg;\
-           video/x-vp9;video/x-av1",
+    sink: "video/x-h264,stream-format=byte-stream,alignment=au;video/x-h265,stream-format=byte-stream,alignment=au;\
+           video/x-vp8;video/x-vp9;video/x-av1;image/jpeg",
     src: NVMM,
     properties: &[
         ("enable-max-performance", Kind::Bool(false)),

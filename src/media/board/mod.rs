@@ -36,6 +36,55 @@ pub struct Board {
     pub convert: Vec<String>,
     /// Where elements come from that Debian has no package of.
     pub vendor: BTreeMap<String, String>,
+    /// Systems that its maker gives out, where these matter.
+    pub systems: Vec<System>,
+    /// What is known to go wrong on it.
+    pub quirks: Vec<Quirk>,
+}
+
+/// A system that a board's maker gives out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// Its name for people: `JetPack 5 (L4T 35)`.
+    pub name: String,
+    /// Its GStreamer: major and minor number.
+    pub gstreamer: (u32, u32),
+    /// A file of it that says which release it is.
+    pub file: PathBuf,
+    /// A text that is in the file's first 4096 bytes on this system, and on no other of the board.
+    pub contains: String,
+}
+
+impl System {
+    /// Oldest GStreamer that Portico runs with.
+    pub const OLDEST: (u32, u32) = (1, 20);
+
+    /// Whether Portico cannot run on it.
+    pub fn is_too_old(&self) -> bool {
+        self.gstreamer < Self::OLDEST
+    }
+
+    /// Whether this machine runs it. `root` is `/`.
+    pub fn is_here(&self, root: &Path) -> bool {
+        use std::io::Read;
+        let file = root.join(self.file.strip_prefix("/").unwrap_or(&self.file));
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(file).and_then(|file| file.take(4096).read_to_end(&mut bytes));
+        read.is_ok() && String::from_utf8_lossy(&bytes).contains(&self.contains)
+    }
+}
+
+/// What is known to go wrong on a board, and what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quirk {
+    /// What happens.
+    pub what: String,
+    /// What this file does about it, or what a person can do.
+    pub remedy: String,
+    /// Where that is known from.
+    pub source: String,
 }
 
 /// Where a board file came from.
@@ -89,6 +138,20 @@ pub struct BitrateControl {
     pub field: Option<String>,
     /// Unit of the number.
     pub unit: BitrateUnit,
+    /// How it changes while the encoder runs.
+    #[serde(default)]
+    pub change: BitrateChange,
+}
+
+/// How an encoder's bit rate changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BitrateChange {
+    /// By its property, while it runs.
+    #[default]
+    Running,
+    /// By another encoder in its place.
+    Restart,
 }
 
 impl BitrateControl {
@@ -198,6 +261,11 @@ impl Board {
     /// Every board there is, by name. Fails when a file of `dir` is broken.
     pub fn all(dir: &Path) -> Result<Vec<Board>, BoardError> {
         file::all(dir)
+    }
+
+    /// A board file by itself: read, and its caps understood. GStreamer must be initialised. Fails at the first thing that is wrong.
+    pub fn check(file: &Path) -> Result<Board, BoardError> {
+        file::check(file)
     }
 
     /// The encoders of one codec, best first.

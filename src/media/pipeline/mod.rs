@@ -31,7 +31,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tracing::{debug, info, warn};
 
-use super::board::{Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
+use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
 use super::element::Presence;
 use super::plan::{SourceOffer, StreamOffer};
 use super::probe::Verdicts;
@@ -232,7 +232,8 @@ impl PresenceCache {
 
     /// Whether an encoder must be started anew for another bit rate.
     pub fn restarts_for_bitrate(&self, encoder: &EncoderCandidate) -> bool {
-        self.verdicts.get(Candidate::Encoder(encoder)).is_some_and(|verdict| verdict.restarts_for_bitrate())
+        encoder.bitrate.change == BitrateChange::Restart
+            || self.verdicts.get(Candidate::Encoder(encoder)).is_some_and(|verdict| verdict.restarts_for_bitrate())
     }
 
     /// As [`Candidate::presence`]. A good verdict stays, a bad one is tried again after a while; what is missing is always looked

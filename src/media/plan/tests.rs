@@ -12,7 +12,7 @@ fn encoder(codec: Codec, element: &str, hardware: bool) -> EncoderCandidate {
         output_caps: String::new(),
         convert: None,
         properties: Default::default(),
-        bitrate: BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Bps },
+        bitrate: BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Bps, change: Default::default() },
         key_frame: KeyMethod::default(),
         requires: Vec::new(),
         nodes: Vec::new(),
