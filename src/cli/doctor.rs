@@ -246,7 +246,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// Tries the codecs that are installed, one after the other; never while the gateway uses any.
 fn try_codecs(board: &Board, verdicts: &Verdicts, usage: &Usage, anew: bool) -> Result<(), String> {
     let there = |it: &Candidate<'_>| element::installed(it.element(), it.nodes()).is_ready();
-    let wanted: Vec<_> = probe::candidates(board).filter(|it| there(it) && (anew || verdicts.get(*it).is_none())).collect();
+    let wanted: Vec<_> = probe::candidates(board).filter(|it| there(it) && (anew || verdicts.wants_trial(*it))).collect();
     let progress = indicatif::ProgressBar::new(wanted.len() as u64);
     for candidate in wanted {
         progress.set_message(format!("trying {}", candidate.element()));

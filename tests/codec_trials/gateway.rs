@@ -1,5 +1,8 @@
 //! The gateway with stand-ins: it tries its board's codecs by itself, and sources run by what was found.
 
+use std::os::unix::process::ExitStatusExt;
+
+use portico::media::probe::prober::Usage;
 use serde_json::Value;
 
 use super::standins::standins;
@@ -44,6 +47,22 @@ fn boards_run_by_their_own_elements() {
         let gateway = gateway(board, "", state.path());
         assert_eq!(played(&gateway).0, encoder, "{board}");
     }
+}
+
+#[test]
+fn a_codec_that_ends_the_gateway_before_its_trial_ends_it_once() {
+    let state = tempfile::tempdir().unwrap();
+    let quirks = "vpuenc_h264=crash-at-open";
+    // somebody watches before anything was tried
+    let claim = Usage::of(state.path()).claim().unwrap();
+    let mut first = gateway("imx8mm", quirks, state.path());
+    let url = format!("{}{PICTURE}", first.base);
+    let viewer = std::thread::spawn(move || fetch(&url));
+    assert_eq!(first.wait_end().signal(), Some(6));
+    assert!(viewer.join().is_err(), "there was nobody to answer");
+    drop(claim);
+    let second = gateway("imx8mm", quirks, state.path());
+    assert_eq!(played(&second).0, "imxvpuenc_h264");
 }
 
 #[test]

@@ -249,7 +249,15 @@ impl PresenceCache {
         {
             return verdict;
         }
-        let verdict = asked.presence();
+        let untried_hardware = match asked {
+            Candidate::Encoder(it) => it.hardware,
+            Candidate::Decoder(it) => it.hardware,
+            Candidate::Element(_) => false,
+        };
+        let verdict = match untried_hardware {
+            true => self.verdicts.touch(asked, || asked.presence()),
+            false => asked.presence(),
+        };
         if !matches!(verdict, Presence::Missing { .. }) {
             self.ready().insert(key, (verdict.clone(), Instant::now()));
         }

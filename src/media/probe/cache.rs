@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::verdict::Verdict;
+use super::verdict::{Fault, Verdict};
 use crate::media::board::{Board, Candidate};
 use crate::media::element::{self, Presence};
 
@@ -56,6 +56,9 @@ struct Record {
     verdict: Verdict,
     /// When it was tried, seconds since 1970.
     tried: u64,
+    /// Written before this process touched it untried; still there after the process died of that. A trial settles it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    provisional: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,6 +110,25 @@ impl Verdicts {
         Some(self.find(candidate)?.verdict)
     }
 
+    /// Whether no trial has settled how a candidate stands.
+    pub fn wants_trial(&self, candidate: Candidate<'_>) -> bool {
+        self.find(candidate).is_none_or(|record| record.provisional)
+    }
+
+    /// Touches a candidate of which nothing is known in this very process. Should that end the process, the candidate is passed
+    /// over after the next start, until it is tried in a process of its own.
+    pub fn touch<T>(&self, candidate: Candidate<'_>, touch: impl FnOnce() -> T) -> T {
+        let key = self.key(candidate).filter(|_| self.file.is_some() && self.find(candidate).is_none());
+        let Some(key) = key else { return touch() };
+        let fault = Fault::Crashes { how: "with the gateway that opened it".into() };
+        let record = Record { key: key.clone(), verdict: Verdict::Refused { fault }, tried: 0, provisional: true };
+        // where nothing can be kept there is nothing to keep off from either
+        let _ = self.write_with(|records| records.push(record));
+        let outcome = touch();
+        let _ = self.write_with(|records| records.retain(|record| !(record.provisional && record.key == key)));
+        outcome
+    }
+
     /// How a candidate stands that a trial refused; `None` for every other.
     pub fn refusal(&self, candidate: Candidate<'_>) -> Option<Presence> {
         let verdict = self.get(candidate)?;
@@ -130,11 +152,18 @@ impl Verdicts {
     /// file that cannot be written is an error, and the verdict holds for as long as the process runs.
     pub fn put(&self, candidate: Candidate<'_>, verdict: Verdict, now: u64) -> std::io::Result<()> {
         let Some(key) = self.key(candidate) else { return Ok(()) };
+        self.write_with(|records| {
+            records.retain(|record| !record.key.same_candidate(&key));
+            records.push(Record { key, verdict, tried: now, provisional: false });
+        })
+    }
+
+    /// Changes what is known, here and in the file.
+    fn write_with(&self, change: impl FnOnce(&mut Vec<Record>)) -> std::io::Result<()> {
         // what another process found meanwhile stays
         self.refresh();
         let mut state = self.state();
-        state.records.retain(|record| !record.key.same_candidate(&key));
-        state.records.push(Record { key, verdict, tried: now });
+        change(&mut state.records);
         let excess = state.records.len().saturating_sub(MOST);
         state.records.drain(..excess);
         let Some(file) = &self.file else { return Ok(()) };
@@ -207,7 +236,7 @@ fn write(file: &Path, records: &[Record]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Fault, Note};
+    use super::super::verdict::Note;
     use super::*;
     use crate::media::board::EncoderCandidate;
 
@@ -273,6 +302,24 @@ mod tests {
             verdicts.put(encoder, refused(), 0).unwrap();
             assert_eq!(Verdicts::open(dir.path(), &board).get(encoder), Some(refused()));
         }
+    }
+
+    #[test]
+    fn what_ends_the_process_is_passed_over_by_the_next_until_it_is_tried() {
+        let (dir, board) = (tempfile::tempdir().unwrap(), board());
+        let encoder = Candidate::Encoder(&board.encoders[0]);
+        let verdicts = Verdicts::open(dir.path(), &board);
+        assert!(verdicts.wants_trial(encoder));
+        // the next process, had this one died here
+        let next = verdicts.touch(encoder, || Verdicts::open(dir.path(), &board));
+        assert!(next.refusal(encoder).is_some() && next.wants_trial(encoder));
+        // this one lived, so nothing stands against it
+        assert_eq!((verdicts.get(encoder), Verdicts::open(dir.path(), &board).get(encoder)), (None, None));
+        next.put(encoder, Verdict::Works { notes: vec![] }, 1).unwrap();
+        assert!(next.refusal(encoder).is_none() && !next.wants_trial(encoder));
+        // what is settled is not written again
+        let before = stamp(&dir.path().join(FILE));
+        next.touch(encoder, || assert_eq!(stamp(&dir.path().join(FILE)), before));
     }
 
     #[test]

@@ -199,7 +199,7 @@ pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner
     while let Some((candidate, tries)) = left.pop_front() {
         let element = candidate.element();
         let there = element::installed(element, candidate.nodes()).is_ready();
-        if tries > MOST_TRIES || !there || verdicts.get(candidate).is_some() {
+        if tries > MOST_TRIES || !there || !verdicts.wants_trial(candidate) {
             continue;
         }
         if !usage.wait_until_free() {
