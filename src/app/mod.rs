@@ -250,7 +250,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config =
         MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone(), stages: Arc::clone(&stages) };
-    let media = Arc::new(Media::start(media_config, media_news)?);
+    let media = Arc::new(Media::start(media_config, &crate::ops::default_state_dir(), media_news)?);
 
     let mut realms = mounts::realms();
     let peerjs_figures = PeerjsFigures::shared();

@@ -1,5 +1,8 @@
 //! `portico doctor`: which board this is, what it could use, what is missing and which package brings it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -7,12 +10,15 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{ConfigArgs, exit, print};
+use super::{ConfigArgs, exit, print, tell};
 use crate::config::Flags;
 use crate::media::SourcesConfig;
-use crate::media::board::{Board, Identity, Origin, chain};
+use crate::media::board::{Board, Candidate, Identity, Origin, Quirk, System, chain};
 use crate::media::device::{self, ClosedNode};
 use crate::media::element::{self, Presence};
+use crate::media::probe::child::Runner;
+use crate::media::probe::prober::{Usage, try_one};
+use crate::media::probe::{self, Verdict as Trial, Verdicts};
 use crate::peer::{Processor, SrtpPreference, Suite};
 
 /// Tell what this board is, what Portico can use on it, and what is missing.
@@ -22,8 +28,12 @@ Examples:
   portico doctor                      this machine
   portico doctor --board generic      as if the board were another
   portico doctor --json | jq -r '.packages[]'
+  sudo portico doctor --probe         try each codec for the service, too
+  sudo portico doctor --refresh       the same anew, after a driver was changed
 
-Each element the board's file names is looked up, and started as far as READY, where drivers are opened.
+Each element the board's file names is looked up, and started as far as READY, where drivers are opened. A codec that a trial
+refused is not touched: the trial's reason is shown. The service tries hardware codecs by itself while nobody watches, and keeps
+what it found; trials of root and of the service are the same, those of other users are their own.
 
 Exit status: 0 when a camera's picture and sound can be encoded (an H264 or VP8 encoder and opusenc work), 69 when not,
 78 when a board file is broken or unknown.")]
@@ -35,6 +45,14 @@ pub struct Args {
     /// Board file to use instead of the recognised one
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
+
+    /// Try each codec that was not tried yet, in a process of its own: 1 s each, up to 20 s for one that hangs
+    #[arg(long)]
+    pub probe: bool,
+
+    /// Try every codec anew, whatever is known of it
+    #[arg(long)]
+    pub refresh: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -69,6 +87,12 @@ struct Report {
     kernel: String,
     crypto: Crypto,
     gstreamer: Option<String>,
+    /// Systems that the board's maker gives out, where that matters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    systems: Vec<SystemRow>,
+    /// What is known to go wrong on the board.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quirks: Vec<Quirk>,
     elements: Vec<Row>,
     cameras: usize,
     /// Camera nodes that cannot be opened.
@@ -76,6 +100,29 @@ struct Report {
     /// Debian packages that would bring something missing.
     packages: BTreeSet<&'static str>,
     verdict: Verdict,
+}
+
+/// A system of the board's maker.
+#[derive(Clone, Debug, Serialize)]
+struct SystemRow {
+    name: String,
+    gstreamer: String,
+    /// Portico cannot run on it.
+    too_old: bool,
+    /// This machine runs it.
+    here: bool,
+}
+
+impl SystemRow {
+    fn of(system: &System) -> Self {
+        let (major, minor) = system.gstreamer;
+        Self {
+            name: system.name.clone(),
+            gstreamer: format!("{major}.{minor}"),
+            too_old: system.is_too_old(),
+            here: system.is_here(Path::new("/")),
+        }
+    }
 }
 
 /// What media is encrypted with.
@@ -114,6 +161,21 @@ struct Row {
     /// Where a vendor's element comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     vendor: Option<String>,
+    /// What its trial found, where one was made that still holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Tried>,
+}
+
+/// The outcome of a trial.
+#[derive(Clone, Debug, Serialize)]
+struct Tried {
+    #[serde(flatten)]
+    verdict: Trial,
+    /// When, seconds since 1970.
+    tried: u64,
+    /// What to do about a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -154,7 +216,15 @@ pub fn run(args: &Args, sources: &SourcesConfig, srtp: SrtpPreference) -> ExitCo
             return ExitCode::from(exit::CONFIG);
         }
     };
-    let report = examine(&board, Identity::read(root), Crypto::of(Processor::here(), srtp));
+    let state = crate::ops::default_state_dir();
+    let verdicts = Verdicts::open(&state, &board);
+    if (args.probe || args.refresh)
+        && let Err(why) = try_codecs(&board, &verdicts, &Usage::of(&state), args.refresh)
+    {
+        tell(&format!("portico doctor: {why}\n"));
+        return ExitCode::from(exit::UNAVAILABLE);
+    }
+    let report = examine(&board, &verdicts, Identity::read(root), Crypto::of(Processor::here(), srtp));
     if args.json {
         print::json(&report);
     } else {
@@ -173,9 +243,31 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
+/// Tries the codecs that are installed, one after the other; never while the gateway uses any.
+fn try_codecs(board: &Board, verdicts: &Verdicts, usage: &Usage, anew: bool) -> Result<(), String> {
+    let there = |it: &Candidate<'_>| element::installed(it.element(), it.nodes()).is_ready();
+    let wanted: Vec<_> = probe::candidates(board).filter(|it| there(it) && (anew || verdicts.wants_trial(*it))).collect();
+    let progress = indicatif::ProgressBar::new(wanted.len() as u64);
+    for candidate in wanted {
+        progress.set_message(format!("trying {}", candidate.element()));
+        let Some(_claim) = usage.claim() else {
+            progress.finish_and_clear();
+            return Err(
+                "codecs are in use: the gateway has a source open, or tries them itself. Try again when nobody watches".into()
+            );
+        };
+        if let Err(why) = try_one(candidate, board, verdicts, &Runner::this_program(), &|| false) {
+            progress.suspend(|| tell(&format!("{} was not tried: {why}\n", candidate.element())));
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+fn examine(board: &Board, verdicts: &Verdicts, identity: Identity, crypto: Crypto) -> Report {
     let scan = device::scan();
-    let elements = rows(board);
+    let elements = rows(board, verdicts);
     let packages = elements.iter().filter_map(|row| match row.presence {
         Presence::Missing { package } => package,
         _ => None,
@@ -188,6 +280,8 @@ fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         crypto,
         gstreamer: element::gstreamer_version(),
+        systems: board.systems.iter().map(SystemRow::of).collect(),
+        quirks: board.quirks.clone(),
         packages: packages.collect(),
         verdict: verdict(&elements),
         elements,
@@ -196,31 +290,56 @@ fn examine(board: &Board, identity: Identity, crypto: Crypto) -> Report {
     }
 }
 
-fn rows(board: &Board) -> Vec<Row> {
+fn rows(board: &Board, verdicts: &Verdicts) -> Vec<Row> {
     let mut rows = Vec::new();
-    let mut add = |role, what: String, element: &str, hardware, requires: &[String], presence| {
-        let vendor = board.vendor.get(element).cloned();
-        rows.push(Row { role, what, element: element.to_owned(), hardware, requires: requires.to_vec(), presence, vendor });
-    };
     for entry in &board.encoders {
-        add(Role::Encoder, entry.codec.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+        let row = codec_row(board, verdicts, Candidate::Encoder(entry));
+        rows.push(Row { role: Role::Encoder, what: entry.codec.to_string(), hardware: entry.hardware, ..row });
     }
     for entry in &board.decoders {
-        add(Role::Decoder, entry.input.to_string(), &entry.element, entry.hardware, &entry.requires, entry.presence());
+        let row = codec_row(board, verdicts, Candidate::Decoder(entry));
+        rows.push(Row { role: Role::Decoder, what: entry.input.to_string(), hardware: entry.hardware, ..row });
     }
+    let mut add = |role, what: String, element: &str, hardware, presence| {
+        let (vendor, element) = (board.vendor.get(element).cloned(), element.to_owned());
+        rows.push(Row { role, what, element, hardware, requires: Vec::new(), presence, vendor, trial: None });
+    };
     let own = board.encoders.iter().filter_map(|entry| entry.convert.as_ref());
     let converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
     for element in converters {
-        add(Role::Convert, "size and format".into(), element, false, &[], element::presence(element));
+        add(Role::Convert, "size and format".into(), element, false, element::presence(element));
     }
     // These open a camera or sound card when they start: whether they are installed says enough, devices are looked at apart.
     for entry in &board.csi {
-        add(Role::Csi, "CSI camera".into(), &entry.element, true, &[], element::registered(&entry.element));
+        add(Role::Csi, "CSI camera".into(), &entry.element, true, element::registered(&entry.element));
     }
     for (element, what) in COMMON {
-        add(Role::Common, what.into(), element, false, &[], element::registered(element));
+        add(Role::Common, what.into(), element, false, element::registered(element));
     }
     rows
+}
+
+/// A codec's row but for what depends on its role. What a trial refused is not touched again.
+fn codec_row(board: &Board, verdicts: &Verdicts, candidate: Candidate<'_>) -> Row {
+    let trial = verdicts.get(candidate).map(|verdict| Tried {
+        help: verdict.fault().map(|fault| fault.help()),
+        verdict,
+        tried: verdicts.tried(candidate).unwrap_or_default(),
+    });
+    let presence = match trial.as_ref().and_then(|trial| trial.verdict.fault()) {
+        Some(fault) => Presence::NotReady { why: fault.to_string() },
+        None => candidate.presence(),
+    };
+    Row {
+        role: Role::Encoder,
+        what: String::new(),
+        element: candidate.element().to_owned(),
+        hardware: false,
+        requires: candidate.requires().to_vec(),
+        presence,
+        vendor: board.vendor.get(candidate.element()).cloned(),
+        trial,
+    }
 }
 
 fn verdict(rows: &[Row]) -> Verdict {
@@ -255,6 +374,22 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "Board      {}: {} ({origin})", report.board, report.board_description);
     let _ = writeln!(out, "Kernel     {}", report.kernel);
     let _ = writeln!(out, "Media      {}", report.gstreamer.as_deref().unwrap_or("GStreamer cannot start"));
+    for system in &report.systems {
+        let here = if system.here { ", which runs here" } else { "" };
+        let fits = match system.too_old {
+            true => format!(
+                "too old for Portico: it has GStreamer {}, needed is {}.{}",
+                system.gstreamer,
+                System::OLDEST.0,
+                System::OLDEST.1
+            ),
+            false => "new enough".into(),
+        };
+        let _ = writeln!(out, "System     {}{here}: {fits}", system.name);
+    }
+    if !report.systems.is_empty() && report.systems.iter().all(|system| system.too_old) {
+        let _ = writeln!(out, "           The maker has no system for this board that Portico runs on.");
+    }
     let _ = writeln!(out, "SRTP       {} is preferred: {}", report.crypto.srtp.name(), report.crypto.why);
     let _ = writeln!(out, "Cameras    {} (`portico devices` lists them)", report.cameras);
     for same_reason in report.closed.chunk_by(|a, b| a.why == b.why) {
@@ -274,7 +409,18 @@ fn text(report: &Report) -> String {
             let _ = write!(out, "\n{title}\n{}\n", element_table(&rows));
         }
     }
+    if !report.quirks.is_empty() {
+        let _ = write!(out, "\nKnown of this board\n");
+        for quirk in &report.quirks {
+            let _ = writeln!(out, "- {}: {} [{}]", quirk.what, quirk.remedy, quirk.source);
+        }
+    }
     out.push('\n');
+    for row in &report.elements {
+        if let Some(help) = row.trial.as_ref().and_then(|trial| trial.help) {
+            let _ = writeln!(out, "{} is passed over: {help}.", row.element);
+        }
+    }
     if !report.packages.is_empty() {
         let packages: Vec<_> = report.packages.iter().copied().collect();
         let _ = writeln!(out, "What is missing comes with: sudo apt install {}", packages.join(" "));
@@ -307,12 +453,13 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
         let state = match &row.presence {
             // CSI and common elements are only looked up.
             Presence::Ready if matches!(row.role, Role::Csi | Role::Common) => print::verdict("installed", Some(true)),
-            Presence::Ready => print::verdict("works", Some(true)),
+            Presence::Ready => print::verdict(&state_of_working(row), Some(true)),
             Presence::Missing { package: Some(package) } => print::verdict(&format!("missing: package {package}"), None),
             Presence::Missing { package: None } => {
                 let from = row.vendor.as_deref().unwrap_or("not a Debian package");
                 print::verdict(&format!("missing: {from}"), None)
             }
+            Presence::NotReady { why } if row.trial.is_some() => print::verdict(&format!("refused: {why}"), Some(false)),
             Presence::NotReady { why } => print::verdict(&format!("not ready: {why}"), Some(false)),
         };
         table.add_row(vec![row.what.as_str().into(), name.into(), by.into(), state]);
@@ -320,98 +467,15 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
     table
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(role: Role, what: &str, element: &str, presence: Presence) -> Row {
-        Row { role, what: what.into(), element: element.into(), hardware: false, requires: vec![], presence, vendor: None }
-    }
-
-    fn pi4() -> Crypto {
-        Crypto::of(Processor::read("aarch64", "Features\t: fp asimd evtstrm crc32 cpuid"), SrtpPreference::Auto)
-    }
-
-    fn missing(element: &str) -> Presence {
-        Presence::Missing { package: element::package_of(element) }
-    }
-
-    #[test]
-    fn this_machine_can_run_with_software() {
-        let report = examine(&Board::generic(), Identity::default(), pi4());
-        assert!(report.verdict.can_run, "{:?}", report.verdict);
-        let text = text(&report);
-        for part in [
-            "GStreamer 1.",
-            "x264enc",
-            "opusenc",
-            "Ready: video is encoded by",
-            "SRTP       AEAD_AES_128_GCM is preferred: without AES",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
+/// `opens` for what was not tried further.
+fn state_of_working(row: &Row) -> String {
+    match &row.trial {
+        Some(trial) if trial.verdict.notes().is_empty() => "works: tried".into(),
+        Some(trial) => {
+            let notes: Vec<String> = trial.verdict.notes().iter().map(ToString::to_string).collect();
+            format!("works: {}", notes.join("; "))
         }
-    }
-
-    #[test]
-    fn vp8_alone_is_enough_and_no_sound_is_not() {
-        let video = row(Role::Encoder, "VP8", "vp8enc", Presence::Ready);
-        let sound = row(Role::Encoder, "opus", "opusenc", Presence::Ready);
-        let h264 = row(Role::Encoder, "H264", "x264enc", missing("x264enc"));
-        assert_eq!(verdict(&[h264.clone(), video.clone(), sound.clone()]).video.as_deref(), Some("vp8enc"));
-        let lacks = |rows: &[Row]| verdict(rows).lacks.join("; ");
-        assert!(lacks(&[video]).contains("opusenc"));
-        assert!(lacks(&[h264, sound]).contains("gstreamer1.0-plugins-ugly"));
-    }
-
-    #[test]
-    fn decoder_of_a_codec_is_no_encoder() {
-        let rows = [row(Role::Decoder, "H264", "avdec_h264", Presence::Ready)];
-        assert_eq!(verdict(&rows).video, None);
-    }
-
-    #[test]
-    fn missing_vendor_element_says_where_it_comes_from() {
-        let orin = Board::all(Path::new("/nonexistent")).unwrap().into_iter().find(|board| board.name == "jetson-orin").unwrap();
-        let report =
-            examine(&orin, Identity { model: Some("Orin NX".into()), compatible: vec!["nvidia,tegra234".into()] }, pi4());
-        let text = text(&report);
-        assert!(text.contains("Orin NX") && text.contains("nvidia,tegra234"), "{text}");
-        let encoder = &report.elements[0];
-        assert_eq!(encoder.element, "nvv4l2h264enc");
-        assert!(matches!(&encoder.presence, Presence::NotReady { why } if why.contains("/dev/v4l2-nvenc")));
-        let camera = report.elements.iter().find(|row| row.role == Role::Csi).unwrap();
-        assert!(camera.vendor.as_ref().unwrap().contains("nvidia-l4t-camera"));
-        assert!(report.verdict.can_run, "software ends the list");
-    }
-
-    #[test]
-    fn the_key_has_the_last_word_on_srtp() {
-        let crypto = Crypto::of(pi4().processor, SrtpPreference::AesCm);
-        assert_eq!((crypto.srtp, crypto.why), (Suite::Cm, "media.srtp says so"));
-    }
-
-    #[test]
-    fn common_elements_have_packages() {
-        for (element, _) in COMMON {
-            assert!(element::package_of(element).is_some(), "{element}");
-        }
-    }
-
-    #[test]
-    fn broken_or_unknown_board_file_is_a_configuration_error() {
-        let sources = SourcesConfig { board: Some("anvil".into()), ..SourcesConfig::default() };
-        let code = run(&Args { json: true, ..Args::default() }, &sources, SrtpPreference::Auto);
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(78)));
-    }
-
-    #[test]
-    fn json_is_flat_enough_for_scripts() {
-        let json = serde_json::to_value(examine(&Board::generic(), Identity::default(), pi4())).unwrap();
-        assert_eq!(json["board"], "generic");
-        assert_eq!((&json["crypto"]["srtp"], &json["crypto"]["gcm"]), (&"AEAD_AES_128_GCM".into(), &"vector".into()));
-        assert_eq!(json["verdict"]["can_run"], true);
-        let first = &json["elements"][0];
-        assert_eq!((&first["role"], &first["element"], &first["what"]), (&"encoder".into(), &"x264enc".into(), &"H264".into()));
-        assert_eq!(first["state"], "ready");
+        None if row.hardware && matches!(row.role, Role::Encoder | Role::Decoder) => "opens, not tried yet".into(),
+        None => "works".into(),
     }
 }

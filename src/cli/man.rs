@@ -63,7 +63,7 @@ pub(super) fn main(args: &Args) -> ExitCode {
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    let subs: Vec<clap::Command> = program.get_subcommands().cloned().collect();
+    let subs: Vec<clap::Command> = program.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
     let names: Vec<String> = subs.iter().map(|sub| format!("portico-{}", sub.get_name())).collect();
     let mut pages = vec![page(program, FILES, &names)?];
     for sub in subs {
@@ -124,7 +124,7 @@ mod tests {
             let page = pages.iter().find(|(file, _)| file == name).unwrap_or_else(|| panic!("no {name}"));
             String::from_utf8(page.1.clone()).unwrap()
         };
-        for sub in Cli::command().get_subcommands() {
+        for sub in Cli::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
             assert!(text(&format!("portico-{}.1", sub.get_name())).contains(".SH NAME"), "{}", sub.get_name());
             for part in sub.get_subcommands().filter(|part| !part.is_hide_set()) {
                 assert!(

@@ -10,6 +10,7 @@ pub mod health;
 pub mod man;
 pub mod plan;
 mod print;
+mod probe_one;
 pub mod run;
 pub mod schema;
 pub mod token;
@@ -93,6 +94,9 @@ pub enum Command {
     Completions(completions::Args),
     /// Writes the manual pages into a folder.
     Man(man::Args),
+    /// Tries one codec, told on stdin; answers on stdout.
+    #[command(hide = true)]
+    ProbeOne,
 }
 
 /// Where the configuration comes from: for every subcommand that reads it.
@@ -137,6 +141,7 @@ pub fn main(start: impl FnOnce(run::Job) -> ExitCode) -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),
+        Command::ProbeOne => probe_one::main(),
     }
 }
 
@@ -170,7 +175,7 @@ mod tests {
             text.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
         };
         page("portico", command.render_long_help().to_string());
-        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {
             let title = format!("portico {}", sub.get_name());
             page(&title, sub.render_long_help().to_string());
             for part in sub.get_subcommands_mut().filter(|part| part.get_name() != "help" && !part.is_hide_set()) {

@@ -9,6 +9,7 @@ use crate::config::Flags;
 use crate::media::board::Board;
 use crate::media::element;
 use crate::media::plan::{Choice, Path, Refusal, plan_kind};
+use crate::media::probe::Verdicts;
 use crate::media::{SourceConfig, Wants, device, look};
 use crate::vocab::{Codec, MediaKind, RoomId};
 
@@ -99,10 +100,11 @@ pub(super) fn main(args: &Args) -> ExitCode {
     let wants = Wants { video: of(MediaKind::Video), audio: of(MediaKind::Audio) };
     let sources: Vec<&SourceConfig> = effective.sources.iter().filter(|source| in_room(source)).collect();
     let progress = indicatif::ProgressBar::new(sources.len() as u64);
+    let verdicts = Verdicts::open(&crate::ops::default_state_dir(), &board);
     let mut rows = Vec::new();
     for source in sources {
         progress.set_message(format!("opening {}", source.name));
-        rows.extend(plan_source(source, &wants, &board, habits.open_limit));
+        rows.extend(plan_source(source, &wants, &board, &verdicts, habits.open_limit));
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -114,7 +116,13 @@ fn gstreamer_ready() -> Result<(), String> {
 }
 
 /// One row per kind that the source has and the viewer wants; one row that says why when it cannot be opened.
-fn plan_source(source: &SourceConfig, wants: &Wants, board: &Board, limit: std::time::Duration) -> Vec<PlanRow> {
+fn plan_source(
+    source: &SourceConfig,
+    wants: &Wants,
+    board: &Board,
+    verdicts: &Verdicts,
+    limit: std::time::Duration,
+) -> Vec<PlanRow> {
     let demand = |kind: MediaKind, codecs: &[Codec]| {
         format!("{kind} {}", codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "))
     };
@@ -129,7 +137,8 @@ fn plan_source(source: &SourceConfig, wants: &Wants, board: &Board, limit: std::
     };
     let kinds = [(MediaKind::Video, &wants.video), (MediaKind::Audio, &wants.audio)];
     let row = |(kind, codecs): (MediaKind, &Vec<Codec>)| {
-        let outcome = plan_kind(kind, &offer, wants, board, &element::candidate, &[])?;
+        let outcome =
+            plan_kind(kind, &offer, wants, board, &|asked| verdicts.refusal(asked).unwrap_or_else(|| asked.presence()), &[])?;
         Some(PlanRow { source: name.clone(), demand: demand(kind, codecs), outcome })
     };
     kinds.into_iter().filter_map(row).collect()

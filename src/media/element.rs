@@ -78,6 +78,13 @@ pub fn candidate(element: &str, requires: &[String], nodes: &[PathBuf]) -> Prese
     }
 }
 
+/// The version of an element's plugin and of GStreamer; `None` when it is not registered.
+pub fn version(element: &str) -> Option<String> {
+    gst::init().ok()?;
+    let plugin = gst::ElementFactory::find(element)?.plugin()?;
+    Some(format!("{} {} ({})", plugin.plugin_name(), plugin.version(), gst::version_string()))
+}
+
 /// As [`presence`], but an element that is registered counts as ready: nothing is started, no device opened.
 pub fn registered(element: &str) -> Presence {
     if let Err(error) = gst::init() {
@@ -222,11 +229,11 @@ const SINCE: &[(&str, (u32, u32))] = &[
 
 /// Plugins that register elements only for the devices they find.
 const DEVICE_PLUGINS: &[(&str, &[&str])] = &[
-    ("nvcodec", &["nvh264dec", "nvh264enc"]),
+    ("nvcodec", &["nvav1dec", "nvh264dec", "nvh264enc", "nvh265dec", "nvvp8dec", "nvvp9dec"]),
     ("qsv", &["qsvh264dec", "qsvh264enc"]),
-    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vapostproc"]),
-    ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec"]),
-    ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2jpegdec", "v4l2jpegenc"]),
+    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vavp8dec", "vavp9dec", "vaav1dec", "vapostproc"]),
+    ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec", "v4l2slvp9dec"]),
+    ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2h265dec", "v4l2jpegdec", "v4l2jpegenc"]),
 ];
 
 /// Every element that Portico or a board file names, by Debian package (bookworm).
@@ -312,6 +319,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2convert",
             "v4l2h264dec",
             "v4l2h264enc",
+            "v4l2h265dec",
             "v4l2jpegdec",
             "v4l2jpegenc",
             "v4l2src",
@@ -334,8 +342,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "h264timestamper",
             "h265parse",
             "jpegparse",
+            "nvav1dec",
             "nvh264dec",
             "nvh264enc",
+            "nvh265dec",
+            "nvvp8dec",
+            "nvvp9dec",
             "openh264dec",
             "openh264enc",
             "opusparse",
@@ -344,11 +356,15 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2slh264dec",
             "v4l2slh265dec",
             "v4l2slvp8dec",
+            "v4l2slvp9dec",
+            "vaav1dec",
             "vah264dec",
             "vah264enc",
             "vah264lpenc",
             "vah265dec",
             "vapostproc",
+            "vavp8dec",
+            "vavp9dec",
             "vp9parse",
             "x265enc",
         ],

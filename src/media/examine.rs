@@ -6,16 +6,17 @@
 //! free and an encoder's driver works is found out by opening.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use super::board::{Board, DecoderInput};
+use super::board::{Board, Candidate, DecoderInput};
 use super::config::{PictureConfig, V4l2Config};
 use super::device::{self, FindError, PixelFormat};
 use super::element::{self, Presence};
 use super::plan::{self, Choice, Refusal, SourceOffer, StreamOffer, camera};
+use super::probe::Verdicts;
 use super::{SourceConfig, SourceError, SourceKind, Wants};
 use crate::vocab::{Codec, MediaKind};
 
@@ -33,18 +34,18 @@ const ALWAYS: &[&str] = &["queue", "tee", "appsink"];
 
 /// Looks at a source. `Ok` holds the encoder its picture would get, where one is needed and that is known before the source is
 /// open. GStreamer must be initialised. May take as long as a camera's driver takes to answer, usually milliseconds.
-pub fn examine(source: &SourceConfig, board: &Board) -> Result<Option<Choice>, Finding> {
+pub fn examine(source: &SourceConfig, board: &Board, verdicts: &Verdicts) -> Result<Option<Choice>, Finding> {
     installed(ALWAYS)?;
     let encoder = match &source.kind {
-        SourceKind::V4l2(config) => v4l2(config, board)?,
+        SourceKind::V4l2(config) => v4l2(config, board, verdicts)?,
         SourceKind::Csi(picture) => {
             csi(board)?;
-            Some(encoder(picture_offer(picture), board)?)
+            Some(encoder(picture_offer(picture), board, verdicts)?)
         }
         SourceKind::Test(test) => {
             installed(&["videotestsrc", "audiotestsrc"])?;
             pattern(&test.pattern)?;
-            Some(encoder(picture_offer(&test.picture), board)?)
+            Some(encoder(picture_offer(&test.picture), board, verdicts)?)
         }
         SourceKind::File(file) => {
             readable(&file.path)?;
@@ -63,7 +64,7 @@ pub fn examine(source: &SourceConfig, board: &Board) -> Result<Option<Choice>, F
     Ok(encoder)
 }
 
-fn v4l2(config: &V4l2Config, board: &Board) -> Result<Option<Choice>, Finding> {
+fn v4l2(config: &V4l2Config, board: &Board, verdicts: &Verdicts) -> Result<Option<Choice>, Finding> {
     let camera = device::find(&config.device).map_err(|error| {
         let help = "plug it in, or name another: `portico devices` lists cameras with the text to write as `device`";
         match error {
@@ -83,17 +84,17 @@ fn v4l2(config: &V4l2Config, board: &Board) -> Result<Option<Choice>, Finding> {
         PixelFormat::H264 => installed(&["h264parse"]).map(|()| None),
         pixel => {
             if *pixel == PixelFormat::Mjpeg {
-                jpeg(board)?;
+                jpeg(board, verdicts)?;
             }
             let (width, height, framerate) = (mode.width, mode.height, mode.frames_per_second());
-            encoder(StreamOffer::Picture { width, height, framerate }, board).map(Some)
+            encoder(StreamOffer::Picture { width, height, framerate }, board, verdicts).map(Some)
         }
     }
 }
 
 /// The decoder of a camera's JPEG: the board's, else the plain one.
-fn jpeg(board: &Board) -> Result<(), Finding> {
-    match plan::decoder_for(DecoderInput::Jpeg, board, &presence) {
+fn jpeg(board: &Board, verdicts: &Verdicts) -> Result<(), Finding> {
+    match plan::decoder_for(DecoderInput::Jpeg, board, &|asked| presence(asked, verdicts)) {
         Some(_) => Ok(()),
         None => installed(&["jpegdec"]),
     }
@@ -155,11 +156,11 @@ fn picture_offer(picture: &PictureConfig) -> StreamOffer {
 }
 
 /// The encoder a viewer would be given that takes any codec.
-fn encoder(picture: StreamOffer, board: &Board) -> Result<Choice, Finding> {
+fn encoder(picture: StreamOffer, board: &Board, verdicts: &Verdicts) -> Result<Choice, Finding> {
     let video = Codec::ALL.iter().copied().filter(|codec| codec.kind() == MediaKind::Video).collect();
     let wants = Wants { video, audio: Vec::new() };
     let offer = SourceOffer { video: Some(picture), audio: None };
-    let planned = plan::plan_kind(MediaKind::Video, &offer, &wants, board, &presence, &[]);
+    let planned = plan::plan_kind(MediaKind::Video, &offer, &wants, board, &|asked| presence(asked, verdicts), &[]);
     let refused = |error| Finding { error, help: "`portico doctor` tells what this machine has and what is missing".into() };
     match planned {
         Some(Ok(choice)) => Ok(choice),
@@ -172,9 +173,9 @@ fn encoder(picture: StreamOffer, board: &Board) -> Result<Choice, Finding> {
     }
 }
 
-/// Installed and its device node there; whether it works is not tried.
-fn presence(element: &str, _properties: &[String], nodes: &[PathBuf]) -> Presence {
-    element::installed(element, nodes)
+/// Installed, its device node there, and not refused by a trial; whether it works is not tried.
+fn presence(asked: Candidate<'_>, verdicts: &Verdicts) -> Presence {
+    verdicts.refusal(asked).unwrap_or_else(|| element::installed(asked.element(), asked.nodes()))
 }
 
 fn installed(elements: &[&str]) -> Result<(), Finding> {
@@ -198,7 +199,7 @@ mod tests {
     fn look(table: &str, board: &Board) -> Result<Option<Choice>, String> {
         gst::init().unwrap();
         let source: SourceConfig = toml::from_str(&format!("name = 's'\n{table}")).unwrap();
-        examine(&source, board).map_err(|finding| format!("{}; {}", finding.error, finding.help))
+        examine(&source, board, &Verdicts::default()).map_err(|finding| format!("{}; {}", finding.error, finding.help))
     }
 
     #[test]

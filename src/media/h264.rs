@@ -97,6 +97,24 @@ pub(super) fn has_b_slice(access_unit: &[u8]) -> bool {
     })
 }
 
+/// What an access unit shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Picture {
+    /// A decoder can begin here.
+    Key,
+    /// Anything else.
+    Other,
+}
+
+/// The picture of an access unit; `None` when it has only parameter sets and messages.
+pub(super) fn picture(access_unit: &[u8]) -> Option<Picture> {
+    nal_units(access_unit).find_map(|nal| match nal.first()? & 0x1f {
+        IDR => Some(Picture::Key),
+        SLICE | SLICE_DATA_A => Some(Picture::Other),
+        _ => None,
+    })
+}
+
 /// The NAL units of a byte stream, without start codes (annex B).
 pub(super) fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = after_start_code(stream);

@@ -13,6 +13,7 @@ mod examine;
 mod h264;
 mod pipeline;
 pub mod plan;
+pub mod probe;
 mod slot;
 pub mod snapshot;
 mod sources;

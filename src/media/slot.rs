@@ -3,7 +3,6 @@
 mod layers;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::board::Candidate;
 use super::config::SourcesConfig;
 use super::demand::{Action, Demand, Habits};
 use super::element::Presence;
@@ -459,9 +459,9 @@ impl Slot {
     }
 
     fn with_presence<T>(&self, ask: impl FnOnce(plan::Presences<'_>) -> T) -> T {
-        ask(&|element: &str, requires: &[String], nodes: &[PathBuf]| match self.broken.contains(element) {
+        ask(&|asked: Candidate<'_>| match self.broken.contains(asked.element()) {
             true => Presence::NotReady { why: "it failed while in use".into() },
-            false => self.shared.presences.get(element, requires, nodes),
+            false => self.shared.presences.get(asked),
         })
     }
 }

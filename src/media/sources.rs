@@ -16,6 +16,9 @@ use super::examine::{Finding, examine};
 use super::pipeline::still::{self, KeyFrame};
 use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
 use super::plan::{Choice, SourceOffer};
+use super::probe::Verdicts;
+use super::probe::child::Runner;
+use super::probe::prober::{Prober, Usage};
 use super::slot::Slot;
 use super::snapshot::SnapshotError;
 use super::tap::LastFrame;
@@ -73,6 +76,8 @@ pub struct Media {
     listed: Mutex<Listed>,
     /// Taken by [`Self::stop`].
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Taken by [`Self::stop`].
+    prober: Mutex<Option<Prober>>,
 }
 
 /// The configured sources.
@@ -100,23 +105,32 @@ impl Listed {
 }
 
 impl Media {
-    /// Initialises GStreamer, recognises the board and starts the owner thread. No source is opened yet.
-    pub fn start(config: MediaSourceConfig, events: UnboundedSender<MediaEvent>) -> Result<Self, MediaError> {
+    /// Initialises GStreamer, recognises the board and starts the owner thread. No source is opened yet. What is known of codecs is
+    /// kept in `state_dir`; hardware codecs of which nothing is known are tried in processes of their own while nobody watches.
+    pub fn start(config: MediaSourceConfig, state_dir: &Path, events: UnboundedSender<MediaEvent>) -> Result<Self, MediaError> {
         gstreamer::init().map_err(MediaError::Init)?;
         let habits = &config.habits;
         let board = Board::recognise(&habits.board_dir, habits.board.as_deref(), Path::new("/")).map_err(MediaError::Board)?;
-        Self::start_on(board, config, events)
+        let (verdicts, usage) = (Arc::new(Verdicts::open(state_dir, &board)), Arc::new(Usage::of(state_dir)));
+        let presences = PresenceCache::new(Arc::clone(&verdicts), Arc::clone(&usage));
+        let media = Self::start_on(board, presences, config, events)?;
+        match Prober::start(Arc::clone(&media.board), verdicts, usage, Runner::this_program()) {
+            Ok(prober) => *media.prober.lock().unwrap_or_else(PoisonError::into_inner) = Some(prober),
+            Err(error) => warn!(%error, "no thread to try codecs on"),
+        }
+        Ok(media)
     }
 
-    /// As [`Media::start`], on a given board. GStreamer must be initialised.
+    /// As [`Media::start`], on a given board, without trying anything. GStreamer must be initialised.
     pub(super) fn start_on(
         board: Board,
+        presences: PresenceCache,
         config: MediaSourceConfig,
         events: UnboundedSender<MediaEvent>,
     ) -> Result<Self, MediaError> {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
-        let (board, presences) = (Arc::new(board), Arc::<PresenceCache>::default());
+        let (board, presences) = (Arc::new(board), Arc::new(presences));
         let shared = Arc::new(Shared {
             board: Arc::clone(&board),
             presences: Arc::clone(&presences),
@@ -129,7 +143,14 @@ impl Media {
         let mut owner = Owner { shared, slots: Vec::new(), closing: Vec::new(), inbox };
         owner.configure(Instant::now(), &config.habits, listed.sources.clone());
         let thread = std::thread::Builder::new().name("sources".into()).spawn(move || owner.run()).map_err(MediaError::Thread)?;
-        Ok(Self { orders, board, presences, listed: Mutex::new(listed), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            orders,
+            board,
+            presences,
+            listed: Mutex::new(listed),
+            thread: Mutex::new(Some(thread)),
+            prober: Mutex::default(),
+        })
     }
 
     /// Other sources and habits from now on; the board stays. A source whose own configuration is as before is not touched. One that
@@ -149,6 +170,7 @@ impl Media {
 
     /// A key frame as a JPEG; see [`still::jpeg`]. Blocks until `deadline` at the longest, but for drivers that hang.
     pub(super) fn jpeg(&self, frame: &KeyFrame, width: Option<u16>, deadline: Instant) -> Result<Bytes, SnapshotError> {
+        let _using = self.presences.use_codecs();
         still::jpeg(frame, width, &self.board, &self.presences, deadline)
     }
 
@@ -159,7 +181,7 @@ impl Media {
         let mut bad = 0;
         let sources = self.listed.lock().unwrap_or_else(PoisonError::into_inner).sources.clone();
         for (slot, source) in sources {
-            let outcome = examine(&source, &self.board);
+            let outcome = examine(&source, &self.board, self.presences.verdicts());
             bad += usize::from(outcome.is_err());
             // after `stop` nobody wants to know
             let _ = self.orders.send(ToOwner::Examined { slot, outcome });
@@ -171,6 +193,9 @@ impl Media {
     /// Doing it again does nothing.
     pub fn stop(&self) {
         let _ = self.orders.send(ToOwner::Stop);
+        if let Some(prober) = self.prober.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            prober.stop();
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             error!("the sources' thread ended by a panic");

@@ -178,20 +178,26 @@ impl KeyframeRequest for Arc<KeySwitch> {
     fn request(&self) {
         let target = self.target().clone();
         let Some((encoder, method)) = target else { return };
-        let Some(encoder) = encoder.upgrade() else { return };
-        match method {
-            KeyMethod::ForceKeyUnit => {
-                let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
-                if !encoder.send_event(event) {
-                    debug!(element = %encoder.name(), "encoder did not take the request for a key frame");
-                }
-            }
-            // the board files name the signals; one that the element lacks would be a panic in GLib's bindings
-            KeyMethod::ActionSignal(signal) => match gst::glib::subclass::SignalId::lookup(&signal, encoder.type_()) {
-                Some(_) => encoder.emit_by_name::<()>(&signal, &[]),
-                None => debug!(element = %encoder.name(), signal, "encoder lacks the signal for a key frame"),
-            },
+        if let Some(encoder) = encoder.upgrade() {
+            ask_for_key(&encoder, &method);
         }
+    }
+}
+
+/// Asks an encoder for a key frame in its own way.
+pub(super) fn ask_for_key(encoder: &gst::Element, method: &KeyMethod) {
+    match method {
+        KeyMethod::ForceKeyUnit => {
+            let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+            if !encoder.send_event(event) {
+                debug!(element = %encoder.name(), "encoder did not take the request for a key frame");
+            }
+        }
+        // the board files name the signals; one that the element lacks would be a panic in GLib's bindings
+        KeyMethod::ActionSignal(signal) => match gst::glib::subclass::SignalId::lookup(signal, encoder.type_()) {
+            Some(_) => encoder.emit_by_name::<()>(signal, &[]),
+            None => debug!(element = %encoder.name(), signal, "encoder lacks the signal for a key frame"),
+        },
     }
 }
 

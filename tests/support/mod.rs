@@ -117,6 +117,18 @@ impl Gateway {
         self.seen.join("\n")
     }
 
+    /// Waits for it to end by itself.
+    pub fn wait_end(&mut self) -> std::process::ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the gateway is a child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the gateway does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// SIGTERM; returns how it ended and how long that took.
     pub fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
         let start = Instant::now();

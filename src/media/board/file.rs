@@ -8,18 +8,37 @@ use super::{Board, Origin};
 
 /// The built-in files. A test compares this list with the folder.
 const BUILT_IN: &[(&str, &str)] = &[
+    ("amd", include_str!("../../../pipelines/boards/amd.toml")),
     ("generic", include_str!("../../../pipelines/boards/generic.toml")),
-    ("jetson", include_str!("../../../pipelines/boards/jetson.toml")),
-    ("jetson-orin", include_str!("../../../pipelines/boards/jetson-orin.toml")),
-    ("jetson-orin-nano", include_str!("../../../pipelines/boards/jetson-orin-nano.toml")),
     ("imx8mm", include_str!("../../../pipelines/boards/imx8mm.toml")),
+    ("imx8mn", include_str!("../../../pipelines/boards/imx8mn.toml")),
     ("imx8mp", include_str!("../../../pipelines/boards/imx8mp.toml")),
+    ("imx8mq", include_str!("../../../pipelines/boards/imx8mq.toml")),
+    ("imx8q", include_str!("../../../pipelines/boards/imx8q.toml")),
+    ("intel", include_str!("../../../pipelines/boards/intel.toml")),
+    ("jetson-agx-orin", include_str!("../../../pipelines/boards/jetson-agx-orin.toml")),
+    ("jetson-nano", include_str!("../../../pipelines/boards/jetson-nano.toml")),
+    ("jetson-orin-nano", include_str!("../../../pipelines/boards/jetson-orin-nano.toml")),
+    ("jetson-orin-nx", include_str!("../../../pipelines/boards/jetson-orin-nx.toml")),
+    ("jetson-thor", include_str!("../../../pipelines/boards/jetson-thor.toml")),
+    ("jetson-tx2", include_str!("../../../pipelines/boards/jetson-tx2.toml")),
+    ("jetson-xavier", include_str!("../../../pipelines/boards/jetson-xavier.toml")),
+    ("nvidia", include_str!("../../../pipelines/boards/nvidia.toml")),
     ("raspberry-pi-3", include_str!("../../../pipelines/boards/raspberry-pi-3.toml")),
     ("raspberry-pi-4", include_str!("../../../pipelines/boards/raspberry-pi-4.toml")),
     ("raspberry-pi-5", include_str!("../../../pipelines/boards/raspberry-pi-5.toml")),
-    ("rockchip", include_str!("../../../pipelines/boards/rockchip.toml")),
-    ("va-api", include_str!("../../../pipelines/boards/va-api.toml")),
+    ("raspberry-pi-zero-2", include_str!("../../../pipelines/boards/raspberry-pi-zero-2.toml")),
+    ("rk3399", include_str!("../../../pipelines/boards/rk3399.toml")),
+    ("rk3568", include_str!("../../../pipelines/boards/rk3568.toml")),
+    ("rk3588", include_str!("../../../pipelines/boards/rk3588.toml")),
+    ("rockchip-mainline", include_str!("../../../pipelines/boards/rockchip-mainline.toml")),
 ];
+
+/// Names and texts of the built-in files.
+#[cfg(test)]
+pub(super) fn built_in_texts() -> &'static [(&'static str, &'static str)] {
+    BUILT_IN
+}
 
 /// The file whose candidates end every other file's lists, and the board of a machine that no file recognises.
 const GENERIC: &str = "generic";
@@ -65,6 +84,28 @@ pub struct Identity {
     pub model: Option<String>,
     /// The device tree's `compatible` list, most specific first. Empty on machines without a device tree.
     pub compatible: Vec<String>,
+    /// Graphics devices on the PCI bus, in its order: `8086:46a6`. At most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<String>,
+}
+
+/// Most graphics devices that are looked at.
+const MOST_PCI: usize = 16;
+
+/// Display controllers below `root`, by their class (PCI Code and ID Assignment, base class 03).
+fn graphics(root: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root.join("sys/bus/pci/devices")) else { return Vec::new() };
+    let mut devices: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    devices.sort();
+    let id = |device: PathBuf| {
+        let hex = |name: &str| {
+            let text = std::fs::read_to_string(device.join(name)).ok()?;
+            u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+        };
+        (hex("class")? >> 16 == 3).then_some(())?;
+        Some(format!("{:04x}:{:04x}", hex("vendor")?, hex("device")?))
+    };
+    devices.into_iter().filter_map(id).take(MOST_PCI).collect()
 }
 
 impl Identity {
@@ -87,6 +128,7 @@ impl Identity {
                 .filter(|name| !name.is_empty())
                 .map(|name| String::from_utf8_lossy(name).into_owned())
                 .collect(),
+            pci: graphics(root),
         }
     }
 }
@@ -94,23 +136,42 @@ impl Identity {
 pub(super) fn recognise(dir: &Path, forced: Option<&str>, root: &Path) -> Result<Board, BoardError> {
     let files = load_all(dir)?;
     let generic = files.get(GENERIC).expect("the built-in list has generic, and an override only replaces it");
-    let chosen = match forced {
-        Some(name) => files
+    if let Some(name) = forced {
+        let chosen = files
             .get(name)
-            .ok_or_else(|| BoardError::Unknown { name: name.to_owned(), known: files.keys().cloned().collect() })?,
-        None => {
-            let identity = Identity::read(root);
-            let mut matches = identity.compatible.iter().filter_map(|name| best_match(&files, name));
-            matches.next().unwrap_or(generic)
+            .ok_or_else(|| BoardError::Unknown { name: name.to_owned(), known: files.keys().cloned().collect() })?;
+        return Ok(chosen.clone().board(generic));
+    }
+    let identity = Identity::read(root);
+    let by_tree = identity
+        .compatible
+        .iter()
+        .find_map(|compatible| best_match(&files, root, |file| file.compatible.iter().any(|entry| entry == compatible)));
+    if let Some(chosen) = by_tree {
+        return Ok(chosen.clone().board(generic));
+    }
+    // a PC may have several graphics devices: the first names the board, the candidates of the others follow
+    let by_pci =
+        identity.pci.iter().filter_map(|id| best_match(&files, root, |file| file.pci.iter().any(|pattern| pattern.matches(id))));
+    let mut chosen: Vec<&Loaded> = Vec::new();
+    for loaded in by_pci {
+        if !chosen.iter().any(|have| have.name == loaded.name) {
+            chosen.push(loaded);
         }
-    };
-    Ok(chosen.clone().board(generic))
+    }
+    let Some((first, others)) = chosen.split_first() else { return Ok(generic.clone().board(generic)) };
+    let mut board = (*first).clone().alone();
+    others.iter().for_each(|other| join(&mut board, (*other).clone().alone()));
+    join(&mut board, generic.clone().alone());
+    Ok(board)
 }
 
-/// The file that lists a `compatible` string. A file of the machine wins over a built-in one, then the alphabet decides.
-fn best_match<'a>(files: &'a BTreeMap<String, Loaded>, compatible: &str) -> Option<&'a Loaded> {
-    let lists = |loaded: &&Loaded| loaded.file.compatible.iter().any(|entry| entry == compatible);
-    files.values().filter(|loaded| loaded.origin != Origin::BuiltIn).find(lists).or_else(|| files.values().find(lists))
+/// The file that is meant. One that wants a node that is there comes first, then a file of the machine, then the alphabet.
+fn best_match<'a>(files: &'a BTreeMap<String, Loaded>, root: &Path, meant: impl Fn(&BoardFile) -> bool) -> Option<&'a Loaded> {
+    let there = |node: &PathBuf| root.join(node.strip_prefix("/").unwrap_or(node)).exists();
+    let applies = |loaded: &&Loaded| loaded.file.nodes.is_empty() || loaded.file.nodes.iter().any(there);
+    let of_files = files.values().filter(|loaded| meant(&loaded.file)).filter(applies);
+    of_files.min_by_key(|loaded| (loaded.origin == Origin::BuiltIn, loaded.file.nodes.is_empty()))
 }
 
 pub(super) fn generic() -> Board {
@@ -134,28 +195,60 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// The board, with the generic candidates behind its own: every list ends in software. A generic element that the board
-    /// names itself (to set it up in its own way) is not added again.
+    /// The board as its file says, without anything behind.
+    fn alone(self) -> Board {
+        self.file.board(self.name, self.origin)
+    }
+
+    /// The board, with the generic candidates behind its own: every list ends in software.
     fn board(self, generic: &Loaded) -> Board {
-        let mut board = self.file.board(self.name, self.origin);
-        let software = generic.file.clone().board(generic.name.clone(), generic.origin.clone());
-        for entry in software.encoders {
-            if !board.encoders.iter().any(|have| have.codec == entry.codec && have.element == entry.element) {
-                board.encoders.push(entry);
-            }
-        }
-        for entry in software.decoders {
-            if !board.decoders.iter().any(|have| have.input == entry.input && have.element == entry.element) {
-                board.decoders.push(entry);
-            }
-        }
-        for chain in software.convert {
-            if !board.convert.contains(&chain) {
-                board.convert.push(chain);
-            }
-        }
+        let mut board = self.alone();
+        join(&mut board, generic.clone().alone());
         board
     }
+}
+
+/// Puts another board's candidates behind a board's own. An element that the board names itself (to set it up in its own way) is
+/// not added again.
+fn join(board: &mut Board, other: Board) {
+    let own = board.encoders.len();
+    for entry in other.encoders {
+        if !board.encoders[..own].iter().any(|have| have.codec == entry.codec && have.element == entry.element) {
+            board.encoders.push(entry);
+        }
+    }
+    let own = board.decoders.len();
+    for entry in other.decoders {
+        if !board.decoders[..own].iter().any(|have| have.input == entry.input && have.element == entry.element) {
+            board.decoders.push(entry);
+        }
+    }
+    for chain in other.convert {
+        if !board.convert.contains(&chain) {
+            board.convert.push(chain);
+        }
+    }
+    for (element, from) in other.vendor {
+        board.vendor.entry(element).or_insert(from);
+    }
+    board.quirks.extend(other.quirks);
+}
+
+/// One board file by itself, for who writes it: read, and its caps understood. GStreamer must be initialised.
+pub(super) fn check(path: &Path) -> Result<Board, BoardError> {
+    let text = std::fs::read_to_string(path).map_err(|source| BoardError::Read { file: path.into(), source })?;
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let board = Loaded { name, origin: Origin::File(path.into()), file: parse(path, &text)? }.alone();
+    let encoders = board.encoders.iter().flat_map(|it| [&it.input_caps, &it.output_caps]);
+    let others = board.decoders.iter().map(|it| &it.output_caps).chain(board.csi.iter().map(|it| &it.output_caps));
+    for caps in encoders.chain(others).filter(|caps| !caps.is_empty()) {
+        if caps.parse::<gstreamer::Caps>().is_err() {
+            // written as it is, so it is found where it stands
+            let at = text.find(caps.as_str()).unwrap_or(0);
+            return Err(error_at(path, &text, at, format!("`{caps}` are no caps; `gst-launch-1.0` takes the same")));
+        }
+    }
+    Ok(board)
 }
 
 fn built_in() -> BTreeMap<String, Loaded> {
@@ -188,16 +281,21 @@ fn load_all(dir: &Path) -> Result<BTreeMap<String, Loaded>, BoardError> {
 
 fn parse(path: &Path, text: &str) -> Result<BoardFile, BoardError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        BoardError::Parse {
-            file: path.into(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: error.message().trim().replace('\n', ", "),
-        }
+        let start = error.span().map_or(0, |span| span.start);
+        error_at(path, text, start, error.message().trim().replace('\n', ", "))
     })
+}
+
+/// An error at a byte of a file.
+fn error_at(path: &Path, text: &str, start: usize, message: String) -> BoardError {
+    let before = text.get(..start.min(text.len())).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    BoardError::Parse {
+        file: path.into(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        message,
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,55 @@ pub struct Board {
     pub convert: Vec<String>,
     /// Where elements come from that Debian has no package of.
     pub vendor: BTreeMap<String, String>,
+    /// Systems that its maker gives out, where these matter.
+    pub systems: Vec<System>,
+    /// What is known to go wrong on it.
+    pub quirks: Vec<Quirk>,
+}
+
+/// A system that a board's maker gives out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// Its name for people: `JetPack 5 (L4T 35)`.
+    pub name: String,
+    /// Its GStreamer: major and minor number.
+    pub gstreamer: (u32, u32),
+    /// A file of it that says which release it is.
+    pub file: PathBuf,
+    /// A text that is in the file's first 4096 bytes on this system, and on no other of the board.
+    pub contains: String,
+}
+
+impl System {
+    /// Oldest GStreamer that Portico runs with.
+    pub const OLDEST: (u32, u32) = (1, 20);
+
+    /// Whether Portico cannot run on it.
+    pub fn is_too_old(&self) -> bool {
+        self.gstreamer < Self::OLDEST
+    }
+
+    /// Whether this machine runs it. `root` is `/`.
+    pub fn is_here(&self, root: &Path) -> bool {
+        use std::io::Read;
+        let file = root.join(self.file.strip_prefix("/").unwrap_or(&self.file));
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(file).and_then(|file| file.take(4096).read_to_end(&mut bytes));
+        read.is_ok() && String::from_utf8_lossy(&bytes).contains(&self.contains)
+    }
+}
+
+/// What is known to go wrong on a board, and what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quirk {
+    /// What happens.
+    pub what: String,
+    /// What this file does about it, or what a person can do.
+    pub remedy: String,
+    /// Where that is known from.
+    pub source: String,
 }
 
 /// Where a board file came from.
@@ -50,7 +99,7 @@ pub enum Origin {
 }
 
 /// One way to encode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncoderCandidate {
     /// What comes out.
     pub codec: Codec,
@@ -89,6 +138,20 @@ pub struct BitrateControl {
     pub field: Option<String>,
     /// Unit of the number.
     pub unit: BitrateUnit,
+    /// How it changes while the encoder runs.
+    #[serde(default)]
+    pub change: BitrateChange,
+}
+
+/// How an encoder's bit rate changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BitrateChange {
+    /// By its property, while it runs.
+    #[default]
+    Running,
+    /// By another encoder in its place.
+    Restart,
 }
 
 impl BitrateControl {
@@ -112,7 +175,7 @@ pub enum BitrateUnit {
 }
 
 /// How an encoder is asked for a key frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyMethod {
     /// GStreamer's force-key-unit event, sent upstream from behind the encoder.
@@ -152,7 +215,7 @@ pub enum DecoderInput {
 }
 
 /// One way to decode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecoderCandidate {
     /// What goes in; written `H264`, `opus`, … or `jpeg`.
     pub input: DecoderInput,
@@ -200,6 +263,11 @@ impl Board {
         file::all(dir)
     }
 
+    /// A board file by itself: read, and its caps understood. GStreamer must be initialised. Fails at the first thing that is wrong.
+    pub fn check(file: &Path) -> Result<Board, BoardError> {
+        file::check(file)
+    }
+
     /// The encoders of one codec, best first.
     pub fn encoders_of(&self, codec: Codec) -> impl Iterator<Item = &EncoderCandidate> {
         self.encoders.iter().filter(move |candidate| candidate.codec == codec)
@@ -223,6 +291,51 @@ impl DecoderCandidate {
     /// As [`EncoderCandidate::presence`].
     pub fn presence(&self) -> Presence {
         super::element::candidate(&self.element, &self.requires, &self.nodes)
+    }
+}
+
+/// An element that a plan asks about.
+#[derive(Clone, Copy, Debug)]
+pub enum Candidate<'a> {
+    /// A way to encode.
+    Encoder(&'a EncoderCandidate),
+    /// A way to decode.
+    Decoder(&'a DecoderCandidate),
+    /// Anything else, by GStreamer's name of it.
+    Element(&'a str),
+}
+
+impl Candidate<'_> {
+    /// GStreamer's name of it.
+    pub fn element(&self) -> &str {
+        match self {
+            Self::Encoder(it) => &it.element,
+            Self::Decoder(it) => &it.element,
+            Self::Element(element) => element,
+        }
+    }
+
+    /// Properties without which it does not apply.
+    pub fn requires(&self) -> &[String] {
+        match self {
+            Self::Encoder(it) => &it.requires,
+            Self::Decoder(it) => &it.requires,
+            Self::Element(_) => &[],
+        }
+    }
+
+    /// Device nodes of which one must exist.
+    pub fn nodes(&self) -> &[PathBuf] {
+        match self {
+            Self::Encoder(it) => &it.nodes,
+            Self::Decoder(it) => &it.nodes,
+            Self::Element(_) => &[],
+        }
+    }
+
+    /// As [`EncoderCandidate::presence`].
+    pub fn presence(&self) -> Presence {
+        super::element::candidate(self.element(), self.requires(), self.nodes())
     }
 }
 

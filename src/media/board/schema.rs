@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     BitrateControl, Board, CsiCandidate, DecoderCandidate, DecoderInput, EncoderCandidate, EncoderLimits, KeyMethod, Origin,
+    Quirk, System,
 };
 use crate::vocab::Codec;
 
@@ -18,6 +19,15 @@ pub(super) struct BoardFile {
     description: String,
     #[serde(default)]
     pub(super) compatible: Vec<String>,
+    #[serde(default)]
+    pub(super) pci: Vec<PciPattern>,
+    /// The file applies only where one of these exists.
+    #[serde(default)]
+    pub(super) nodes: Vec<PathBuf>,
+    #[serde(default)]
+    system: Vec<System>,
+    #[serde(default)]
+    quirk: Vec<Quirk>,
     #[serde(default)]
     convert: Vec<Chain>,
     #[serde(default)]
@@ -88,6 +98,8 @@ impl BoardFile {
             csi: self.csi.into_iter().map(CsiEntry::candidate).collect(),
             convert: self.convert.into_iter().map(|chain| chain.0).collect(),
             vendor: self.vendor,
+            systems: self.system,
+            quirks: self.quirk,
         }
     }
 }
@@ -133,6 +145,36 @@ impl CsiEntry {
 
 fn texts(properties: BTreeMap<String, PropertyValue>) -> BTreeMap<String, String> {
     properties.into_iter().map(|(name, value)| (name, value.0)).collect()
+}
+
+/// A PCI device: vendor and device in four hexadecimal digits each, or `*` for every device of the vendor.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PciPattern {
+    vendor: String,
+    device: Option<String>,
+}
+
+impl PciPattern {
+    /// Whether an id as [`super::Identity`] has it is meant.
+    pub(super) fn matches(&self, id: &str) -> bool {
+        id.split_once(':')
+            .is_some_and(|(vendor, device)| vendor == self.vendor && self.device.as_ref().is_none_or(|wanted| wanted == device))
+    }
+}
+
+impl TryFrom<String> for PciPattern {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = |part: &str| part.len() == 4 && part.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
+        match text.split_once(':') {
+            Some((vendor, "*")) if digits(vendor) => Ok(Self { vendor: vendor.into(), device: None }),
+            Some((vendor, device)) if digits(vendor) && digits(device) => {
+                Ok(Self { vendor: vendor.into(), device: Some(device.into()) })
+            }
+            _ => Err(format!("`{text}` is no PCI device: write `8086:*` or `8086:46a6`, in small letters")),
+        }
+    }
 }
 
 /// An element's name: letters, digits, `_`, `-`.

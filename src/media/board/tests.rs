@@ -17,6 +17,89 @@ fn nowhere() -> &'static Path {
     Path::new("/nonexistent/boards")
 }
 
+/// What machines say of themselves: the model, `compatible`, a node that its system has, its systems' files; and their board.
+/// Strings of device trees from the kernel's sources and the makers' systems.
+const MACHINES: &[(&str, &[&str], &str, &str)] = &[
+    ("Raspberry Pi Zero 2 W Rev 1.0", &["raspberrypi,model-zero-2-w", "brcm,bcm2837"], "", "raspberry-pi-zero-2"),
+    ("Raspberry Pi 3 Model B Rev 1.2", &["raspberrypi,3-model-b", "brcm,bcm2837"], "", "raspberry-pi-3"),
+    ("Raspberry Pi 3 Model B Plus Rev 1.3", &["raspberrypi,3-model-b-plus", "brcm,bcm2837"], "", "raspberry-pi-3"),
+    ("Raspberry Pi 4 Model B Rev 1.4", &["raspberrypi,4-model-b", "brcm,bcm2711"], "", "raspberry-pi-4"),
+    ("Raspberry Pi Compute Module 4 Rev 1.0", &["raspberrypi,4-compute-module", "brcm,bcm2711"], "", "raspberry-pi-4"),
+    ("Raspberry Pi 5 Model B Rev 1.0", &["raspberrypi,5-model-b", "brcm,bcm2712"], "", "raspberry-pi-5"),
+    (
+        "NVIDIA Jetson Nano Developer Kit",
+        &["nvidia,p3449-0000-b00+p3448-0000-b00", "nvidia,jetson-nano", "nvidia,tegra210"],
+        "",
+        "jetson-nano",
+    ),
+    ("quill", &["nvidia,p2597-0000+p3310-1000", "nvidia,quill", "nvidia,tegra186"], "", "jetson-tx2"),
+    (
+        "NVIDIA Jetson Xavier NX Developer Kit",
+        &["nvidia,p3449-0000+p3668-0000", "nvidia,p3509-0000+p3668-0000", "nvidia,tegra194"],
+        "",
+        "jetson-xavier",
+    ),
+    ("Jetson-AGX", &["nvidia,p2972-0000", "nvidia,tegra194"], "", "jetson-xavier"),
+    (
+        "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
+        &["nvidia,p3768-0000+p3767-0000", "nvidia,p3767-0000", "nvidia,tegra234"],
+        "",
+        "jetson-orin-nx",
+    ),
+    (
+        "NVIDIA Jetson AGX Orin Developer Kit",
+        &["nvidia,p3737-0000+p3701-0005", "nvidia,p3701-0005", "nvidia,tegra234"],
+        "",
+        "jetson-agx-orin",
+    ),
+    (
+        "NVIDIA Jetson Orin Nano Developer Kit",
+        &["nvidia,p3768-0000+p3767-0005", "nvidia,p3767-0005", "nvidia,tegra234"],
+        "",
+        "jetson-orin-nano",
+    ),
+    ("NVIDIA Jetson AGX Thor Developer Kit", &["nvidia,p4071-0000+p3834-0008", "nvidia,tegra264"], "", "jetson-thor"),
+    ("Radxa ROCK 5B", &["radxa,rock-5b", "rockchip,rk3588"], "dev/mpp_service", "rk3588"),
+    ("Orange Pi 5", &["xunlong,orangepi-5", "rockchip,rk3588s"], "dev/mpp_service", "rk3588"),
+    ("Radxa ROCK 5B", &["radxa,rock-5b", "rockchip,rk3588"], "", "rockchip-mainline"),
+    ("Radxa ROCK3 Model A", &["radxa,rock3a", "rockchip,rk3568"], "dev/mpp_service", "rk3568"),
+    ("Radxa ZERO 3W", &["radxa,zero-3w", "rockchip,rk3566"], "dev/mpp_service", "rk3568"),
+    ("Radxa ROCK3 Model A", &["radxa,rock3a", "rockchip,rk3568"], "", "rockchip-mainline"),
+    ("Radxa ROCK Pi 4B", &["radxa,rockpi4b", "radxa,rockpi4", "rockchip,rk3399"], "dev/mpp_service", "rk3399"),
+    ("Radxa ROCK Pi 4B", &["radxa,rockpi4b", "radxa,rockpi4", "rockchip,rk3399"], "", "rockchip-mainline"),
+    ("NXP i.MX8MPlus EVK board", &["fsl,imx8mp-evk", "fsl,imx8mp"], "", "imx8mp"),
+    ("FSL i.MX8MM EVK board", &["fsl,imx8mm-evk", "fsl,imx8mm"], "", "imx8mm"),
+    ("NXP i.MX8MQ EVK", &["fsl,imx8mq-evk", "fsl,imx8mq"], "", "imx8mq"),
+    ("NXP i.MX8MNano EVK board", &["fsl,imx8mn-evk", "fsl,imx8mn"], "", "imx8mn"),
+    ("Freescale i.MX8QXP MEK", &["fsl,imx8qxp-mek", "fsl,imx8qxp"], "", "imx8q"),
+];
+
+/// PCs: their graphics devices in the order of the bus, and their board.
+const PCS: &[(&[&str], &str)] = &[
+    (&["8086:46a6"], "intel"),
+    (&["1002:15bf"], "amd"),
+    (&["10de:2684"], "nvidia"),
+    (&["8086:46a6", "10de:2684"], "intel"),
+    (&["1a03:2000"], "generic"),
+    (&[], "generic"),
+];
+
+fn pc(graphics: &[&str]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let device = |at: usize, id: &str, class: &str| {
+        let folder = root.path().join(format!("sys/bus/pci/devices/0000:0{at}:00.0"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (vendor, device) = id.split_once(':').unwrap();
+        for (name, text) in [("vendor", format!("0x{vendor}")), ("device", format!("0x{device}")), ("class", class.into())] {
+            std::fs::write(folder.join(name), format!("{text}\n")).unwrap();
+        }
+    };
+    // an Intel network card makes no Intel graphics
+    device(0, "8086:15f3", "0x020000");
+    graphics.iter().enumerate().for_each(|(at, id)| device(at + 1, id, "0x030000"));
+    root
+}
+
 fn recognised(compatible: &[&str]) -> Board {
     Board::recognise(nowhere(), None, machine(compatible, "x").path()).unwrap()
 }
@@ -74,13 +157,91 @@ fn caps_of_every_file_are_caps() {
 }
 
 #[test]
-fn boards_are_recognised_by_the_most_specific_string() {
-    assert_eq!(recognised(&["raspberrypi,4-model-b", "brcm,bcm2711"]).name, "raspberry-pi-4");
-    assert_eq!(recognised(&["raspberrypi,5-model-b", "brcm,bcm2712"]).name, "raspberry-pi-5");
-    assert_eq!(recognised(&["raspberrypi,model-zero-2-w", "brcm,bcm2837"]).name, "raspberry-pi-3");
-    assert_eq!(recognised(&["nvidia,p3768-0000+p3767-0000", "nvidia,p3767-0000", "nvidia,tegra234"]).name, "jetson-orin");
-    assert_eq!(recognised(&["nvidia,p3768-0000+p3767-0003", "nvidia,p3767-0003", "nvidia,tegra234"]).name, "jetson-orin-nano");
-    assert_eq!(recognised(&["radxa,rock-5b", "rockchip,rk3588"]).name, "rockchip");
+fn every_board_is_recognised_by_what_its_machines_say() {
+    let mut seen: Vec<String> = vec!["generic".into()];
+    for (model, compatible, node, board) in MACHINES {
+        let root = machine(compatible, model);
+        if !node.is_empty() {
+            std::fs::create_dir_all(root.path().join("dev")).unwrap();
+            std::fs::write(root.path().join(node), "").unwrap();
+        }
+        assert_eq!(Board::recognise(nowhere(), None, root.path()).unwrap().name, *board, "{model}");
+        seen.push((*board).into());
+    }
+    for (graphics, board) in PCS {
+        assert_eq!(Board::recognise(nowhere(), None, pc(graphics).path()).unwrap().name, *board, "{graphics:?}");
+        seen.push((*board).into());
+    }
+    seen.sort();
+    seen.dedup();
+    let all: Vec<_> = Board::all(nowhere()).unwrap().into_iter().map(|board| board.name).collect();
+    assert_eq!(seen, all, "each built-in board has a machine here");
+}
+
+#[test]
+fn a_pc_with_two_graphics_devices_has_the_candidates_of_both() {
+    let board = Board::recognise(nowhere(), None, pc(&["8086:46a6", "10de:2684"]).path()).unwrap();
+    let h264: Vec<_> = board.encoders_of(Codec::H264).map(|it| it.element.as_str()).collect();
+    assert_eq!(h264, ["vah264lpenc", "vah264enc", "qsvh264enc", "nvh264enc", "x264enc", "openh264enc"]);
+    let identity = Identity::read(pc(&["8086:46a6", "10de:2684"]).path());
+    assert_eq!(identity.pci, ["8086:46a6", "10de:2684"]);
+}
+
+#[test]
+fn every_board_plans_its_hardware_first_and_software_without_it() {
+    use crate::media::plan::{Path as Way, SourceOffer, StreamOffer, plan};
+    let source = |width, height| SourceOffer { video: Some(StreamOffer::Picture { width, height, framerate: 30 }), audio: None };
+    let wants = crate::media::Wants { video: vec![Codec::H264, Codec::VP8], audio: vec![] };
+    for board in Board::all(nowhere()).unwrap() {
+        let has_encoder = board.encoders_of(Codec::H264).any(|it| it.hardware);
+        let all = |_: Candidate<'_>| Presence::Ready;
+        let choice = &plan(&source(1280, 720), &wants, &board, &all, &[]).unwrap()[0];
+        assert_eq!(choice.path == Way::Hardware, has_encoder, "{}: {choice:?}", board.name);
+        let software = |asked: Candidate<'_>| match asked {
+            Candidate::Encoder(it) if it.hardware => Presence::NotReady { why: "refused".into() },
+            _ => Presence::Ready,
+        };
+        let choice = &plan(&source(1280, 720), &wants, &board, &software, &[]).unwrap()[0];
+        assert_eq!((choice.path, choice.codec), (Way::Software, Codec::H264), "{}", board.name);
+        // what is beyond every budget is left to software
+        let choice = &plan(&source(7680, 4320), &wants, &board, &all, &[]).unwrap()[0];
+        let unlimited = |it: &EncoderCandidate| it.limits.max_width.is_none() && it.limits.macroblocks_per_second.is_none();
+        let expected = board.encoders_of(Codec::H264).any(|it| it.hardware && unlimited(it));
+        assert_eq!(choice.path == Way::Hardware, expected, "{}: {choice:?}", board.name);
+    }
+}
+
+#[test]
+fn systems_that_are_too_old_are_told_from_those_that_are_not() {
+    let of = |name: &str| Board::all(nowhere()).unwrap().into_iter().find(|board| board.name == name).unwrap().systems;
+    assert!(of("jetson-nano").iter().all(System::is_too_old) && of("jetson-xavier").iter().all(System::is_too_old));
+    let orin = of("jetson-agx-orin");
+    assert_eq!(orin.iter().map(System::is_too_old).collect::<Vec<_>>(), [true, false]);
+    let root = tempfile::tempdir().unwrap();
+    assert!(orin.iter().all(|it| !it.is_here(root.path())));
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    let release = "# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref, EABI: aarch64";
+    std::fs::write(root.path().join("etc/nv_tegra_release"), release).unwrap();
+    assert_eq!(orin.iter().map(|it| it.is_here(root.path())).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn a_file_by_itself_is_checked_with_its_caps() {
+    gstreamer::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, _) in super::file::built_in_texts() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("pipelines/boards/{name}.toml"));
+        assert_eq!(&Board::check(&file).unwrap().name, name);
+    }
+    let file = dir.path().join("anvil.toml");
+    let text = "description = \"x\"\n[[csi]]\nelement = \"camera\"\noutput_caps = \"video/x-raw,format=(\"\n";
+    std::fs::write(&file, text).unwrap();
+    let error = Board::check(&file).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}:4:16: ", file.display())) && error.contains("are no caps"), "{error}");
+    for (pci, fine) in [("8086:*", true), ("8086:46a6", true), ("8086", false), ("*:*", false), ("8086:46A6", false)] {
+        std::fs::write(&file, format!("description = \"x\"\npci = [\"{pci}\"]\n")).unwrap();
+        assert_eq!(Board::check(&file).is_ok(), fine, "{pci}");
+    }
 }
 
 #[test]
@@ -100,7 +261,7 @@ fn identity_reads_the_device_tree_else_the_firmware() {
     let pc = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(pc.path().join("sys/class/dmi/id")).unwrap();
     std::fs::write(pc.path().join("sys/class/dmi/id/product_name"), "NUC\n").unwrap();
-    assert_eq!(Identity::read(pc.path()), Identity { model: Some("NUC".into()), compatible: vec![] });
+    assert_eq!(Identity::read(pc.path()), Identity { model: Some("NUC".into()), ..Identity::default() });
 }
 
 #[test]
@@ -166,7 +327,7 @@ fn candidates_say_how_bit_rate_and_key_frames_go() {
     assert_eq!(orin.encoders[0].key_frame, KeyMethod::ActionSignal("force-IDR".into()));
     let x264 = orin.encoders_of(Codec::H264).last().unwrap();
     assert_eq!(x264.element, "openh264enc");
-    let kbps = BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Kbps };
+    let kbps = BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Kbps, change: Default::default() };
     assert_eq!(kbps.value(crate::vocab::Bitrate::from_bps(1_500_000)), 1500);
 }
 

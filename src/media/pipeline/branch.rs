@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::capture::{RAW_QUEUE, tee_name};
 use super::watch::watch;
-use super::{BranchSpec, Encode, Order, Session, fault, make};
+use super::{BranchSpec, Encode, News, Order, Session, fault, make};
 use crate::media::SourceError;
 use crate::media::board::{BitrateControl, EncoderLimits};
 use crate::media::plan::StreamOffer;
@@ -43,6 +43,8 @@ pub(super) struct Branch {
     encoder: Option<(gst::Element, BitrateControl, EncoderLimits)>,
     /// Hangs on the decoder's tee.
     decoded: bool,
+    /// How it was ordered.
+    spec: BranchSpec,
 }
 
 /// A coded stream being decoded for one or more branches.
@@ -63,14 +65,40 @@ impl Branch {
     }
 
     /// Sets the encoder's bit rate, within its limits and steps.
-    pub fn set_bitrate(&self, bitrate: Bitrate) {
+    fn set_bitrate(&self, bitrate: Bitrate) {
         if let (MediaKind::Video, Some((encoder, control, limits))) = (self.kind, &self.encoder) {
             write_bitrate(encoder, control, limits, bitrate, false);
         }
     }
+
+    /// The order for the same branch at another bit rate, where its encoder takes none while it runs and the rates are a
+    /// quarter apart: a new encoder costs viewers a key frame.
+    fn again_at(&self, bitrate: Bitrate) -> Option<BranchSpec> {
+        let encode = self.spec.encode.as_ref().filter(|encode| encode.restarts && self.kind == MediaKind::Video)?;
+        let (have, want) = (encode.bitrate.bps(), bitrate.bps());
+        let differs = have.abs_diff(want).saturating_mul(4) >= have.min(want);
+        differs.then(|| BranchSpec { encode: Some(Encode { bitrate, ..encode.clone() }), ..self.spec.clone() })
+    }
 }
 
 impl Session {
+    /// Sets the bit rate of all encoders. One that ignores that, as a trial found, is started anew.
+    pub(super) fn set_bitrate(&mut self, bitrate: Bitrate, inbox: &mpsc::Receiver<Order>) {
+        let again: Vec<BranchSpec> = self.branches.values().filter_map(|branch| branch.again_at(bitrate)).collect();
+        for branch in self.branches.values() {
+            branch.set_bitrate(bitrate);
+        }
+        for spec in again {
+            let codec = spec.codec;
+            if let Some(branch) = self.branches.remove(&codec) {
+                self.take_down(branch.hung);
+            }
+            info!(%codec, bitrate_bps = bitrate.bps(), "encoder started anew for another bit rate");
+            let outcome = self.add_branch(spec, inbox);
+            (self.start.marks.news)(News::Branch(codec, outcome));
+        }
+    }
+
     /// Adds a branch and starts it. On failure nothing of it stays.
     pub(super) fn add_branch(&mut self, spec: BranchSpec, inbox: &mpsc::Receiver<Order>) -> Result<(), SourceError> {
         let kind = spec.codec.kind();
@@ -106,8 +134,8 @@ impl Session {
         let name = encoder.as_ref().map(|(element, ..)| element.name().to_string());
         match self.hang(&tee, bin, inbox) {
             Ok(hung) => {
-                self.branches.insert(spec.codec, Branch { hung, kind, encoder, decoded });
                 info!(codec = %spec.codec, element = name, "branch added");
+                self.branches.insert(spec.codec, Branch { hung, kind, encoder, decoded, spec });
                 Ok(())
             }
             Err(error) => {
@@ -274,7 +302,13 @@ fn wait_for_key(bin: &gst::Bin) {
 
 /// Writes a bit rate in the encoder's own property, unit, limits and step. A structure property is completed at the start and
 /// gets only the one field while running, as its drivers want it.
-fn write_bitrate(encoder: &gst::Element, control: &BitrateControl, limits: &EncoderLimits, bitrate: Bitrate, at_start: bool) {
+pub(in crate::media) fn write_bitrate(
+    encoder: &gst::Element,
+    control: &BitrateControl,
+    limits: &EncoderLimits,
+    bitrate: Bitrate,
+    at_start: bool,
+) {
     let (low, high) = (limits.min_bitrate.unwrap_or(0), limits.max_bitrate.unwrap_or(u64::MAX));
     let bps = bitrate.bps().min(high).max(low);
     let step = limits.bitrate_step.filter(|step| *step > 0).unwrap_or(1);

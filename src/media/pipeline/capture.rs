@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::rewind::Rewinder;
 use super::{Order, Start, fault, ingest, make};
-use crate::media::board::DecoderInput;
+use crate::media::board::{Candidate, DecoderInput};
 use crate::media::config::{PictureConfig, TestConfig, V4l2Config};
 use crate::media::device::{self, FindError, PixelFormat};
 use crate::media::element::package_of;
@@ -113,7 +113,7 @@ fn number_frames(label: &gst::Element) {
 }
 
 fn csi(start: &Start, picture: &PictureConfig) -> Result<Built, SourceError> {
-    let presence = |element: &str| start.presences.get(element, &[], &[]).is_ready();
+    let presence = |element: &str| start.presences.get(Candidate::Element(element)).is_ready();
     let candidates = &start.board.csi;
     let Some(chosen) = candidates.iter().find(|it| presence(&it.element)) else {
         return Err(match candidates.first() {
@@ -146,7 +146,7 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
         camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
     let mut description = match &mode.pixel {
         PixelFormat::Mjpeg => {
-            let presence = |element: &str, requires: &[String], nodes: &[_]| start.presences.get(element, requires, nodes);
+            let presence = |asked: Candidate<'_>| start.presences.get(asked);
             let decoder = decoder_for(DecoderInput::Jpeg, &start.board, &presence);
             let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
             let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };

@@ -21,7 +21,7 @@ pub(super) fn element(factory: &str) -> Result<gst::Element, SourceError> {
 }
 
 /// A whole pipeline from a description.
-pub(super) fn pipeline(description: &str) -> Result<gst::Pipeline, SourceError> {
+pub(in crate::media) fn pipeline(description: &str) -> Result<gst::Pipeline, SourceError> {
     debug!(description, "building pipeline");
     let mut context = gst::ParseContext::new();
     let made = gst::parse::launch_full(description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
@@ -74,7 +74,7 @@ pub(super) fn set(element: &gst::Element, property: &str, value: &str) -> bool {
 }
 
 /// Sets all that apply.
-pub(super) fn set_all(element: &gst::Element, properties: &BTreeMap<String, String>) {
+pub(in crate::media) fn set_all(element: &gst::Element, properties: &BTreeMap<String, String>) {
     for (property, value) in properties {
         set(element, property, value);
     }

@@ -14,7 +14,7 @@ mod branch;
 mod capture;
 mod fault;
 mod ingest;
-mod make;
+pub(super) mod make;
 mod rewind;
 pub(super) mod still;
 #[cfg(test)]
@@ -22,7 +22,6 @@ mod tests;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -32,14 +31,17 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tracing::{debug, info, warn};
 
-use super::board::{Board, DecoderCandidate, DecoderInput, EncoderCandidate};
-use super::element::{self, Presence};
+use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
+use super::element::Presence;
 use super::plan::{SourceOffer, StreamOffer};
+use super::probe::Verdicts;
+use super::probe::prober::{Usage, Using};
 use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
 use crate::forward::Stages;
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
+pub(super) use branch::write_bitrate;
 pub(super) use ingest::{Holds, opus_format};
 
 /// What the owner, the bus and the streaming threads ask of a pipeline's thread.
@@ -102,6 +104,8 @@ pub(super) struct Encode {
     /// For coded sources: what decodes; `None` leaves it to GStreamer.
     pub decoder: Option<DecoderCandidate>,
     pub bitrate: Bitrate,
+    /// It must be started anew for another bit rate.
+    pub restarts: bool,
 }
 
 /// Everything a pipeline starts from.
@@ -202,39 +206,76 @@ const STREAMS_LATE: Duration = Duration::from_secs(1);
 /// How long an element that does not reach READY is left alone: a try can take seconds.
 const RETRY_ELEMENT: Duration = Duration::from_secs(60);
 
-/// Verdicts on elements.
+/// What is known of elements: what trials found, and whether they reach READY.
 #[derive(Default)]
-pub(super) struct PresenceCache(Mutex<HashMap<String, (Presence, Instant)>>);
+pub(super) struct PresenceCache {
+    ready: Mutex<HashMap<String, (Presence, Instant)>>,
+    verdicts: Arc<Verdicts>,
+    usage: Arc<Usage>,
+}
 
 impl PresenceCache {
-    /// As [`element::candidate`]. A good verdict stays, a bad one is tried again after a while; what is missing is always looked
-    /// up, which costs nothing.
-    pub fn get(&self, name: &str, requires: &[String], nodes: &[PathBuf]) -> Presence {
-        let key = format!("{name} {requires:?} {nodes:?}");
-        let known = self.verdicts().get(&key).cloned();
+    /// With what trials found, and who is told that codecs are in use.
+    pub fn new(verdicts: Arc<Verdicts>, usage: Arc<Usage>) -> Self {
+        Self { ready: Mutex::default(), verdicts, usage }
+    }
+
+    /// Codecs are used until the answer is dropped: no candidate is tried meanwhile.
+    pub fn use_codecs(&self) -> Using {
+        self.usage.enter()
+    }
+
+    /// What trials found.
+    pub fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
+    /// Whether an encoder must be started anew for another bit rate.
+    pub fn restarts_for_bitrate(&self, encoder: &EncoderCandidate) -> bool {
+        encoder.bitrate.change == BitrateChange::Restart
+            || self.verdicts.get(Candidate::Encoder(encoder)).is_some_and(|verdict| verdict.restarts_for_bitrate())
+    }
+
+    /// As [`Candidate::presence`]. A good verdict stays, a bad one is tried again after a while; what is missing is always looked
+    /// up, which costs nothing. What a trial refused is not touched.
+    pub fn get(&self, asked: Candidate<'_>) -> Presence {
+        if let Some(refusal) = self.verdicts.refusal(asked) {
+            return refusal;
+        }
+        let key = format!("{} {:?} {:?}", asked.element(), asked.requires(), asked.nodes());
+        let known = self.ready().get(&key).cloned();
         if let Some((verdict, since)) = known
             && (verdict.is_ready() || since.elapsed() < RETRY_ELEMENT)
         {
             return verdict;
         }
-        let verdict = element::candidate(name, requires, nodes);
+        let untried_hardware = match asked {
+            Candidate::Encoder(it) => it.hardware,
+            Candidate::Decoder(it) => it.hardware,
+            Candidate::Element(_) => false,
+        };
+        let verdict = match untried_hardware {
+            true => self.verdicts.touch(asked, || asked.presence()),
+            false => asked.presence(),
+        };
         if !matches!(verdict, Presence::Missing { .. }) {
-            self.verdicts().insert(key, (verdict.clone(), Instant::now()));
+            self.ready().insert(key, (verdict.clone(), Instant::now()));
         }
         verdict
     }
 
-    fn verdicts(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Presence, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ready(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Presence, Instant)>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds the verdicts a plan will ask for, on the caller's thread.
+    /// Finds what a plan will ask for, on the caller's thread.
     fn warm(&self, board: &Board) {
+        self.verdicts.refresh();
         for it in &board.encoders {
-            self.get(&it.element, &it.requires, &it.nodes);
+            self.get(Candidate::Encoder(it));
         }
         for element in board.convert.iter().flat_map(|entry| super::board::chain(entry)) {
-            self.get(element, &[], &[]);
+            self.get(Candidate::Element(element));
         }
     }
 }
@@ -262,6 +303,7 @@ struct Session {
 
 fn run(start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
     let _span = tracing::info_span!("pipeline", source = %start.source.name).entered();
+    let _using = start.presences.use_codecs();
     let Some(_held) = start.device.hold(inbox) else { return };
     start.presences.warm(&start.board);
     let built = match capture::build(&start, &orders) {
@@ -359,7 +401,7 @@ impl Session {
                 }
                 Order::Remove(codec) => self.remove_branch(codec),
                 Order::Flow => self.flow(),
-                Order::Bitrate(bitrate) => self.branches.values().for_each(|branch| branch.set_bitrate(bitrate)),
+                Order::Bitrate(bitrate) => self.set_bitrate(bitrate, inbox),
                 Order::Error(error) => return Err(self.judge(&error)),
                 Order::Ended => return Err((SourceError::Failed("the stream ended".into()), None)),
                 Order::Fail(error) => return Err((error, None)),
@@ -395,7 +437,7 @@ impl Session {
         for stream in [&self.offer.video, &self.offer.audio].into_iter().flatten() {
             if let StreamOffer::Coded { format: Some(format), obstacle: Some(_), .. } = stream {
                 for it in self.start.board.decoders_of(DecoderInput::Codec(format.codec)) {
-                    if self.start.presences.get(&it.element, &it.requires, &it.nodes).is_ready() {
+                    if self.start.presences.get(Candidate::Decoder(it)).is_ready() {
                         break;
                     }
                 }

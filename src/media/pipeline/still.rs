@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::{PresenceCache, fault, make};
 use crate::media::SourceError;
-use crate::media::board::{Board, DecoderCandidate, DecoderInput};
+use crate::media::board::{Board, Candidate, DecoderCandidate, DecoderInput};
 use crate::media::element::Presence;
 use crate::media::plan;
 use crate::media::snapshot::SnapshotError;
@@ -47,7 +47,7 @@ pub(in crate::media) fn jpeg(
     presences: &PresenceCache,
     deadline: Instant,
 ) -> Result<Bytes, SnapshotError> {
-    let presence = |it: &DecoderCandidate| presences.get(&it.element, &it.requires, &it.nodes);
+    let presence = |it: &DecoderCandidate| presences.get(Candidate::Decoder(it));
     let mut candidates: Vec<&DecoderCandidate> = board.decoders_of(DecoderInput::Codec(frame.codec)).collect();
     // software first: one frame is soon decoded, and the board's few hardware decoders stay with those that need them all the time
     candidates.sort_by_key(|it| it.hardware);
@@ -119,7 +119,7 @@ fn describe(
     };
     let some = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
     // what leaves a hardware decoder may be in memory that only the board's own converter reads
-    let own = |element: &str, requires: &[String], nodes: &[std::path::PathBuf]| presences.get(element, requires, nodes);
+    let own = |asked: Candidate<'_>| presences.get(asked);
     let size = format!("width=[1,{LARGEST}],height=[1,{LARGEST}]");
     let fetch = match decoder.hardware {
         true => format!("{} ! ", plan::board_converter(board, &own)),

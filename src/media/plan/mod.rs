@@ -9,10 +9,8 @@ pub mod camera;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
 use super::Wants;
-use super::board::{Board, DecoderCandidate, DecoderInput, EncoderCandidate, chain};
+use super::board::{Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate, chain};
 use super::element::Presence;
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
@@ -113,8 +111,8 @@ impl std::fmt::Display for StreamOffer {
     }
 }
 
-/// Says whether an element with these properties and one of these device nodes can be used here. The third argument may be empty.
-pub type Presences<'a> = &'a dyn Fn(&str, &[String], &[PathBuf]) -> Presence;
+/// Says whether a candidate can be used here.
+pub type Presences<'a> = &'a dyn Fn(Candidate<'_>) -> Presence;
 
 /// The paths for one viewer: at most one per kind.
 ///
@@ -193,7 +191,7 @@ fn rank(choice: &Choice, board: &Board) -> usize {
 
 /// The decoder for a codec: the board's first that is present.
 pub fn decoder_for<'b>(input: DecoderInput, board: &'b Board, presence: Presences<'_>) -> Option<&'b DecoderCandidate> {
-    board.decoders_of(input).find(|it| presence(&it.element, &it.requires, &it.nodes).is_ready())
+    board.decoders_of(input).find(|it| presence(Candidate::Decoder(it)).is_ready())
 }
 
 /// The converter in front of an encoder: its own, else the board's first that is present, else `videoconvert`.
@@ -203,14 +201,14 @@ pub fn converter_for<'b>(encoder: &'b EncoderCandidate, board: &'b Board, presen
 
 /// The board's first converter that is present, else `videoconvert`.
 pub fn board_converter<'b>(board: &'b Board, presence: Presences<'_>) -> &'b str {
-    let whole = |entry: &&String| chain(entry).all(|element| presence(element, &[], &[]).is_ready());
+    let whole = |entry: &&String| chain(entry).all(|element| presence(Candidate::Element(element)).is_ready());
     board.convert.iter().find(whole).map_or("videoconvert", String::as_str)
 }
 
 /// The candidate a choice names.
 pub fn candidate<'b>(choice: &Choice, board: &'b Board, presence: Presences<'_>) -> Option<&'b EncoderCandidate> {
     let element = choice.encoder.as_deref()?;
-    board.encoders_of(choice.codec).find(|it| it.element == element && presence(&it.element, &it.requires, &it.nodes).is_ready())
+    board.encoders_of(choice.codec).find(|it| it.element == element && presence(Candidate::Encoder(it)).is_ready())
 }
 
 /// The source's own frames, where they fit.
@@ -245,7 +243,7 @@ fn encoded(codec: Codec, offer: &StreamOffer, board: &Board, presence: Presences
         let input = DecoderInput::Codec(format.codec);
         // no candidate at all leaves the choice to GStreamer (`decodebin`)
         if board.decoders_of(input).next().is_some() && decoder_for(input, board, presence).is_none() {
-            let missing = board.decoders_of(input).map(|it| excuse(&it.element, &presence(&it.element, &it.requires, &it.nodes)));
+            let missing = board.decoders_of(input).map(|it| excuse(&it.element, &presence(Candidate::Decoder(it))));
             return Err(format!("nothing decodes {}: {}", format.codec, missing.collect::<Vec<_>>().join(", ")));
         }
     }
@@ -254,7 +252,7 @@ fn encoded(codec: Codec, offer: &StreamOffer, board: &Board, presence: Presences
             passed_over.push(format!("{} {excess}", it.element));
             continue;
         }
-        match presence(&it.element, &it.requires, &it.nodes) {
+        match presence(Candidate::Encoder(it)) {
             Presence::Ready => {
                 let path = if it.hardware { Path::Hardware } else { Path::Software };
                 let place = if it.hardware { "in hardware" } else { "in software" };

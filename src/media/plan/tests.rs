@@ -12,7 +12,7 @@ fn encoder(codec: Codec, element: &str, hardware: bool) -> EncoderCandidate {
         output_caps: String::new(),
         convert: None,
         properties: Default::default(),
-        bitrate: BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Bps },
+        bitrate: BitrateControl { property: "bitrate".into(), field: None, unit: BitrateUnit::Bps, change: Default::default() },
         key_frame: KeyMethod::default(),
         requires: Vec::new(),
         nodes: Vec::new(),
@@ -47,8 +47,8 @@ fn browser() -> Wants {
     Wants { video: vec![Codec::H264, Codec::VP8], audio: vec![Codec::Opus] }
 }
 
-fn only(present: &'static [&'static str]) -> impl Fn(&str, &[String], &[PathBuf]) -> Presence {
-    move |element, _, _| match present.contains(&element) {
+fn only(present: &'static [&'static str]) -> impl Fn(Candidate<'_>) -> Presence {
+    move |asked| match present.contains(&asked.element()) {
         true => Presence::Ready,
         false => Presence::Missing { package: Some("some-package") },
     }
@@ -149,7 +149,7 @@ proptest! {
         let wants = Wants { video: want_video, audio: want_audio };
         let board = Board { name: "any".into(), encoders, ..Board::default() };
         let is_there = |element: &str| (0..8).any(|n| present & 1 << n != 0 && element == format!("enc{n}"));
-        let presence = |element: &str, _: &[String], _: &[PathBuf]| match is_there(element) {
+        let presence = |asked: Candidate<'_>| match is_there(asked.element()) {
             true => Presence::Ready,
             false => Presence::Missing { package: None },
         };

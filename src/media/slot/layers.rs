@@ -116,6 +116,7 @@ impl Slot {
                 convert: plan::converter_for(encoder, board, presence).to_owned(),
                 decoder: input.and_then(|input| plan::decoder_for(input, board, presence)).cloned(),
                 bitrate: self.config.bitrate,
+                restarts: self.shared.presences.restarts_for_bitrate(encoder),
             })
         })
     }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::forward::{FramePackets, FrameSink, Layer, Offered, SinkId};
 use crate::media::board::Board;
+use crate::media::pipeline::PresenceCache;
 use crate::media::*;
 use crate::vocab::{Codec, MediaKind, PeerId, SourceName};
 
@@ -44,7 +45,11 @@ impl Bench {
         // shown with a test that fails
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let (tell, events) = mpsc::unbounded_channel();
-        Self { media: Arc::new(Media::start_on(board, parse(sources, habits), tell).unwrap()), events, next: 0 }
+        Self {
+            media: Arc::new(Media::start_on(board, PresenceCache::default(), parse(sources, habits), tell).unwrap()),
+            events,
+            next: 0,
+        }
     }
 
     /// Other sources from now on, with the habits of `new`.

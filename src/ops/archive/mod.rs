@@ -161,7 +161,7 @@ fn lock_file(folder: &Path) -> Option<std::fs::File> {
 
 /// What of the folder is no part of it: locks, half-written files, what a restore works with.
 fn is_passing(name: &str) -> bool {
-    name == "lock" || name == RUNNING || name.starts_with(".restore-") || name.ends_with(".tmp")
+    name == "lock" || name == "probe.lock" || name == RUNNING || name.starts_with(".restore-") || name.ends_with(".tmp")
 }
 
 /// Whether an entry directly in that folder of an archive is a part of it.
