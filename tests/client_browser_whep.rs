@@ -63,6 +63,21 @@ fn a_chromium_that_sends_three_sizes_is_received_in_all_of_them() {
 }
 
 #[test]
+fn each_viewer_gets_the_size_its_line_carries() {
+    let gateway = Gateway::start("");
+    let seen = node("narrow.mjs", &[&gateway.base, "yard"]);
+    let width = |when: &str, who: &str| seen[when][who]["width"].as_u64().unwrap_or_default();
+    assert_eq!(width("apart", "wide"), 960, "{seen:#}");
+    assert!((1..960).contains(&width("apart", "narrow")), "{seen:#}");
+    for moving in seen["moving"].as_array().expect("both") {
+        assert!(moving["framesDecoded"].as_u64() >= Some(40), "{seen:#}");
+    }
+    assert_eq!(seen["still"]["wide"]["lost"], 0, "what one loses never shows at the other: {seen:#}");
+    assert_eq!(width("together", "narrow"), 960, "{seen:#}");
+    assert_eq!(seen["deleted"], 200, "{seen:#}");
+}
+
+#[test]
 fn where_no_udp_gets_through_it_goes_by_tcp() {
     let gateway = Gateway::start("");
     let seen = node("tcp.mjs", &[&gateway.base, "yard"]);

@@ -73,7 +73,7 @@ function inPage() {
   window.t = {
     sleep,
     /** Plays a WHEP address in a new <video>; resolves when answered. */
-    async play(name, url, { token, codec, tcp } = {}) {
+    async play(name, url, { token, codec, tcp, by } = {}) {
       const pc = new RTCPeerConnection();
       const video = pc.addTransceiver('video', { direction: 'recvonly' });
       pc.addTransceiver('audio', { direction: 'recvonly' });
@@ -91,7 +91,7 @@ function inPage() {
       const entry = { pc, element, firstFrame: null };
       element.requestVideoFrameCallback(() => { entry.firstFrame = performance.now() - started; });
       pcs.set(name, entry);
-      entry.resource = await exchange(pc, url, token, tcp);
+      entry.resource = await exchange(pc, url, token, tcp, by);
       entry.answered = performance.now() - started;
     },
     /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height.
@@ -160,6 +160,11 @@ function inPage() {
       });
       await fetch(resource, { method: 'DELETE' });
       return state;
+    },
+    /** Size of the picture that plays, in pixels, and what of it was lost. */
+    async picture(name) {
+      const video = await stat(pcs.get(name).pc, 'inbound-rtp', 'video');
+      return { width: video?.frameWidth ?? 0, height: video?.frameHeight ?? 0, lost: video?.packetsLost ?? 0, frames: video?.framesDecoded ?? 0 };
     },
     /** Waits until `frames` more video frames were decoded; gives the figures, or says what is missing after the limit. */
     async watch(name, { frames = 100, limit = 90000, audio = true } = {}) {

@@ -26,7 +26,7 @@ await withBrowser(async open => {
     line = await lossyLine(port);
     return line.port;
   });
-  await sender.evaluate(([room, codec, encodings]) => t.publish('p', `/whip/${room}`, { codec, encodings, size: [1280, 720], by: 'lineTo' }), [room, codec, encodings]);
+  await sender.evaluate(([room, codec, encodings]) => t.publish('p', `/whip/${room}`, { codec, encodings, size: [960, 540], by: 'lineTo' }), [room, codec, encodings]);
   await viewer.evaluate(room => t.play('v', `/whep/${room}`), room);
   const figures = await viewer.evaluate(() => t.watch('v', { frames: 60 }));
   // Chromium begins with the smallest and adds the others as its estimate grows

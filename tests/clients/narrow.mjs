@@ -1,0 +1,41 @@
+// node narrow.mjs BASE ROOM: one Chromium publishes its fake camera in three sizes; one plays it over a wide line, another over one of
+// 500 kbit/s, which becomes wide later. Gives the width of the pictures they have, as soon as they differ and then are the same, or after a
+// minute and a half each.
+import { withBrowser } from './browser.mjs';
+import { narrowLine } from './lib/narrow.mjs';
+
+const [base, room] = process.argv.slice(2);
+const encodings = [['q', 4], ['h', 2], ['f', 1]].map(([rid, scaleResolutionDownBy]) => ({ rid, scaleResolutionDownBy }));
+const size = [960, 540];
+
+await withBrowser(async open => {
+  const sender = await open(`${base}/healthz`);
+  await sender.evaluate(([room, encodings, size]) => t.publish('p', `/whip/${room}`, { codec: 'VP8', encodings, size }), [room, encodings, size]);
+  const [wide, narrow] = [await open(`${base}/healthz`), await open(`${base}/healthz`)];
+  let line;
+  await narrow.exposeFunction('lineTo', async port => {
+    line = await narrowLine(port);
+    line.carry(500_000);
+    return line.port;
+  });
+  await wide.evaluate(room => t.play('v', `/whep/${room}`), room);
+  await narrow.evaluate(room => t.play('v', `/whep/${room}`, { by: 'lineTo' }), room);
+  const seen = async () => ({ wide: await wide.evaluate(() => t.picture('v')), narrow: await narrow.evaluate(() => t.picture('v')) });
+  const until = async good => {
+    for (let i = 0; ; i++) {
+      const now = await seen();
+      if (i === 180 || good(now)) return now;
+      await narrow.evaluate(() => t.sleep(500));
+    }
+  };
+  const apart = await until(({ wide, narrow }) => wide.width === 960 && narrow.width > 0 && narrow.width < 960);
+  // both go on moving
+  const moving = [await wide.evaluate(() => t.watch('v', { frames: 60 })), await narrow.evaluate(() => t.watch('v', { frames: 40 }))];
+  const peers = await wide.evaluate(async () => (await fetch('/api/v1/peers')).json());
+  const still = await seen();
+  line.carry(Infinity);
+  const together = await until(({ narrow }) => narrow.width === 960);
+  const deleted = await sender.evaluate(() => t.end('p'));
+  line.close();
+  return { apart, moving, still, estimates: peers.map(peer => peer.estimate_bps ?? null), together, dropped: line.dropped(), deleted };
+});
