@@ -125,7 +125,8 @@ fn encoder(candidate: &EncoderCandidate, convert: &str) -> Observed {
     let seen = collect(&pipeline, candidate.codec == Codec::H264);
 
     let mut asked = None;
-    let outcome = play(&pipeline, &element, tell, &events, &mut observed.stage, |step| {
+    let moved = || (entered.load(Ordering::Acquire), lock(&seen).frames.len());
+    let outcome = play(&pipeline, &element, tell, &events, &mut observed.stage, &moved, |step| {
         match step {
             KEY_AT => {
                 // some take requests only after their first output
@@ -194,7 +195,8 @@ fn decoder(candidate: &DecoderCandidate) -> Observed {
         push_sample(&source);
     }
     let (tell, events) = mpsc::channel();
-    let outcome = play(&pipeline, &element, tell, &events, &mut observed.stage, |_| {});
+    let moved = || (entered.load(Ordering::Acquire), lock(&seen).frames.len());
+    let outcome = play(&pipeline, &element, tell, &events, &mut observed.stage, &moved, |_| {});
     observed.error = outcome.err();
     let _ = pipeline.set_state(gst::State::Null);
     let seen = lock(&seen);
@@ -211,6 +213,7 @@ fn play(
     tell: mpsc::Sender<Event>,
     events: &mpsc::Receiver<Event>,
     stage: &mut Stage,
+    moved: &dyn Fn() -> (u32, usize),
     mut step: impl FnMut(u32),
 ) -> Result<(), String> {
     if let Some(bus) = pipeline.bus() {
@@ -243,9 +246,12 @@ fn play(
         return Err(said("it does not start"));
     }
     *stage = Stage::Started;
+    let mut last = moved();
     loop {
         match events.recv_timeout(STALL) {
             Ok(Event::Step(index)) => step(index),
+            // slow is not stuck
+            Err(_) if moved() != last => last = moved(),
             Ok(Event::Error(error)) => return Err(error),
             Ok(Event::Ended) => {
                 *stage = Stage::Ended;
