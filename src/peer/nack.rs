@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 
 /// From a gap to the first question: packets that overtook each other are in order again by then.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// Shortest time between two questions for one packet; with a longer round trip it is a quarter more than that.
+/// Shortest time from the first question for a packet to the second; with a longer round trip it is a quarter more than that. It doubles
+/// with each question: who does not answer may be held up.
 const SPACING: Duration = Duration::from_millis(40);
-/// Between two questions while the round trip is not known.
+/// The same while the round trip is not known.
 const UNKNOWN: Duration = Duration::from_millis(100);
 /// Questions for one packet.
 const QUESTIONS: u8 = 6;
-/// What is older is of no use to a live picture.
+/// What is older is not asked for any more: it is of little use to a live picture.
 const AGE: Duration = Duration::from_secs(1);
+/// It is taken so long, should an answer still be on its way.
+const KEPT: Duration = Duration::from_secs(2);
 /// Most packets missed at a time, about a second at 2 Mbit/s. After a longer gap only a key frame helps.
 const MOST: usize = 256;
 /// A jump by so many is a new beginning (MAX_DROPOUT of RFC 3550 appendix A.1).
@@ -95,7 +98,7 @@ impl Missing {
         Arrival::Next
     }
 
-    /// When [`Self::due`] has something to ask for.
+    /// When [`Self::due`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
         self.gaps.iter().map(|gap| gap.ask_at).min()
     }
@@ -108,15 +111,18 @@ impl Missing {
         let spacing = round_trip.map_or(UNKNOWN, |trip| (trip * 5 / 4).max(SPACING));
         let mut due = Vec::new();
         for gap in self.gaps.iter_mut().filter(|gap| gap.ask_at <= now) {
-            gap.ask_at = now + spacing;
-            if self.savings >= PRICE && gap.asked < QUESTIONS && now < gap.since + AGE {
+            let (given_up, kept) = (gap.since + AGE, gap.since + KEPT);
+            if self.savings >= PRICE && now < given_up {
                 self.savings -= PRICE;
                 gap.asked += 1;
                 due.push(gap.sequence);
             }
+            gap.ask_at = now + spacing * (1 << gap.asked.saturating_sub(1));
+            if gap.asked == QUESTIONS || gap.ask_at >= given_up {
+                gap.ask_at = kept;
+            }
         }
-        // the last question is given the time of an answer
-        self.gaps.retain(|gap| now < gap.since + AGE && (gap.asked < QUESTIONS || gap.ask_at > now));
+        self.gaps.retain(|gap| now < gap.since + KEPT);
         due
     }
 }
@@ -148,8 +154,19 @@ mod tests {
                 at
             })
             .collect();
-        assert_eq!(times, [5, 80, 155, 230, 305, 380]);
+        assert_eq!(times, [5, 80, 230, 530]);
         assert_eq!(missing.next(), None, "given up");
+    }
+
+    #[test]
+    fn an_answer_that_was_held_up_is_taken_for_two_seconds() {
+        for (after, came) in [(1_900, Arrival::Filled { asked: true }), (2_100, Arrival::Other)] {
+            let (mut missing, now) = (Missing::default(), Instant::now());
+            [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+            let after = Duration::from_millis(after);
+            assert_eq!(asked(&mut missing, now, after, Some(Duration::ZERO)).len(), 5, "at 5, 45, 125, 285 and 605 ms");
+            assert_eq!(missing.arrived(now + after, 2), came);
+        }
     }
 
     #[test]
@@ -168,7 +185,7 @@ mod tests {
         let (mut missing, now) = (Missing::default(), Instant::now());
         [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
         let times = asked(&mut missing, now, Duration::from_secs(3), Some(Duration::from_millis(300)));
-        assert_eq!(times, [(5, 2), (380, 2), (755, 2)], "none when a second has passed");
+        assert_eq!(times, [(5, 2), (380, 2)], "none when a second has passed");
     }
 
     #[test]
