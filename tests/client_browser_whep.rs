@@ -52,6 +52,7 @@ fn a_chromium_that_sends_three_sizes_is_received_in_all_of_them() {
             assert!(layer["packets"].as_u64() > Some(50) && layer["bitrate_bps"].as_u64() > Some(0), "{seen:#}");
         }
         assert!(layers.iter().any(|layer| layer["watched"] == true), "{seen:#}");
+        assert!(seen["widest"][0].as_u64() > Some(240), "the viewer leaves the smallest: {seen:#}");
         assert!(
             seen["recovered"].as_u64() >= Some(10),
             "what a lossy line loses is sent again by streams that name theirs: {seen:#}"
@@ -67,13 +68,13 @@ fn each_viewer_gets_the_size_its_line_carries() {
     let gateway = Gateway::start("");
     let seen = node("narrow.mjs", &[&gateway.base, "yard"]);
     let width = |when: &str, who: &str| seen[when][who]["width"].as_u64().unwrap_or_default();
-    assert_eq!(width("apart", "wide"), 960, "{seen:#}");
-    assert!((1..960).contains(&width("apart", "narrow")), "{seen:#}");
+    assert!(width("apart", "narrow") > 0 && width("apart", "wide") >= 2 * width("apart", "narrow"), "{seen:#}");
     for moving in seen["moving"].as_array().expect("both") {
         assert!(moving["framesDecoded"].as_u64() >= Some(40), "{seen:#}");
     }
     assert_eq!(seen["still"]["wide"]["lost"], 0, "what one loses never shows at the other: {seen:#}");
-    assert_eq!(width("together", "narrow"), 960, "{seen:#}");
+    assert_eq!(width("together", "narrow"), width("together", "wide"), "{seen:#}");
+    assert!(width("together", "narrow") > width("apart", "narrow"), "{seen:#}");
     assert_eq!(seen["deleted"], 200, "{seen:#}");
 }
 

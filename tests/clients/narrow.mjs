@@ -28,13 +28,14 @@ await withBrowser(async open => {
       await narrow.evaluate(() => t.sleep(500));
     }
   };
-  const apart = await until(({ wide, narrow }) => wide.width === 960 && narrow.width > 0 && narrow.width < 960);
+  // how wide is the publisher's affair: Chromium makes all sizes smaller on a busy machine
+  const apart = await until(({ wide, narrow }) => narrow.width > 0 && wide.width >= 2 * narrow.width);
   // both go on moving
   const moving = [await wide.evaluate(() => t.watch('v', { frames: 60 })), await narrow.evaluate(() => t.watch('v', { frames: 40 }))];
   const peers = await wide.evaluate(async () => (await fetch('/api/v1/peers')).json());
   const still = await seen();
   line.carry(Infinity);
-  const together = await until(({ narrow }) => narrow.width === 960);
+  const together = await until(({ wide, narrow }) => narrow.width === wide.width && narrow.width > apart.narrow.width);
   const deleted = await sender.evaluate(() => t.end('p'));
   line.close();
   return { apart, moving, still, estimates: peers.map(peer => peer.estimate_bps ?? null), together, dropped: line.dropped(), deleted };

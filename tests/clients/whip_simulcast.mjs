@@ -34,7 +34,7 @@ await withBrowser(async open => {
     layers.filter(layer => layer.packets > 50 && layer.bitrate_bps > 0).length === 3 && layers.some(layer => layer.watched));
   // nothing is in the viewer's way: it moves on from the smallest. Chromium makes all of them smaller on a busy machine
   const widest = await viewer.evaluate(async () => {
-    for (let i = 0; i < 600 && t.size('v')[0] < 640; i++) await t.sleep(100);
+    for (let i = 0; i < 600 && t.size('v')[0] <= 240; i++) await t.sleep(100);
     return t.size('v');
   });
   line.lose(0.05);
