@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(600);
 pub(super) const FLOOD: u64 = 150;
 /// How long not even the smallest must fit before the picture pauses.
 const PAUSE: Duration = Duration::from_secs(3);
+/// While so much of the smallest arrives, in percent, it goes on whatever the estimate: a busy machine looks like a crowded way.
+const ARRIVES: u64 = 85;
 /// From one change to a step up.
 const SETTLE: Duration = Duration::from_secs(1);
 /// So long after a step up, what arrives counts as well as the estimate: a larger layer begins with a key frame, whose queue the estimate
@@ -53,8 +55,8 @@ pub(super) struct Chooser {
 
 impl Chooser {
     /// Decides. `rates` are the layers', in bit/s, 0 for one that does not flow; `budget` is what the way is estimated to carry beside all
-    /// else, `delivered` what of the track arrived lately.
-    pub(super) fn choose(&mut self, now: Instant, budget: u64, delivered: u64, rates: &[u64], current: Choice) -> Choice {
+    /// else, `delivered` what of the track arrived lately; `None` when nobody has told for a while.
+    pub(super) fn choose(&mut self, now: Instant, budget: u64, delivered: Option<u64>, rates: &[u64], current: Choice) -> Choice {
         debug_assert!(rates.len() <= Layers::MAX);
         let flowing = || rates.iter().enumerate().filter(|(_, rate)| **rate > 0);
         let Some((smallest, least)) = flowing().min_by_key(|(_, rate)| **rate) else { return current };
@@ -73,7 +75,7 @@ impl Chooser {
                 }
                 let risen = self.stepped.map(|stepped| now.saturating_duration_since(stepped));
                 let budget = match risen.is_some_and(|risen| risen < GRACE) {
-                    true => budget.max(delivered),
+                    true => budget.max(delivered.unwrap_or(0)),
                     false => budget,
                 };
                 if rate.saturating_mul(100) > budget.saturating_mul(100 + TOLERANCE) {
@@ -81,10 +83,14 @@ impl Chooser {
                     let beyond = |part: u64| rate.saturating_mul(100) > budget.saturating_mul(part);
                     let settling = risen.is_some_and(|risen| risen < SETTLE);
                     let overdue = if settling { beyond(HOPELESS) } else { since >= PATIENCE || beyond(FLOOD) };
+                    let starves =
+                        delivered.is_some_and(|delivered| delivered.saturating_mul(100) < least.saturating_mul(ARRIVES));
                     return match best {
                         Some(best) if overdue => self.fall(now, Choice::Layer(best)),
                         None if index != smallest && overdue => self.fall(now, Choice::Layer(smallest)),
-                        None if index == smallest && since >= PAUSE && *least > budget => self.fall(now, Choice::Pause),
+                        None if index == smallest && since >= PAUSE && *least > budget && starves => {
+                            self.fall(now, Choice::Pause)
+                        }
                         _ => current,
                     };
                 }
@@ -131,12 +137,12 @@ mod tests {
         chooser: Chooser,
         now: Instant,
         choice: Choice,
-        delivered: u64,
+        delivered: Option<u64>,
     }
 
     impl Viewer {
         fn new(choice: Choice) -> Self {
-            Self { chooser: Chooser::default(), now: Instant::now(), choice, delivered: 0 }
+            Self { chooser: Chooser::default(), now: Instant::now(), choice, delivered: Some(0) }
         }
 
         /// What it gets after so long with such a way.
@@ -178,6 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn the_picture_goes_on_while_it_arrives_or_nobody_tells() {
+        for delivered in [Some(140_000), None] {
+            let mut viewer = Viewer { delivered, ..Viewer::new(Choice::Layer(0)) };
+            assert_eq!(viewer.after(100, 60_000), Choice::Layer(0), "{delivered:?}");
+            viewer.delivered = Some(100_000);
+            assert_eq!(viewer.after(1, 60_000), Choice::Pause);
+        }
+    }
+
+    #[test]
     fn a_step_up_that_fails_is_tried_less_and_less_often() {
         let mut viewer = Viewer::new(Choice::Layer(1));
         let mut waits = Vec::new();
@@ -201,12 +217,12 @@ mod tests {
     fn after_a_step_up_what_arrives_counts_for_a_while() {
         let mut viewer = Viewer::new(Choice::Layer(0));
         assert_eq!(viewer.after(1, 1_000_000), Choice::Layer(1));
-        viewer.delivered = 600_000;
+        viewer.delivered = Some(600_000);
         assert_eq!(viewer.after(25, 280_000), Choice::Layer(1), "the estimate is wrong");
         assert_eq!(viewer.after(15, 280_000), Choice::Layer(0), "or not");
         let mut viewer = Viewer::new(Choice::Layer(1));
         assert_eq!(viewer.after(6, 20_000_000), Choice::Layer(2));
-        viewer.delivered = 900_000;
+        viewer.delivered = Some(900_000);
         assert_eq!(viewer.after(6, 800_000), Choice::Layer(1), "most of it is lost");
     }
 
@@ -214,16 +230,16 @@ mod tests {
     fn a_layer_that_stops_is_left_for_one_that_flows() {
         let mut chooser = Chooser::default();
         let now = Instant::now();
-        assert_eq!(chooser.choose(now, 20_000_000, 0, &[150_000, 600_000, 0], Choice::Layer(2)), Choice::Layer(1));
-        assert_eq!(chooser.choose(now, 20_000_000, 0, &[0, 0, 0], Choice::Layer(1)), Choice::Layer(1), "all stand still");
-        assert_eq!(chooser.choose(now, 20_000_000, 0, &[], Choice::Layer(0)), Choice::Layer(0));
+        assert_eq!(chooser.choose(now, 20_000_000, None, &[150_000, 600_000, 0], Choice::Layer(2)), Choice::Layer(1));
+        assert_eq!(chooser.choose(now, 20_000_000, None, &[0, 0, 0], Choice::Layer(1)), Choice::Layer(1), "all stand still");
+        assert_eq!(chooser.choose(now, 20_000_000, None, &[], Choice::Layer(0)), Choice::Layer(0));
     }
 
     proptest! {
         #[test]
         fn what_is_chosen_flows(
             steps in proptest::collection::vec(
-                (0u64..5_000_000, 0u64..5_000_000, proptest::collection::vec(0u64..4_000_000, 3), 0u64..3000), 1..60,
+                (0u64..5_000_000, proptest::option::of(0u64..5_000_000), proptest::collection::vec(0u64..4_000_000, 3), 0u64..3000), 1..60,
             ),
         ) {
             let mut chooser = Chooser::default();

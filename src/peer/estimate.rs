@@ -44,6 +44,8 @@ const CHANGE: Duration = Duration::from_secs(3);
 const OWN_PROBES: i32 = 1 << 20;
 /// Packets and time of a probe of our own, as the controller has them.
 const OWN_PROBE: (i32, Duration) = (5, Duration::from_millis(15));
+/// Without word for so long nobody knows what arrives.
+const TOLD: Duration = Duration::from_secs(1);
 /// A unit of the reference time of feedback, in microseconds (§3.1 of the draft).
 const REFERENCE: i64 = 64_000;
 
@@ -117,6 +119,8 @@ pub(super) struct Estimator {
     paused: bool,
     /// What arrived.
     delivered: Rate,
+    /// When the far end last told of packets that arrived.
+    told: Option<Instant>,
     /// No probe before.
     quiet: Option<Instant>,
     own: OwnProbes,
@@ -148,6 +152,7 @@ impl Estimator {
             wanted: 0,
             paused: false,
             delivered: Rate::default(),
+            told: None,
             quiet: None,
             own: OwnProbes { next: now + OWN_SPACING.0, spacing: OWN_SPACING.0, before: 0, count: 0 },
         };
@@ -192,9 +197,10 @@ impl Estimator {
         self.target
     }
 
-    /// What arrived lately, in bit/s.
-    pub(super) fn delivered(&self, now: Instant) -> u64 {
-        self.delivered.get(now)
+    /// What arrived lately, in bit/s; `None` when the far end has not told for a second.
+    pub(super) fn delivered(&self, now: Instant) -> Option<u64> {
+        let told = self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD);
+        told.then(|| self.delivered.get(now))
     }
 
     /// What would be sent if it went through, in bit/s: probes go no higher than twice that.
@@ -341,6 +347,7 @@ impl Estimator {
         if !received {
             return;
         }
+        self.told = Some(now);
         self.process(now);
         self.tell_train();
         let feedback =

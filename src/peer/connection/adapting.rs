@@ -130,7 +130,7 @@ impl Connection {
             .map(|sending| sending.layer.bitrate(now))
             .sum();
         let target = adaptive.estimator.target();
-        let delivered = adaptive.estimator.delivered(now).saturating_sub(sound);
+        let delivered = adaptive.estimator.delivered(now).map(|delivered| delivered.saturating_sub(sound));
         self.figures.estimate_bps = Some(target);
         let mut wanted = sound;
         let mut changed = false;
@@ -138,7 +138,9 @@ impl Connection {
         {
             let rates: Vec<u64> = sending.layers.iter().map(|layer| layer.bitrate(now)).collect();
             wanted += rates.iter().max().copied().unwrap_or(0);
-            sending.pace.set_rate(Some(target));
+            // never slower than the smallest, which goes on where it does not fit: it would wait here instead of on the way
+            let smallest = rates.iter().copied().filter(|rate| *rate > 0).min();
+            sending.pace.set_rate(Some(target.max(smallest.unwrap_or(0))));
             let current = sending.choice();
             let choice = sending.chooser.choose(now, target.saturating_sub(sound), delivered, &rates, current);
             if choice == current {
