@@ -24,8 +24,10 @@ use super::feed::{Frames, Stamp};
 use super::socket::{Inbox, Socket};
 use super::{Feed, Interval, LoadError, Sight, wall_clock};
 use crate::peer::codecs;
+use crate::peer::demux::{Wire, classify};
 use crate::peer::engine::host_candidate;
 use crate::peer::feedback::Watch;
+use crate::peer::repeats::{Heard, Repeats};
 use crate::peer::sdp::{Description, SectionKind};
 use crate::vocab::{MediaKind, Sdp};
 
@@ -44,6 +46,9 @@ pub struct LoadPeer {
     role: Role,
     timer: Option<Instant>,
     connected: bool,
+    /// As the gateway's connections have it: the engine stops repeating what the gateway has not got when that repeats something itself, and
+    /// would wait for ever, as no browser does.
+    repeats: Repeats,
     /// How far the engine's clock is set ahead: by a round of checks once the gateway answered the first, so that the time to
     /// the first frame is the gateway's and not that of the engine's patience.
     ahead: Duration,
@@ -120,7 +125,19 @@ impl LoadPeer {
         engine.set_local_description(now, answer)?;
         let text = engine.local_description().map_or(text, |description| description.sdp);
         let role = Role::Play(Viewer::of(feed));
-        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::answer(text)))
+        Ok((
+            Self {
+                engine,
+                watch,
+                socket,
+                role,
+                timer: Some(now),
+                connected: false,
+                repeats: Repeats::default(),
+                ahead: Duration::ZERO,
+            },
+            Sdp::answer(text),
+        ))
     }
 
     /// A publisher of a feed, and its offer with all candidates.
@@ -159,7 +176,19 @@ impl LoadPeer {
         let text = offer.sdp.clone();
         engine.set_local_description(now, offer)?;
         let text = engine.local_description().map_or(text, |description| description.sdp);
-        Ok((Self { engine, watch, socket, role, timer: Some(now), connected: false, ahead: Duration::ZERO }, Sdp::offer(text)))
+        Ok((
+            Self {
+                engine,
+                watch,
+                socket,
+                role,
+                timer: Some(now),
+                connected: false,
+                repeats: Repeats::default(),
+                ahead: Duration::ZERO,
+            },
+            Sdp::offer(text),
+        ))
     }
 
     /// Loses this part (0 to 1) of all datagrams from here on, in both directions.
@@ -184,7 +213,7 @@ impl LoadPeer {
 
     /// Reads all datagrams there are; [`Self::drain`] follows.
     pub(super) fn read(&mut self, now: Instant, inbox: &mut Inbox, sums: &mut Interval) {
-        let Self { engine, socket, role, ahead, .. } = self;
+        let Self { engine, socket, role, ahead, repeats, .. } = self;
         let before = std::mem::replace(ahead, CHECK_ROUND);
         let now = now + before;
         inbox.read_all(socket, |from, arrived, datagram| {
@@ -194,6 +223,12 @@ impl LoadPeer {
                 ecn: None,
                 transport_protocol: TransportProtocol::UDP,
             };
+            if classify(datagram) == Wire::Dtls
+                && let Heard::Again(flight) = repeats.hears(datagram)
+            {
+                flight.iter().for_each(|said| socket.send(said.to, &said.datagram, None));
+                return;
+            }
             // what an engine refuses is its own loss, and counted as missing
             let _ = engine.handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(datagram) });
             while let Some(message) = engine.poll_read() {
@@ -239,6 +274,9 @@ impl LoadPeer {
 
     fn send_out(&mut self) {
         while let Some(datagram) = self.engine.poll_write() {
+            if classify(&datagram.message) == Wire::Dtls {
+                self.repeats.says(self.socket.address, datagram.transport.peer_addr, &datagram.message);
+            }
             self.socket.send(datagram.transport.peer_addr, &datagram.message, None);
         }
     }
