@@ -16,6 +16,7 @@ mod engine;
 mod estimate;
 mod feedback;
 mod gather;
+mod guess;
 mod inlet;
 mod keyframe;
 mod keys;

@@ -11,6 +11,7 @@ use super::sending::Sending;
 use crate::forward::{Layer, Layers};
 use crate::peer::choice::{Choice, Chooser, FLOOD};
 use crate::peer::estimate::Estimator;
+use crate::peer::guess::Guess;
 use crate::peer::socket::Outbox;
 use crate::vocab::MediaKind;
 
@@ -21,9 +22,17 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(60);
 /// Packets that one look sends for a probe at most.
 const PROBE_PACKETS: usize = 16;
 
+/// How a way is judged.
+enum Means {
+    /// By when packets arrived.
+    Numbers(Box<Estimator>),
+    /// By what reports say of losses and round trips: the far end knows no transport-wide numbers.
+    Reports(Guess),
+}
+
 /// The estimate of a connection.
 pub(super) struct Adaptive {
-    pub(super) estimator: Estimator,
+    means: Means,
     /// When to look next.
     look: Instant,
     /// The last trouble reported.
@@ -33,6 +42,18 @@ pub(super) struct Adaptive {
 }
 
 impl Adaptive {
+    /// The transport-wide number of a packet that leaves now.
+    pub(super) fn number(&mut self, now: Instant, size: usize) -> Option<u16> {
+        self.estimator().map(|estimator| estimator.number(now, size))
+    }
+
+    fn estimator(&mut self) -> Option<&mut Estimator> {
+        match &mut self.means {
+            Means::Numbers(estimator) => Some(estimator),
+            Means::Reports(_) => None,
+        }
+    }
+
     /// When to look again.
     pub(super) fn look(&self) -> Instant {
         self.look
@@ -92,14 +113,23 @@ impl Connection {
     /// Begins to number packets, or ends it, as what is sent asks for it.
     pub(super) fn follow_need(&mut self, now: Instant) {
         let numbered = |sending: &Sending| sending.active && sending.number_id.is_some();
-        let several = self.sendings.iter().any(|sending| numbered(sending) && sending.layers.len() > 1);
+        let several = self.sendings.iter().any(|sending| sending.active && sending.layers.len() > 1);
+        let by_numbers = self.sendings.iter().any(|sending| numbered(sending) && sending.is_video());
         let paused = self.sendings.iter().any(|sending| sending.paused);
-        let trouble = std::mem::take(&mut self.watch.lock().trouble) && self.sendings.iter().any(numbered);
+        let trouble = std::mem::take(&mut self.watch.lock().trouble);
+        let shown = self.sendings.iter().filter(|sending| sending.active && sending.is_video());
+        let shown: u64 = shown.map(|sending| sending.shown().bitrate(now)).sum();
+        if let Some(Adaptive { means: Means::Reports(guess), .. }) = self.adaptive.as_deref_mut() {
+            guess.report(now, trouble, shown);
+        }
         match &mut self.adaptive {
-            None if several || trouble => {
-                tracing::debug!(peer = %self.peer, trouble, "estimates what the way carries");
-                self.adaptive =
-                    Some(Box::new(Adaptive { estimator: Estimator::new(now), look: now, trouble: now, again: usize::MAX }));
+            None if several || (trouble && by_numbers) => {
+                tracing::debug!(peer = %self.peer, trouble, by_numbers, "estimates what the way carries");
+                let means = match by_numbers {
+                    true => Means::Numbers(Box::new(Estimator::new(now))),
+                    false => Means::Reports(Guess::new(now)),
+                };
+                self.adaptive = Some(Box::new(Adaptive { means, look: now, trouble: now, again: usize::MAX }));
             }
             Some(adaptive) if trouble => adaptive.trouble = now,
             Some(adaptive) if !several && !paused && now.saturating_duration_since(adaptive.trouble) >= AFTER_TROUBLE => {
@@ -115,12 +145,13 @@ impl Connection {
     pub(super) fn adapt(&mut self, now: Instant) -> bool {
         let words = std::mem::take(&mut self.watch.lock().transport);
         let Some(adaptive) = &mut self.adaptive else { return false };
-        words.iter().for_each(|word| adaptive.estimator.feedback(now, word));
+        if let Some(estimator) = adaptive.estimator() {
+            words.iter().for_each(|word| estimator.feedback(now, word));
+        }
         if now < adaptive.look {
             return false;
         }
         adaptive.look = now + LOOK;
-        adaptive.estimator.process(now);
         let playing = |sending: &&Sending| sending.active && !sending.layer.is_idle();
         let sound: u64 = self
             .sendings
@@ -129,9 +160,14 @@ impl Connection {
             .filter(|sending| !sending.is_video())
             .map(|sending| sending.layer.bitrate(now))
             .sum();
-        let target = adaptive.estimator.target();
-        let delivered = adaptive.estimator.delivered(now).map(|delivered| delivered.saturating_sub(sound));
-        self.figures.estimate_bps = Some(target);
+        let (target, delivered) = match &mut adaptive.means {
+            Means::Numbers(estimator) => {
+                estimator.process(now);
+                self.figures.estimate_bps = Some(estimator.target());
+                (estimator.target(), estimator.delivered(now).map(|delivered| delivered.saturating_sub(sound)))
+            }
+            Means::Reports(guess) => (guess.rate(), None),
+        };
         let mut wanted = sound;
         let mut changed = false;
         for sending in self.sendings.iter_mut().filter(|sending| sending.active && !sending.layer.is_idle() && sending.is_video())
@@ -150,7 +186,9 @@ impl Connection {
                 continue;
             }
             changed = true;
-            adaptive.estimator.layer_changed(now);
+            if let Some(estimator) = adaptive.estimator() {
+                estimator.layer_changed(now);
+            }
             tracing::debug!(peer = %self.peer, ?choice, target, ?rates, "way carries another layer");
             match choice {
                 Choice::Pause => {
@@ -167,7 +205,12 @@ impl Connection {
                 }
             }
         }
-        adaptive.estimator.want(now, wanted);
+        let paused = self.sendings.iter().any(|sending| sending.active && sending.paused);
+        self.figures.paused = paused;
+        if let Some(estimator) = adaptive.estimator() {
+            estimator.want(now, wanted);
+            estimator.pause(paused);
+        }
         // a crowded way is not crowded more by what was lost on it
         let sent: u64 = self
             .sendings
@@ -176,24 +219,23 @@ impl Connection {
             .filter(|sending| !sending.paused)
             .map(|sending| sending.shown().bitrate(now))
             .sum();
-        let again = target.saturating_sub(sent).max(target / 5) * LOOK.as_millis() as u64 / 8000;
+        let again = target.saturating_sub(sent).max(target / 5).saturating_mul(LOOK.as_millis() as u64) / 8000;
         adaptive.again = usize::try_from(again).unwrap_or(usize::MAX);
-        self.figures.paused = self.sendings.iter().any(|sending| sending.active && sending.paused);
-        adaptive.estimator.pause(self.figures.paused);
         changed
     }
 
     /// When [`Self::probe`] has something to send.
     pub(super) fn next_probe(&self) -> Option<Instant> {
-        let probe = self.adaptive.as_ref()?.estimator.next_probe()?;
+        let Means::Numbers(estimator) = &self.adaptive.as_ref()?.means else { return None };
+        let probe = estimator.next_probe()?;
         self.sendings.iter().find_map(Sending::to_probe_with).map(|_| probe)
     }
 
     /// Sends what a probe asks for: packets that were sent already, as retransmissions (RFC 4588), which a far end knows to leave out.
     pub(super) fn probe(&mut self, now: Instant, out: &mut Outbox) {
         for _ in 0..PROBE_PACKETS {
-            let Some(adaptive) = &mut self.adaptive else { return };
-            if adaptive.estimator.probe(now) == 0 {
+            let Some(estimator) = self.adaptive.as_deref_mut().and_then(Adaptive::estimator) else { return };
+            if estimator.probe(now) == 0 {
                 return;
             }
             let again = |sending: &Sending| {
@@ -201,7 +243,7 @@ impl Connection {
             };
             let Some((ssrc, sequence)) = self.sendings.iter().find_map(again) else {
                 if !self.sendings.iter().any(|sending| sending.active && sending.rtx_pt.is_some()) {
-                    adaptive.estimator.give_up_probes();
+                    estimator.give_up_probes();
                 }
                 return;
             };

@@ -258,8 +258,9 @@ impl Connection {
             if frame.key && from == 0 && !std::mem::replace(&mut begun, true) {
                 sending.newest_key = Some(numbers.sequence);
             }
-            if let (Some(adaptive), Some(id)) = (&mut self.adaptive, sending.number_id) {
-                let given = adaptive.estimator.number(now, HEADER + EXTENSION + packet.payload.len());
+            if let (Some(adaptive), Some(id)) = (&mut self.adaptive, sending.number_id)
+                && let Some(given) = adaptive.number(now, HEADER + EXTENSION + packet.payload.len())
+            {
                 header = header.numbered(id, given);
                 number = Some((id, given));
             }
@@ -366,9 +367,10 @@ impl Connection {
         let sent = match rtx_pt {
             Some(pt) => {
                 let mut header = Header::new(kept.marker, pt, rtx_sequence, kept.timestamp, rtx_ssrc);
-                if let (Some(adaptive), Some(id)) = (&mut self.adaptive, number_id) {
-                    let size = HEADER + EXTENSION + original.len() + kept.payload.len();
-                    header = header.numbered(id, adaptive.estimator.number(now, size));
+                if let (Some(adaptive), Some(id)) = (&mut self.adaptive, number_id)
+                    && let Some(number) = adaptive.number(now, HEADER + EXTENSION + original.len() + kept.payload.len())
+                {
+                    header = header.numbered(id, number);
                 }
                 out.append(self.peer, local, to, |bytes| protector.protect(&header, &[&original, &kept.payload], bytes))
             }

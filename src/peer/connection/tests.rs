@@ -76,9 +76,15 @@ impl World {
 
     /// The first end offers, the second answers.
     fn between(first: PeerSpec, second: PeerSpec) -> Self {
+        Self::where_it_is_said(first, second, str::to_owned)
+    }
+
+    /// The same where the second gets other words than the first's.
+    fn where_it_is_said(first: PeerSpec, second: PeerSpec, words: impl Fn(&str) -> String) -> Self {
         let now = Instant::now();
         let [one, two] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5000)));
-        let (mut first, offer) = End::open(now, one, first);
+        let (mut first, mut offer) = End::open(now, one, first);
+        offer.text = words(&offer.text);
         let (second, answer) = End::open(now, two, PeerSpec { offer: Some(offer), ..second });
         assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken(_)));
         Self { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2] }

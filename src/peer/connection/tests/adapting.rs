@@ -102,7 +102,11 @@ impl Scene {
         let send = vec![SendTrack { layers, stream_label: "main".into() }];
         let receive = Some(Receive { video: vec![Codec::H264], audio: false });
         let (publisher, viewer) = (PeerSpec { send, ..bare(LIMIT) }, PeerSpec { receive, ..bare(LIMIT) });
-        let mut world = if viewer_offers { World::between(viewer, publisher) } else { World::between(publisher, viewer) };
+        let world = if viewer_offers { World::between(viewer, publisher) } else { World::between(publisher, viewer) };
+        Self::of(world, encodings, capacity)
+    }
+
+    fn of(mut world: World, encodings: Vec<Encoding>, capacity: u64) -> Self {
         world.ends.sort_by_key(|end| end.connection.tracks().len());
         world.up();
         let seen = Arc::new(Seen::default());
@@ -230,6 +234,28 @@ fn so_does_one_that_offers() {
     let mut scene = Scene::between(&LAYERS, 1_000_000, true);
     assert_eq!(scene.shows(4), Some(1));
     assert!(scene.numbered > 0);
+}
+
+/// aiortc and GStreamer know nothing of transport-wide numbers.
+#[test]
+fn one_that_knows_no_numbers_is_judged_by_its_reports() {
+    let track = TrackId::next();
+    let encodings: Vec<Encoding> = (0..).zip(LAYERS).map(|(index, rate)| Encoding::new(track, index, rate)).collect();
+    let layers = Layers::new(encodings.iter().map(|encoding| Arc::clone(&encoding.layer)).collect()).unwrap();
+    let send = vec![SendTrack { layers, stream_label: "main".into() }];
+    let receive = Some(Receive { video: vec![Codec::H264], audio: false });
+    let plain = |text: &str| {
+        let known = |line: &&str| !line.contains("transport-cc") && !line.contains("transport-wide");
+        text.lines().filter(known).flat_map(|line| [line, "\r\n"]).collect::<String>()
+    };
+    let world = World::where_it_is_said(PeerSpec { send, ..bare(LIMIT) }, PeerSpec { receive, ..bare(LIMIT) }, plain);
+    let mut scene = Scene::of(world, encodings, 20_000_000);
+    assert_eq!(scene.shows(4), Some(2));
+    scene.capacity = 1_000_000;
+    assert!(scene.shows(8).is_some_and(|layer| layer < 2));
+    scene.capacity = 20_000_000;
+    assert_eq!(scene.shows(120), Some(2));
+    assert_eq!(scene.numbered, 0);
 }
 
 #[test]
