@@ -45,6 +45,8 @@ pub(super) enum Choice {
 pub(super) struct Chooser {
     /// Since when what is sent does not fit.
     tight: Option<Instant>,
+    /// Since when too little of the smallest arrives.
+    starving: Option<Instant>,
     changed: Option<Instant>,
     /// The last step up.
     stepped: Option<Instant>,
@@ -73,6 +75,10 @@ impl Chooser {
                     // a publisher whose own way is too narrow leaves its large layers out
                     return self.change(now, Choice::Layer(best.unwrap_or(smallest)), false);
                 }
+                let starves = delivered.is_some_and(|delivered| delivered.saturating_mul(100) < least.saturating_mul(ARRIVES));
+                // rates and what arrived are not of the same moment: one look says little
+                self.starving = self.starving.filter(|_| starves).or(starves.then_some(now));
+                let starved = self.starving.is_some_and(|since| now.saturating_duration_since(since) >= PAUSE);
                 let risen = self.stepped.map(|stepped| now.saturating_duration_since(stepped));
                 let budget = match risen.is_some_and(|risen| risen < GRACE) {
                     true => budget.max(delivered.unwrap_or(0)),
@@ -83,12 +89,10 @@ impl Chooser {
                     let beyond = |part: u64| rate.saturating_mul(100) > budget.saturating_mul(part);
                     let settling = risen.is_some_and(|risen| risen < SETTLE);
                     let overdue = if settling { beyond(HOPELESS) } else { since >= PATIENCE || beyond(FLOOD) };
-                    let starves =
-                        delivered.is_some_and(|delivered| delivered.saturating_mul(100) < least.saturating_mul(ARRIVES));
                     return match best {
                         Some(best) if overdue => self.fall(now, Choice::Layer(best)),
                         None if index != smallest && overdue => self.fall(now, Choice::Layer(smallest)),
-                        None if index == smallest && since >= PAUSE && *least > budget && starves => {
+                        None if index == smallest && since >= PAUSE && *least > budget && starved => {
                             self.fall(now, Choice::Pause)
                         }
                         _ => current,
@@ -109,7 +113,7 @@ impl Chooser {
     }
 
     fn change(&mut self, now: Instant, to: Choice, up: bool) -> Choice {
-        (self.tight, self.changed) = (None, Some(now));
+        (self.tight, self.starving, self.changed) = (None, None, Some(now));
         if up {
             self.stepped = Some(now);
         }
@@ -189,7 +193,8 @@ mod tests {
             let mut viewer = Viewer { delivered, ..Viewer::new(Choice::Layer(0)) };
             assert_eq!(viewer.after(100, 60_000), Choice::Layer(0), "{delivered:?}");
             viewer.delivered = Some(100_000);
-            assert_eq!(viewer.after(1, 60_000), Choice::Pause);
+            assert_eq!(viewer.after(10, 60_000), Choice::Layer(0), "not at once");
+            assert_eq!(viewer.after(10, 60_000), Choice::Pause);
         }
     }
 
