@@ -238,10 +238,7 @@ impl Connection {
             if estimator.probe(now) == 0 {
                 return;
             }
-            let again = |sending: &Sending| {
-                Some((sending.ssrc, sending.newest_kept()?)).filter(|_| sending.active && sending.rtx_pt.is_some())
-            };
-            let Some((ssrc, sequence)) = self.sendings.iter().find_map(again) else {
+            let Some((ssrc, sequence)) = self.sendings.iter().find_map(Sending::to_probe_with) else {
                 if !self.sendings.iter().any(|sending| sending.active && sending.rtx_pt.is_some()) {
                     estimator.give_up_probes();
                 }
