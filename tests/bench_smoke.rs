@@ -93,6 +93,16 @@ fn bench_channel_measures_both_directions() {
 }
 
 #[test]
+fn bench_mix_measures_both() {
+    let report = bench(&["mix", "--publishers", "1", "--runs", "1", "--seconds", "1"]);
+    let row = &report["rows"][0];
+    assert_eq!(row["publishers"], 1, "{report:#}");
+    for name in ["cpu_percent", "launch_percent", "ratio", "frames_per_second"] {
+        positive(row, name);
+    }
+}
+
+#[test]
 fn impossible_numbers_are_refused() {
     for wrong in [["--viewers", "201"], ["--seconds", "0"], ["--bitrate", "10"], ["--scene", "8k"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_portico")).arg("bench").args(wrong).output().expect("the binary runs");

@@ -8,8 +8,12 @@ mod clients;
 mod flat;
 #[path = "support/picture.rs"]
 mod picture;
+#[path = "board/plug.rs"]
+mod plug;
 #[path = "board/service.rs"]
 mod service;
+#[path = "board/sound.rs"]
+mod sound;
 mod support;
 #[path = "board/vivid.rs"]
 mod vivid;

@@ -79,6 +79,33 @@ fn each_viewer_gets_the_size_its_line_carries() {
 }
 
 #[test]
+fn a_camera_is_encoded_in_the_sizes_that_its_viewers_lines_carry() {
+    const SNOW: &str = "
+[[source]]
+name = 'snow'
+type = 'test'
+width = 640
+height = 360
+framerate = 15
+pattern = 'snow'
+bitrate = 1500000
+[[room]]
+name = 'main'
+sources = ['snow']
+";
+    let gateway = Gateway::start(SNOW);
+    let seen = node("narrow.mjs", &[&gateway.base, "main", "camera"]);
+    let width = |when: &str, who: &str| seen[when][who]["width"].as_u64().unwrap_or_default();
+    assert_eq!(width("apart", "wide"), 640, "{seen:#}");
+    assert!([320, 160].contains(&width("apart", "narrow")), "{seen:#}");
+    assert_eq!(seen["still"]["wide"]["lost"], 0, "what one loses never shows at the other: {seen:#}");
+    assert!(seen["layers"][0].as_array().is_some_and(|layers| layers.len() >= 2), "{seen:#}");
+    assert_eq!((width("together", "narrow"), width("together", "wide")), (640, 640), "{seen:#}");
+    let sizes: Vec<_> = seen["layers"][1].as_array().expect("a list").iter().map(|layer| layer["size"].as_str()).collect();
+    assert_eq!(sizes, [Some("full")], "what nobody needs any more ends: {seen:#}");
+}
+
+#[test]
 fn where_no_udp_gets_through_it_goes_by_tcp() {
     let gateway = Gateway::start("");
     let seen = node("tcp.mjs", &[&gateway.base, "yard"]);

@@ -11,9 +11,11 @@ use super::desk_metrics::LatestFigures;
 use crate::event::{EventFigures, Events};
 use crate::http::{Inventory, PlanOutcome, PlanRow};
 use crate::hub::{Hub, PeerOwner};
+use crate::media::strain::Degree;
 use crate::media::{Media, MediaCommand, SourceFigures};
 use crate::ops::metrics::{Direction, Metrics, SinkTotals, raise_to};
 use crate::peer::{PeerCommand, PeerFigures, Shards};
+use crate::vocab::{MixLayout, SourceName};
 
 /// An owner that does not answer in this time has nothing to show.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -93,6 +95,9 @@ impl Stock {
         self.metrics.encoders.set(sources.iter().map(|source| source.encoders as i64).sum());
         let states = ["idle", "opening", "running", "lingering", "failed"];
         self.metrics.set_sources(states.map(|state| (state, sources.iter().filter(|source| source.state == state).count())));
+        let degrees = Degree::ALL.into_iter().filter(|degree| *degree > Degree::Full);
+        let strained = |degree| sources.iter().filter(|source| source.strain.degree == degree).count();
+        self.metrics.set_strained(degrees.map(|degree| (degree.as_str(), strained(degree))));
         let totals = {
             let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
             totals.take_in(&peers);
@@ -148,6 +153,12 @@ impl Inventory for Stock {
         let (reply, answer) = oneshot::channel();
         self.media.send(MediaCommand::Figures { reply });
         tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    async fn mix_layout(&self, source: SourceName, layout: Option<MixLayout>) -> Option<MixLayout> {
+        let (reply, answer) = oneshot::channel();
+        self.media.send(MediaCommand::MixLayout { source, layout, reply });
+        tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).flatten()
     }
 
     async fn events(&self) -> EventFigures {

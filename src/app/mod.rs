@@ -12,30 +12,31 @@ mod inventory;
 mod mounts;
 mod peerjs_metrics;
 mod reload;
+mod running;
 mod sockets;
 mod stage_metrics;
 mod star_metrics;
 mod stills;
 mod systemd;
+mod warmth;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::cli::{self, run::Job};
-use crate::config::{Config, Effective};
+use crate::config::Config;
 use crate::forward::Stages;
 use crate::http::{Origins, Parts, Readiness};
-use crate::hub::{Hub, HubGone, HubParts};
+use crate::hub::{Hub, HubParts};
 use crate::media::snapshot::{SnapshotFigures, Snapshots};
-use crate::media::{Media, MediaError, MediaSourceConfig, SourcesConfig, device};
+use crate::media::{Media, MediaError, MediaSourceConfig, device};
 use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::{announce, archive, net, tls};
@@ -49,7 +50,7 @@ use events::ToldEvents;
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
-use reload::SourceSteps;
+use running::{Running, Signals, wait};
 use sockets::Sockets;
 use stage_metrics::StageCollector;
 use star_metrics::StarCollector;
@@ -248,8 +249,13 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let shards = Arc::new(Shards::start(shard_config(config, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
-    let media_config =
-        MediaSourceConfig { habits: config.sources.clone(), sources: effective.sources.clone(), stages: Arc::clone(&stages) };
+    let media_config = MediaSourceConfig {
+        habits: config.sources.clone(),
+        sources: effective.all_sources(),
+        strain: config.strain.clone(),
+        speaker: config.speaker.clone(),
+        stages: Arc::clone(&stages),
+    };
     let media = Arc::new(Media::start(media_config, &crate::ops::default_state_dir(), media_news)?);
 
     let mut realms = mounts::realms();
@@ -281,13 +287,19 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let desk = LatestFigures::default();
-    let metrics = Arc::new(Metrics::new(registry(&star_figures, &peerjs_figures, &desk, &stages, &snapshot_figures)));
+    let metrics = Arc::new(Metrics::reading(
+        registry(&star_figures, &peerjs_figures, &desk, &stages, &snapshot_figures),
+        config.strain.sysfs.clone(),
+    ));
     let stock =
         Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
     let ice_servers = &config.media.ice_servers;
     let readiness = Readiness::waiting_for(&[SOURCES]);
     let look_again = Arc::new(Notify::new());
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), Arc::clone(&look_again), stop.clone()));
+    if config.strain.enabled {
+        tasks.spawn(warmth::watch(config.strain.sysfs.clone(), Arc::clone(&media), stop.clone()));
+    }
     let owners = systemd::Owners {
         hub: hub.clone(),
         shards: Arc::clone(&shards),
@@ -439,116 +451,6 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, look_again: Ar
     tokio::select! {
         () = looks => {}
         () = stop.cancelled() => {}
-    }
-}
-
-/// Waits for the signal to stop. SIGHUP reads the configuration again and applies what can be applied to a running gateway.
-async fn wait(signals: &mut Signals, job: &Job, running: &mut Running) {
-    loop {
-        tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => {
-                systemd::tell_reloading();
-                reload(job, running).await;
-                systemd::tell(sd_notify::NotifyState::Ready);
-            }
-        }
-    }
-}
-
-/// What a running gateway takes over of another configuration.
-struct Running {
-    hub: Hub,
-    media: Arc<Media>,
-    /// Has the sources looked at.
-    look_again: Arc<Notify>,
-    access: Arc<Access>,
-    found: Found,
-    events: ToldEvents,
-    /// What runs now.
-    effective: Effective,
-}
-
-impl Running {
-    /// Rooms and sources. What is as before is not touched.
-    async fn take_over(&mut self, config: &Config) -> Result<(), HubGone> {
-        let effective = config.effective(!device::cameras().is_empty());
-        let steps = SourceSteps::between(&self.effective, &effective);
-        self.found.set_rooms(&self.access, &effective.rooms);
-        self.hub.configure(config.rooms.clone(), effective.rooms.clone()).await?;
-        self.hub.update_sources(steps.before).await?;
-        let sources = effective.sources.clone();
-        self.media.configure(MediaSourceConfig { habits: config.sources.clone(), sources, ..Default::default() });
-        self.hub.update_sources(steps.after).await?;
-        let (added, changed, removed) = (steps.added, steps.changed, steps.removed);
-        if added + changed + removed > 0 {
-            info!(added, changed, removed, "sources changed");
-            self.look_again.notify_one();
-        }
-        self.effective = effective;
-        Ok(())
-    }
-}
-
-/// Rooms, sources, limits and the log filter change at once; anything else is named and waits for a restart.
-async fn reload(job: &Job, running: &mut Running) {
-    let Ok(loaded) = cli::run::load(&job.args) else {
-        warn!("the configuration is refused; the running one stays");
-        return;
-    };
-    let (old, new) = (&job.loaded.config, loaded.config);
-    if let Err(error) = job.log.set_filter(&new.log.filter) {
-        warn!(%error, "log filter not changed");
-    }
-    if running.take_over(&new).await.is_err() {
-        return;
-    }
-    if running.hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
-        return;
-    }
-    let applied_events = running.events.reload(&new, &old.events).await;
-    // where clips are kept, and whether, is decided at the start
-    let clips = crate::channel::ClipsConfig {
-        directory: old.clips.directory.clone(),
-        store_in_mesh: old.clips.store_in_mesh,
-        ..new.clips.clone()
-    };
-    let applied = Config {
-        rooms: new.rooms.clone(),
-        room: new.room.clone(),
-        sources: SourcesConfig {
-            board_dir: old.sources.board_dir.clone(),
-            board: old.sources.board.clone(),
-            ..new.sources.clone()
-        },
-        source: new.source.clone(),
-        log: new.log.clone(),
-        clips,
-        rpc: new.rpc.clone(),
-        events: applied_events,
-        ..old.clone()
-    };
-    if applied == new {
-        info!("configuration applied");
-    } else {
-        warn!("rooms, sources, log filter, clips, rpc and events applied; other changes need a restart");
-    }
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
     }
 }
 

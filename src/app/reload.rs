@@ -65,7 +65,7 @@ fn kinds(source: &SourceConfig) -> Vec<MediaKind> {
         SourceKind::Test(test) => test.tone > 0,
         SourceKind::V4l2(_) | SourceKind::Csi(_) => source.audio_device.is_some(),
         // known only once it is open; the player gets what there is
-        SourceKind::File(_) | SourceKind::Rtsp(_) => true,
+        SourceKind::File(_) | SourceKind::Rtsp(_) | SourceKind::Mix(_) => true,
     };
     let mut kinds = vec![MediaKind::Video];
     kinds.extend(sound.then_some(MediaKind::Audio));

@@ -461,6 +461,7 @@ fn element_table(rows: &[&Row]) -> comfy_table::Table {
             }
             Presence::NotReady { why } if row.trial.is_some() => print::verdict(&format!("refused: {why}"), Some(false)),
             Presence::NotReady { why } => print::verdict(&format!("not ready: {why}"), Some(false)),
+            Presence::Busy { why } => print::verdict(&format!("busy: {why}"), None),
         };
         table.add_row(vec![row.what.as_str().into(), name.into(), by.into(), state]);
     }

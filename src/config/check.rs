@@ -8,10 +8,6 @@ use super::problem::{Place, Problem};
 use super::shape::{Key, Shape, TextForm};
 use super::tree::{Node, Step, Value, path_text};
 
-/// Words that the documentation speaks of and this version does not take, with what to say.
-const NOT_OFFERED: &[(&str, &str, &str)] =
-    &[("topology", "mcu", "the topology \"mcu\" (one mixed picture) is not offered in this version; use \"sfu\"")];
-
 /// Checks a layer and takes out what is at fault.
 pub fn check(root: &mut Node, shape: &Shape, problems: &mut Vec<Problem>) {
     let mut checker = Checker { shape, path: Vec::new(), problems };
@@ -81,14 +77,12 @@ impl Checker<'_> {
         let key = path_text(&self.path);
         let last = self.path.iter().rev().find_map(|step| if let Step::Key(key) = step { Some(key.as_str()) } else { None });
         let shown = if last == Some("token_secret") { "the value".into() } else { shown(&node.value) };
-        let missing = NOT_OFFERED.iter().find(|(key, word, _)| Some(*key) == last && node.text() == Some(*word));
-        let message = match (missing, why) {
-            (Some((_, _, sentence)), _) => (*sentence).to_owned(),
-            (None, "") => format!("{shown} is not allowed here"),
-            (None, why) => format!("{shown} {why}"),
+        let message = match why {
+            "" => format!("{shown} is not allowed here"),
+            why => format!("{shown} {why}"),
         };
         let guess = match (shape, &node.value) {
-            (Shape::Word(words), Value::Text(text)) if missing.is_none() => {
+            (Shape::Word(words), Value::Text(text)) => {
                 nearest(text, words.iter().map(|word| word.name.as_str())).map(|word| format!("did you mean \"{word}\"? "))
             }
             _ => None,

@@ -90,27 +90,28 @@ pub fn example() -> String {
     for section in sections(&shape) {
         match &section.shape {
             Shape::List(of) => list_example(&mut text, &section.name, section, of),
-            Shape::Table(keys) => table_example(&mut text, &section.name, &section.doc, keys),
+            Shape::Table(keys) => table_example(&mut text, &section.name, "", &section.doc, keys),
             _ => key_example(&mut text, "", section),
         }
     }
     text
 }
 
-fn table_example(text: &mut String, path: &str, about: &str, keys: &[Key]) {
+/// `mark` is `#` where the table is part of something that is only shown.
+fn table_example(text: &mut String, path: &str, mark: &str, about: &str, keys: &[Key]) {
     text.push('\n');
     comment(text, about);
-    let _ = writeln!(text, "[{path}]");
+    let _ = writeln!(text, "{mark}[{path}]");
     let (nested, plain): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_section(&key.shape));
     plain.iter().for_each(|key| key_example(text, path, key));
-    nested_examples(text, path, &nested);
+    nested_examples(text, path, mark, &nested);
 }
 
-fn nested_examples(text: &mut String, path: &str, nested: &[&Key]) {
+fn nested_examples(text: &mut String, path: &str, mark: &str, nested: &[&Key]) {
     for key in nested {
         let name = format!("{path}.{}", key.name);
         match &key.shape {
-            Shape::Table(keys) => table_example(text, &name, &key.doc, keys),
+            Shape::Table(keys) => table_example(text, &name, mark, &key.doc, keys),
             Shape::List(of) => list_example(text, &name, key, of),
             _ => {}
         }
@@ -158,7 +159,8 @@ fn list_example(text: &mut String, name: &str, section: &Key, of: &Shape) {
             keys.sort_by_key(|key| (!key.required, key.name.clone()));
             let (nested, plain): (Vec<&Key>, Vec<&Key>) = keys.into_iter().partition(|key| is_section(&key.shape));
             plain.iter().for_each(|key| key_example(text, name, key));
-            nested_examples(text, name, &nested);
+            // an entry that is shown and does not count has parts that do not count
+            nested_examples(text, name, "#", &nested);
         }
     }
 }

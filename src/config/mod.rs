@@ -27,7 +27,9 @@ use serde::{Deserialize, Serialize};
 use crate::channel::{ClipsConfig, RpcConfig};
 use crate::event::EventsConfig;
 use crate::http::config::HttpConfig;
+use crate::media::SpeakerConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
+use crate::media::strain::StrainConfig;
 use crate::ops::access::AccessConfig;
 use crate::ops::logging::LogConfig;
 use crate::ops::mdns::config::MdnsConfig;
@@ -60,6 +62,10 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Habits of all sources.
     pub sources: SourcesConfig,
+    /// What sources do when the board is hot or an encoder too slow.
+    pub strain: StrainConfig,
+    /// The board's loudspeaker, on which a room is heard.
+    pub speaker: SpeakerConfig,
     /// The dialect of live-webrtcsignaling clients.
     pub tribe: TribeConfig,
     /// The dialect of AlgoreaForum clients.
@@ -101,6 +107,17 @@ pub struct Effective {
     pub sources: Vec<SourceConfig>,
 }
 
+impl Effective {
+    /// Everything that the media plane opens: the sources, and the mixes of the rooms that are mixed.
+    pub fn all_sources(&self) -> Vec<SourceConfig> {
+        let mix = |room: &RoomConfig| {
+            let kind = SourceKind::Mix(room.mix.clone());
+            Some(SourceConfig { name: room.mix_source()?, kind, bitrate: room.mix.bitrate, audio_device: None })
+        };
+        self.sources.iter().cloned().chain(self.rooms.iter().filter_map(mix)).collect()
+    }
+}
+
 impl Config {
     /// Every address that is listened on: the main listener's, then the others in order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -130,6 +147,7 @@ impl Config {
                 topology: Default::default(),
                 max_members: None,
                 sources: sources.iter().map(|source| source.name.clone()).collect(),
+                mix: Default::default(),
             }]
         };
         match (self.room.is_empty(), self.source.is_empty()) {

@@ -29,7 +29,11 @@ const BAD: &[(&str, &str)] = &[
         "out_of_range",
         "[media]\nice_port = 70000\nshards = -1\n[rooms]\nmax_members = 0\nmax_streams_per_member = 65\nrejoin_grace = \"soon\"\n",
     ),
-    ("topology_mcu", "[[room]]\nname = \"a\"\ntopology = \"mcu\"\n[[room]]\nname = \"b\"\ntopology = \"sfuu\"\n"),
+    ("topology", "[[room]]\nname = \"b\"\ntopology = \"sfuu\"\n"),
+    (
+        "mixes",
+        "[[room]]\nname = \"a\"\ntopology = \"mcu\"\nmix = { layout = \"griid\", width = 8, colour = 1 }\n[[room]]\nname = \"b\"\nmix = { framerate = 5 }\n[[room]]\nname = \"0123456789012345678901234567890123456789012345678901234567890\"\ntopology = \"mcu\"\n[[source]]\nname = \"mix:a\"\ntype = \"test\"\n",
+    ),
     (
         "source_kinds",
         "[[source]]\nname = \"a\"\ntype = \"webcam\"\n[[source]]\nname = \"b\"\n[[source]]\ntype = \"test\"\n[[source]]\nname = \"c\"\ntype = \"v4l2\"\n[[source]]\nname = \"d\"\ntype = \"test\"\ndevice = \"any\"\n",

@@ -12,8 +12,9 @@ use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, SecretError, check_exposure};
 use crate::ops::mdns::MAX_NAME;
 use crate::ops::tls::TlsMode;
+use crate::room::{RoomConfig, Topology};
 use crate::signalling::peerjs::{PeerjsConfig, PeerjsMountError};
-use crate::vocab::{MediaKind, Right};
+use crate::vocab::{MediaKind, MixConfig, Right};
 
 /// Names of all sources and rooms that are written, those that could not be read included.
 pub(super) fn written_names(tree: &Node, list: &str) -> BTreeSet<String> {
@@ -279,6 +280,10 @@ fn sources(config: &Config, found: &mut Findings<'_>) {
             let message = format!("a source named \"{}\" is already listed above", source.name);
             found.error(&item("source", index, "name"), message, "give each source a name of its own");
         }
+        if source.name.as_str().starts_with(RoomConfig::MIX_PREFIX) {
+            let message = format!("names that begin with \"{}\" are those of mixed rooms", RoomConfig::MIX_PREFIX);
+            found.error(&item("source", index, "name"), message, "give the source another name");
+        }
         match &source.kind {
             SourceKind::V4l2(camera) => {
                 if let Some((message, help)) = device_fault(&camera.device) {
@@ -313,6 +318,15 @@ fn rooms(config: &Config, sources_written: &BTreeSet<String>, found: &mut Findin
         if !names.insert(room.name.clone()) {
             let message = format!("a room named \"{}\" is already listed above", room.name);
             found.error(&item("room", index, "name"), message, "give each room a name of its own");
+        }
+        if room.topology == Topology::Mcu && room.mix_source().is_none() {
+            let most = RoomConfig::MAX_MIXED_CHARS;
+            let message = format!("the name of a mixed room has at most {most} characters");
+            found.error(&item("room", index, "name"), message, "give it a shorter name");
+        }
+        if room.topology != Topology::Mcu && room.mix != MixConfig::default() {
+            let help = "set topology = \"mcu\", or leave `mix` out";
+            found.warning(&item("room", index, "mix"), "this room is not mixed", help);
         }
         let mut listed = BTreeSet::new();
         for (at, source) in room.sources.iter().enumerate() {

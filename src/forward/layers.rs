@@ -5,13 +5,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Layer;
+use super::{Appetite, Layer};
 use crate::vocab::TrackFormat;
 
 /// One to [`Layers::MAX`] encodings of one track: same content and codec, different sizes. Which of them a viewer gets is decided
 /// per viewer, by what they cost; so their order says nothing, but that the first is taken while nothing is known of them.
 #[derive(Clone)]
-pub struct Layers(Vec<Arc<Layer>>);
+pub struct Layers {
+    layers: Vec<Arc<Layer>>,
+    appetite: Option<Arc<Appetite>>,
+}
 
 impl Layers {
     /// Most layers of a track: full, half and quarter size.
@@ -20,17 +23,36 @@ impl Layers {
     /// Of layers with the same format. `None` without any; what is beyond [`Self::MAX`] is left out.
     pub fn new(mut layers: Vec<Arc<Layer>>) -> Option<Self> {
         layers.truncate(Self::MAX);
-        (!layers.is_empty()).then_some(Self(layers))
+        (!layers.is_empty()).then_some(Self { layers, appetite: None })
+    }
+
+    /// Whoever encodes them listens to what viewers can take: it runs those layers that are asked for, at rates that fit.
+    #[must_use]
+    pub fn with_appetite(self, appetite: Arc<Appetite>) -> Self {
+        Self { appetite: Some(appetite), ..self }
+    }
+
+    /// Where to tell what a way carries; `None`: nobody would follow it.
+    pub fn appetite(&self) -> Option<&Arc<Appetite>> {
+        self.appetite.as_ref()
+    }
+
+    /// Whether there is a choice now: more than one flows. Layers that nobody runs by what viewers tell count when they are there.
+    pub fn offer_choice(&self, now: Instant) -> bool {
+        match self.appetite {
+            None => self.layers.len() > 1,
+            Some(_) => self.layers.iter().filter(|layer| layer.bitrate(now) > 0).nth(1).is_some(),
+        }
     }
 
     /// The one that is taken while nothing is known of them.
     pub fn first(&self) -> &Arc<Layer> {
-        &self.0[0]
+        &self.layers[0]
     }
 
     /// The heaviest that flows: what a look at the track takes. The first where none does.
     pub fn flowing(&self, now: Instant) -> &Arc<Layer> {
-        let heaviest = self.0.iter().max_by_key(|layer| layer.bitrate(now));
+        let heaviest = self.layers.iter().max_by_key(|layer| layer.bitrate(now));
         heaviest.filter(|layer| layer.bitrate(now) > 0).unwrap_or(self.first())
     }
 
@@ -42,7 +64,7 @@ impl Layers {
 
 impl From<Arc<Layer>> for Layers {
     fn from(layer: Arc<Layer>) -> Self {
-        Self(vec![layer])
+        Self { layers: vec![layer], appetite: None }
     }
 }
 
@@ -50,7 +72,7 @@ impl Deref for Layers {
     type Target = [Arc<Layer>];
 
     fn deref(&self) -> &[Arc<Layer>] {
-        &self.0
+        &self.layers
     }
 }
 

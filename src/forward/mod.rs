@@ -10,6 +10,7 @@
 //! publisher's RTP ─► (as it came) ───────► FramePackets ─┴► Layer ─► FrameSink (per shard) ─► Rewriter (per viewer)
 //! ```
 
+mod appetite;
 mod layer;
 mod layers;
 mod packetiser;
@@ -17,6 +18,7 @@ mod rate;
 mod rewriter;
 mod stages;
 
+pub use appetite::{Appetite, Teller};
 pub use layer::{FrameSink, KeyframeRequest, Layer, LayerFigures, Offered, Refresh, SinkId};
 pub use layers::Layers;
 pub use packetiser::{Packetiser, PacketiserError};

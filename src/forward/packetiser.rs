@@ -5,6 +5,8 @@
 //! file gives sequence numbers and times.
 
 mod h264;
+mod h265;
+mod nal;
 mod opus;
 mod vp8;
 mod vp9;
@@ -49,6 +51,7 @@ pub struct Packetiser {
 #[derive(Debug)]
 enum Format {
     H264(h264::H264),
+    H265(h265::H265),
     Vp8(vp8::Vp8),
     Vp9(vp9::Vp9),
     Opus(opus::Opus),
@@ -86,7 +89,8 @@ impl Packetiser {
             Codec::VP8 => Format::Vp8(vp8::Vp8::new(rand::random())),
             Codec::VP9 => Format::Vp9(vp9::Vp9::new(rand::random())),
             Codec::Opus => Format::Opus(opus::Opus::default()),
-            Codec::H265 | Codec::AV1 => return Err(PacketiserError::Codec(codec)),
+            Codec::H265 => Format::H265(h265::H265::default()),
+            Codec::AV1 => return Err(PacketiserError::Codec(codec)),
         };
         Ok(Self { layer, codec, format, next_sequence: rand::random(), first_timestamp: rand::random() })
     }
@@ -106,6 +110,7 @@ impl Packetiser {
         }
         let cut = match &mut self.format {
             Format::H264(format) => format.cut(&frame.data),
+            Format::H265(format) => format.cut(&frame.data),
             Format::Vp8(format) => format.cut(&frame.data),
             Format::Vp9(format) => format.cut(&frame.data),
             Format::Opus(format) => format.cut(&frame.data, frame.pts),

@@ -127,7 +127,7 @@ impl From<Refusal> for ApiError {
         let (code, message) = (why.code(), why.to_string());
         let status = match why {
             // section 4.5: overload is 503; a full room is one, and Retry-After says so
-            Refusal::RoomFull { .. } | Refusal::TooManyRooms { .. } | Refusal::TooMany { .. } => {
+            Refusal::RoomFull { .. } | Refusal::TooManyRooms { .. } | Refusal::TooMany { .. } | Refusal::Overloaded => {
                 return Self::unavailable(code, message, 10);
             }
             Refusal::SourceFailed | Refusal::Stopping => return Self::unavailable(code, message, 5),
@@ -154,6 +154,7 @@ impl From<EndReason> for ApiError {
             EndReason::BadDescription => Refusal::BadDescription.into(),
             EndReason::NoCommonCodec => Refusal::NoCommonCodec.into(),
             EndReason::SourceFailed => Refusal::SourceFailed.into(),
+            EndReason::Overloaded => Refusal::Overloaded.into(),
             EndReason::StreamEnded => Refusal::UnknownStream.into(),
             EndReason::Stopping => Refusal::Stopping.into(),
             EndReason::Expired => Self::new(StatusCode::UNAUTHORIZED, "unauthorised", reason.to_string())

@@ -8,6 +8,7 @@ use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Refusal};
 use crate::peer::PeerFigures;
+use crate::vocab::{MixLayout, SourceName};
 
 /// Sources, plans and peers.
 #[async_trait]
@@ -16,6 +17,8 @@ pub trait Inventory: Send + Sync {
     async fn sources(&self) -> Vec<SourceFigures>;
     /// For each source and each codec a viewer might want: the path that would be chosen now, or why there is none.
     async fn plan(&self) -> Vec<PlanRow>;
+    /// The layout of a mix, which is `layout` from now on if that is given. `None` where there is no such mix.
+    async fn mix_layout(&self, mix: SourceName, layout: Option<MixLayout>) -> Option<MixLayout>;
     /// How the events for brokers stand.
     async fn events(&self) -> EventFigures;
     /// The living peers with their owners.

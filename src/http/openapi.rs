@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{rooms, sinks, snapshot, sources, tokens, views};
+use super::api::{mix, rooms, sinks, snapshot, sources, tokens, views};
 use super::{api, error, events};
 
 /// Everything below `/api/v1`.
@@ -12,10 +12,10 @@ use super::{api, error, events};
 #[openapi(
     info(title = "Portico", description = "Rooms, members, streams, sources, tokens and events of a Portico gateway."),
     paths(
-        api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, snapshot::snapshot,
+        api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, mix::show, mix::change, snapshot::snapshot,
         sources::sources, sources::plan, sources::peers, sinks::sinks, tokens::sign, events::events
     ),
-    components(schemas(error::ErrorBody, views::TokenRequest)),
+    components(schemas(error::ErrorBody, views::TokenRequest, views::MixRequest)),
     modifiers(&Bearer),
     security(("bearer" = []), ()),
     tags(

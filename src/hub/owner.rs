@@ -465,6 +465,7 @@ impl Owner {
                 Effect::DescribePeer { peer, sdp } => (self.peers)(PeerCommand::Describe { peer, sdp }),
                 Effect::AddCandidate { peer, candidate } => self.add_candidate(peer, candidate),
                 Effect::FeedPeer { peer, plays } => self.feed_peer(peer, plays),
+                Effect::Mix { mix, parts } => self.mix(mix, parts),
                 Effect::Say { from, to, text, .. } => self.desk.say(Instant::now(), from, to, text),
                 Effect::Transmit { peer, message } => {
                     if let Some(channel) = self.open.get(&peer).and_then(|state| state.own_channel?) {

@@ -55,7 +55,13 @@ fn watched(witness: Option<Witness>) -> World {
     let (demand, demands) = mpsc::unbounded_channel();
     let (peer_events, peer_news) = mpsc::unbounded_channel();
     let (media_events, media_news) = mpsc::unbounded_channel();
-    let listed = RoomConfig { name: room("main"), topology: Topology::Sfu, max_members: None, sources: vec![camera()] };
+    let listed = RoomConfig {
+        name: room("main"),
+        topology: Topology::Sfu,
+        max_members: None,
+        sources: vec![camera()],
+        mix: Default::default(),
+    };
     let (hub, _task) = Hub::start(HubParts {
         rooms: Rooms::new(RoomsConfig::default(), vec![listed]),
         peers: Box::new(move |it| drop(order.send(it))),
@@ -139,7 +145,9 @@ async fn a_viewers_codecs_reach_the_planner_and_its_layers_the_peer() {
     let mut world = world();
     let viewer = world.join("main", DialectName::Whep).await;
     let (peer, _) = world.play(&viewer, PLAY_OFFER).await;
-    let MediaCommand::Demand { source, viewer: who, wants, reply } = next(&mut world.demands).await else { panic!("no demand") };
+    let MediaCommand::Demand { source, viewer: who, wants, reply, .. } = next(&mut world.demands).await else {
+        panic!("no demand")
+    };
     assert_eq!((source, who), (camera(), peer));
     assert_eq!((wants.video, wants.audio), (vec![Codec::VP8], vec![]));
     assert!(reply.send(Ok(Vec::<PlannedTrack>::new())).is_ok());

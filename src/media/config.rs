@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocab::{Bitrate, SourceName};
+use crate::vocab::{Bitrate, MixConfig, SourceName};
 
 mod table;
 mod url;
@@ -79,6 +79,10 @@ pub enum SourceKind {
     File(FileConfig),
     /// A camera or server that speaks RTSP.
     Rtsp(RtspConfig),
+    /// What is published in a mixed room. Comes from `[[room]]`, never from `[[source]]`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    Mix(MixConfig),
 }
 
 /// Size and rate of a picture.
@@ -195,6 +199,10 @@ pub struct MediaSourceConfig {
     pub habits: SourcesConfig,
     /// The sources.
     pub sources: Vec<SourceConfig>,
+    /// What is done when the board is hot or an encoder too slow.
+    pub strain: super::strain::StrainConfig,
+    /// The board's loudspeaker.
+    pub speaker: super::sound::SpeakerConfig,
     /// Where it is counted how long frames take.
     pub stages: std::sync::Arc<crate::forward::Stages>,
 }

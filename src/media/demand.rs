@@ -298,9 +298,19 @@ impl Demand {
         self.viewers.len()
     }
 
+    /// Whether the viewer is one of them.
+    pub fn has(&self, viewer: PeerId) -> bool {
+        self.viewers.contains_key(&viewer)
+    }
+
     /// Whether any viewer uses the codec's layer.
     pub fn uses(&self, codec: Codec) -> bool {
         self.viewers.values().any(|state| matches!(state, Viewer::Uses(codecs) if codecs.contains(&codec)))
+    }
+
+    /// How many viewers use the codec's layer.
+    pub fn users(&self, codec: Codec) -> usize {
+        self.viewers.values().filter(|state| matches!(state, Viewer::Uses(codecs) if codecs.contains(&codec))).count()
     }
 
     /// Whether the codec's layer is used, or was within the linger time.

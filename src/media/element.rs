@@ -30,6 +30,11 @@ pub enum Presence {
         /// Why, for people.
         why: String,
     },
+    /// It works, and has no room for one more.
+    Busy {
+        /// What it is busy with, for people.
+        why: String,
+    },
 }
 
 impl Presence {
@@ -367,6 +372,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "vavp9dec",
             "vp9parse",
             "x265enc",
+            "webrtcdsp",
+            "webrtcechoprobe",
         ],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),

@@ -57,6 +57,11 @@ pub fn examine(source: &SourceConfig, board: &Board, verdicts: &Verdicts) -> Res
             installed(&["rtspsrc"])?;
             None
         }
+        SourceKind::Mix(mix) => {
+            installed(&["compositor", "appsrc", "rtpjitterbuffer", "videoscale"])?;
+            let picture = PictureConfig { width: mix.width, height: mix.height, framerate: mix.framerate };
+            Some(encoder(picture_offer(&picture), board, verdicts)?)
+        }
     };
     if source.audio_device.is_some() {
         installed(&["alsasrc", "audioconvert", "audioresample"])?;

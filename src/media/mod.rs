@@ -5,32 +5,38 @@
 //! `Layer` on GStreamer's threads and pass nobody else.
 
 pub mod board;
+mod budget;
 pub mod config;
 mod demand;
 pub mod device;
 pub mod element;
 mod examine;
 mod h264;
+mod h265;
+mod inlet;
+pub mod mix;
 mod pipeline;
 pub mod plan;
 pub mod probe;
 mod slot;
 pub mod snapshot;
+mod sound;
 mod sources;
+pub mod strain;
 mod tap;
 #[cfg(test)]
 mod tests;
 
 pub use config::{MediaSourceConfig, RtspUrl, SourceConfig, SourceKind, SourcesConfig};
 pub use examine::{Finding, examine};
+pub use pipeline::launch::{an_encoder_each, played_for_nobody};
+pub use sound::SpeakerConfig;
 pub use sources::{Media, MediaError, look};
-
-use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::forward::Layer;
-use crate::vocab::{Bitrate, Codec, MediaKind, PeerId, SourceName};
+use crate::forward::Layers;
+use crate::vocab::{Bitrate, Codec, MediaKind, MemberId, MixLayout, PeerId, RoomId, SourceName, TrackId};
 
 /// An order to the sources' owner.
 pub enum MediaCommand {
@@ -40,6 +46,8 @@ pub enum MediaCommand {
         source: SourceName,
         /// Who wants it; released by the same id.
         viewer: PeerId,
+        /// Whose viewer it is: of a mix it hears everybody but itself. `None` for who is nobody's.
+        listener: Option<MemberId>,
         /// What the viewer can take.
         wants: Wants,
         /// The layers, or why not.
@@ -58,6 +66,33 @@ pub enum MediaCommand {
         source: SourceName,
         /// The rate, kept within what each encoder can do.
         bitrate: Bitrate,
+    },
+    /// The sound that a peer publishes in a room now; nothing when it ended.
+    Heard {
+        /// The room; `None` where the peer ended.
+        room: Option<RoomId>,
+        /// The publisher.
+        peer: PeerId,
+        /// Its tracks of sound.
+        tracks: Vec<(TrackId, Layers)>,
+    },
+    /// How warm the board is; told about once a second.
+    Warmth(strain::heat::Warmth),
+    /// From now on these are mixed. Of a source that is no mix nothing is.
+    Mix {
+        /// The mix.
+        source: SourceName,
+        /// Everything that is to be in it, in order of coming.
+        inputs: Vec<mix::MixInput>,
+    },
+    /// Tells the layout of a mix, and sets another.
+    MixLayout {
+        /// The mix.
+        source: SourceName,
+        /// Which, from now on; `None` leaves it.
+        layout: Option<MixLayout>,
+        /// The one it has then; `None` where there is no such mix.
+        reply: oneshot::Sender<Option<MixLayout>>,
     },
     /// Figures of all sources.
     Figures {
@@ -80,8 +115,8 @@ pub struct Wants {
 pub struct PlannedTrack {
     /// Audio or video.
     pub kind: MediaKind,
-    /// Where its packets come from; shared with other viewers of the same plan.
-    pub layer: Arc<Layer>,
+    /// Where its packets come from, in up to three sizes; shared with other viewers of the same plan.
+    pub layers: Layers,
     /// The planner's choice and reason.
     pub choice: plan::Choice,
 }
@@ -118,6 +153,9 @@ pub enum SourceError {
     /// Anything else that the pipeline said.
     #[error("the pipeline failed: {0}")]
     Failed(String),
+    /// The board is too hot, or the encoder too slow, for another viewer.
+    #[error("nobody new may watch now: {0}")]
+    Overloaded(String),
     /// No data in the time allowed.
     #[error("no picture within {0:?}")]
     Silent(std::time::Duration),
@@ -140,6 +178,25 @@ pub enum MediaEvent {
     },
 }
 
+/// One size of a picture that is being encoded.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct EncodedLayer {
+    /// What it is encoded as.
+    pub codec: crate::vocab::Codec,
+    /// `full`, `half` or `quarter`.
+    pub size: &'static str,
+    /// Pixels; absent where only the decoder in front of it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// The rate its encoder is set to, bit/s.
+    pub target_bps: u64,
+    /// The rate it has, bit/s.
+    pub bps: u64,
+}
+
 /// Figures of one source.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct SourceFigures {
@@ -151,11 +208,16 @@ pub struct SourceFigures {
     pub viewers: usize,
     /// Video encoders running for it now.
     pub encoders: usize,
+    /// What each of them makes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<EncodedLayer>,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,
     /// Frames that the layers in use got so far, for who watches that it flows; begins anew when a layer does. Not shown.
     #[serde(skip)]
     pub frames: u64,
+    /// How much less it does than it could, and why.
+    pub strain: strain::Strain,
     /// The last error, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -1,6 +1,9 @@
 //! One source as the owner keeps it: its demand, its pipeline while there is one, its layers, and the viewers that wait.
 
+mod broken;
+mod encoding;
 mod layers;
+mod strained;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -15,12 +18,15 @@ use super::config::SourcesConfig;
 use super::demand::{Action, Demand, Habits};
 use super::element::Presence;
 use super::examine::Finding;
-use super::pipeline::{Device, Marks, News, Order, Pipeline, Start};
+use super::mix::Stage;
+use super::pipeline::{BranchId, Device, Marks, News, Order, Pipeline, Start};
+use super::plan::layering::Layering;
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
 use super::sources::{Shared, SlotId, ToOwner};
 use super::tap::{Feed, LastFrame};
 use super::{MediaEvent, PlannedTrack, SourceConfig, SourceError, SourceFigures, SourceKind, Wants};
-use crate::vocab::{Bitrate, Codec, MediaKind, PeerId, SourceName, TrackId};
+use crate::forward::Layers;
+use crate::vocab::{Codec, MediaKind, MemberId, MixConfig, PeerId, SourceName, TrackId};
 
 /// Longest pause between tries of an RTSP server: a server or network that is down is not hammered.
 const LONGEST_PAUSE_REMOTE: Duration = Duration::from_secs(30);
@@ -63,6 +69,16 @@ pub(super) struct Slot {
     look: Look,
     /// Encoders that failed while in use; passed over until the source is closed.
     broken: HashSet<String>,
+    /// Of a mix: what is to be mixed, and who listens.
+    stage: Option<Arc<Stage>>,
+    /// How much less is done than could be, and why. What is planned keeps to it: see [`Slot::strain`].
+    strained: strained::Strained,
+    /// Width, height and frames a second of a coded picture, once the present pipeline has decoded some.
+    decoded: Option<(u32, u32, u32)>,
+    /// When to look what viewers' ways carry; while something is encoded.
+    look_at_ways: Option<Instant>,
+    /// What had been given back of the board's encoders when they were asked for last.
+    freed: u64,
 }
 
 /// What a look at a source that was not open showed.
@@ -75,16 +91,29 @@ enum Look {
 }
 
 struct Waiting {
+    listener: Option<MemberId>,
     wants: Wants,
     reply: Reply,
     /// Planned once the source is open.
     choices: Vec<Choice>,
 }
 
-/// A layer and how it is filled.
+/// The layers of one codec and how they are filled.
 struct Fed {
-    feed: Arc<Feed>,
     choice: Choice,
+    /// What viewers hold.
+    layers: Layers,
+    /// As many as there are layers.
+    filled: Vec<Filled>,
+    /// Which are encoded, at which rates.
+    layering: Layering,
+    /// Layers from this one on do not start, until the source is opened anew.
+    most: usize,
+}
+
+/// A layer and what fills it.
+struct Filled {
+    feed: Arc<Feed>,
     /// The present pipeline fills it.
     up: bool,
     /// Frames at the last look, once the present pipeline has been looked at.
@@ -95,18 +124,39 @@ impl Fed {
     fn encodes_video(&self) -> bool {
         self.choice.encoder.is_some() && self.choice.codec.kind() == MediaKind::Video
     }
+
+    /// Something of it flows, or is about to.
+    fn up(&self) -> bool {
+        self.filled.iter().any(|filled| filled.up)
+    }
+
+    /// The present pipeline fills nothing of it any more.
+    fn down(&mut self) {
+        for (index, filled) in self.filled.iter_mut().enumerate() {
+            (filled.up, filled.seen) = (false, None);
+            self.layering.ended(index);
+        }
+    }
+
+    fn frames(&self) -> u64 {
+        self.filled.iter().map(|filled| filled.feed.layer().figures().frames).sum()
+    }
 }
 
 impl Slot {
     /// A source nobody uses.
     pub fn new(id: SlotId, config: SourceConfig, habits: &SourcesConfig, shared: Arc<Shared>) -> Self {
         let epoch = Instant::now();
+        let stage = match &config.kind {
+            SourceKind::Mix(mix) => Some(Arc::new(Stage::new(mix, epoch, shared.orders.clone()))),
+            _ => None,
+        };
         Self {
             id,
+            stage,
             demand: Demand::new(habits_of(&config, habits)),
             config,
             open_limit: habits.open_limit,
-            shared,
             waiting: BTreeMap::new(),
             pipeline: None,
             device: Arc::default(),
@@ -121,12 +171,22 @@ impl Slot {
             error: None,
             look: Look::Never,
             broken: HashSet::new(),
+            decoded: None,
+            look_at_ways: None,
+            freed: 0,
+            strained: strained::Strained::new(&shared.strain, epoch),
+            shared,
         }
     }
 
     /// Its name.
     pub fn name(&self) -> &SourceName {
         &self.config.name
+    }
+
+    /// Of a mix: what is to be mixed.
+    pub fn stage(&self) -> Option<&Stage> {
+        self.stage.as_deref()
     }
 
     /// Which it is, for who reports of it.
@@ -143,7 +203,15 @@ impl Slot {
         }
         if (SourceConfig { bitrate: config.bitrate, ..self.config.clone() }) == config {
             // encoders change it as they run
-            return self.set_bitrate(config.bitrate);
+            return self.set_bitrate(now, config.bitrate);
+        }
+        if let (SourceKind::Mix(had), SourceKind::Mix(mix), Some(stage)) = (&self.config.kind, &config.kind, &self.stage) {
+            stage.set_layout(mix.layout);
+            if (MixConfig { layout: mix.layout, ..had.clone() }) == *mix && self.config.bitrate == config.bitrate {
+                // who is where changes as it runs
+                self.config = config;
+                return;
+            }
         }
         info!(source = %config.name, viewers = self.demand.viewers(), "source changed");
         self.config = config;
@@ -184,8 +252,13 @@ impl Slot {
     }
 
     /// A viewer wants it.
-    pub fn demand(&mut self, now: Instant, viewer: PeerId, wants: Wants, reply: Reply) {
-        self.waiting.insert(viewer, Waiting { wants, reply, choices: Vec::new() });
+    pub fn demand(&mut self, now: Instant, viewer: PeerId, listener: Option<MemberId>, wants: Wants, reply: Reply) {
+        let strain = self.strain();
+        if !strain.degree.takes_viewers() && !self.demand.has(viewer) {
+            // nobody listening is nobody to tell
+            return drop(reply.send(Err(SourceError::Overloaded(strain.reason.clone()))));
+        }
+        self.waiting.insert(viewer, Waiting { listener, wants, reply, choices: Vec::new() });
         self.demand.arrive(now, viewer);
         self.act(now);
     }
@@ -193,26 +266,27 @@ impl Slot {
     /// A viewer left.
     pub fn release(&mut self, now: Instant, viewer: PeerId) {
         self.waiting.remove(&viewer);
+        if let Some(stage) = &self.stage {
+            stage.release(viewer);
+        }
         self.demand.release(now, viewer);
         self.act(now);
         self.drop_unwanted();
     }
 
-    /// Sets the bit rate of its video encoders, now and later.
-    pub fn set_bitrate(&mut self, bitrate: Bitrate) {
-        self.config.bitrate = bitrate;
-        self.order(Order::Bitrate(bitrate));
-    }
-
     /// When `handle_timeout` is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.demand.next_timeout()
+        [self.demand.next_timeout(), self.look_at_ways, self.look_due()].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.look_at_encoders(now);
         self.demand.handle_timeout(now);
         self.act(now);
+        if self.look_at_ways.is_some_and(|at| at <= now) {
+            self.follow_ways(now);
+        }
     }
 
     /// News of a pipeline.
@@ -230,13 +304,15 @@ impl Slot {
                 self.flowed(now);
                 self.answer_ready(now);
             }
-            News::Branch(codec, Ok(())) => {
-                if let Some(fed) = self.fed.get_mut(&codec) {
-                    fed.up = true;
+            News::Decoded(width, height, framerate) => self.decoded_as(now, (width, height, framerate)),
+            News::Branch(id, Ok(())) => {
+                if let Some(filled) = self.fed.get_mut(&id.codec).and_then(|fed| fed.filled.get_mut(id.layer)) {
+                    filled.up = true;
                 }
                 self.answer_ready(now);
             }
-            News::Branch(codec, Err(error)) => self.branch_failed(now, codec, error),
+            News::Branch(id, Err(error)) => self.branch_failed(now, id, error),
+            News::Broke { element, branches, error } => self.codec_broke(now, element, &branches, &error),
             News::Failed { error, culprit } => {
                 self.broken.extend(culprit);
                 self.fail(now, error);
@@ -251,14 +327,16 @@ impl Slot {
 
     /// What it does now.
     pub fn figures(&self) -> SourceFigures {
-        let in_use = self.fed.iter().filter(|(codec, fed)| fed.up || self.demand.uses(**codec));
+        let in_use = self.fed.iter().filter(|(codec, fed)| fed.up() || self.demand.uses(**codec));
         SourceFigures {
             source: self.config.name.to_string(),
             state: self.demand.state(),
             viewers: self.demand.viewers(),
-            encoders: self.fed.values().filter(|fed| fed.up && fed.encodes_video()).count(),
+            encoders: self.encoders().count(),
+            layers: self.encoded_layers(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
-            frames: self.fed.values().map(|fed| fed.feed.layer().figures().frames).sum(),
+            frames: self.fed.values().map(Fed::frames).sum(),
+            strain: self.strain().clone(),
             error: self.error.as_ref().map(ToString::to_string),
         }
     }
@@ -278,7 +356,9 @@ impl Slot {
                 Action::Close => {
                     self.end_pipeline();
                     self.fed.clear();
+                    self.look_at_ways = None;
                     self.broken.clear();
+                    self.strained.forget(&self.shared.strain);
                 }
                 Action::Restore => self.restore(now),
                 Action::Plan(viewer) => self.plan(now, viewer),
@@ -314,6 +394,9 @@ impl Slot {
             holds: Arc::default(),
             device: Arc::clone(&self.device),
             stages: Arc::clone(&self.shared.stages),
+            broken: self.broken.clone(),
+            cancel_echo: self.shared.speaker.cancels_echo(),
+            stage: self.stage.clone(),
         };
         match Pipeline::start(start) {
             Ok(pipeline) => self.pipeline = Some(pipeline),
@@ -323,6 +406,10 @@ impl Slot {
 
     fn fail(&mut self, now: Instant, error: SourceError) {
         warn!(source = %self.config.name, %error, viewers = self.demand.viewers(), "source failed");
+        if matches!(error, SourceError::Refused(_)) {
+            // nothing is left in their place: the next opening tries them again
+            self.broken.clear();
+        }
         self.error = Some(error);
         self.demand.failed(now, rand::random());
     }
@@ -340,10 +427,9 @@ impl Slot {
         match self.last_frame.last() {
             Some(last) if now.saturating_duration_since(last) < self.open_limit => match self.offer {
                 Some(_) => match self.mute_encoder() {
-                    Some(element) => {
-                        let error = SourceError::Failed(format!("encoder {element} gives nothing"));
-                        self.broken.insert(element);
-                        self.fail(now, error);
+                    Some((branch, element)) => {
+                        self.give_up(now, branch, element);
+                        self.flowed(now);
                     }
                     None => self.flowed(now),
                 },
@@ -356,12 +442,14 @@ impl Slot {
     }
 
     /// A video encoder that gave nothing since the last look, while the source gave frames.
-    fn mute_encoder(&mut self) -> Option<String> {
+    fn mute_encoder(&mut self) -> Option<(BranchId, String)> {
         let mut mute = None;
-        for fed in self.fed.values_mut().filter(|fed| fed.up && fed.encodes_video()) {
-            let frames = fed.feed.layer().figures().frames;
-            if fed.seen.replace(frames) == Some(frames) {
-                mute = fed.choice.encoder.clone();
+        for (codec, fed) in self.fed.iter_mut().filter(|(_, fed)| fed.encodes_video()) {
+            for (layer, filled) in fed.filled.iter_mut().enumerate().filter(|(_, filled)| filled.up) {
+                let frames = filled.feed.layer().figures().frames;
+                if filled.seen.replace(frames) == Some(frames) {
+                    mute = fed.choice.encoder.clone().map(|element| (BranchId { codec: *codec, layer }, element));
+                }
             }
         }
         mute
@@ -372,10 +460,9 @@ impl Slot {
             self.closing.retain(|thread| !thread.is_finished());
             self.closing.push(pipeline.stop());
         }
-        self.offer = None;
-        for fed in self.fed.values_mut() {
-            (fed.up, fed.seen) = (false, None);
-        }
+        (self.offer, self.decoded) = (None, None);
+        self.fed.values_mut().for_each(Fed::down);
+        self.release_claims();
     }
 
     /// A new pipeline runs: what passes without an encoder is fed from its first frame, and every layer in use again.
@@ -389,34 +476,13 @@ impl Slot {
             {
                 let reason = "the source gives it ready for viewers".into();
                 let choice = Choice { path: Path::Repacketise, codec: format.codec, encoder: None, reason };
-                if let Err(error) = self.feed(&choice) {
+                if let Err(error) = self.feed(now, &choice) {
                     warn!(source = %self.config.name, %error, "stream cannot be passed on");
                 }
             }
         }
-        for codec in self.fed.iter().filter(|(_, fed)| !fed.up).map(|(codec, _)| *codec).collect::<Vec<_>>() {
+        for codec in self.fed.iter().filter(|(_, fed)| !fed.up()).map(|(codec, _)| *codec).collect::<Vec<_>>() {
             self.refeed(now, codec);
-        }
-    }
-
-    fn branch_failed(&mut self, now: Instant, codec: Codec, error: SourceError) {
-        warn!(source = %self.config.name, %codec, %error, "branch does not start");
-        let Some(fed) = self.fed.get_mut(&codec) else { return };
-        fed.up = false;
-        let element = fed.choice.encoder.clone();
-        let Some(element) = element else {
-            self.fail(now, error);
-            return;
-        };
-        self.broken.insert(element);
-        if self.demand.uses(codec) {
-            self.refeed(now, codec);
-        } else {
-            self.fed.remove(&codec);
-        }
-        let concerned = |waiting: &Waiting| waiting.choices.iter().any(|choice| choice.codec == codec);
-        for viewer in self.waiting.iter().filter(|(_, it)| concerned(it)).map(|(viewer, _)| *viewer).collect::<Vec<_>>() {
-            self.plan(now, viewer);
         }
     }
 
@@ -441,9 +507,12 @@ impl Slot {
     /// Stops an encoder. What is passed on stays as long as the source is open: it costs next to nothing, and its cached
     /// group gives the next viewer a picture at once.
     fn drop_layer(&mut self, codec: Codec) {
-        if self.fed.get(&codec).is_some_and(|fed| fed.choice.encoder.is_some()) {
-            self.fed.remove(&codec);
-            self.order(Order::Remove(codec));
+        if self.fed.get(&codec).is_some_and(|fed| fed.choice.encoder.is_some())
+            && let Some(fed) = self.fed.remove(&codec)
+        {
+            for layer in 0..fed.filled.len() {
+                self.remove(BranchId { codec, layer });
+            }
         }
     }
 
@@ -459,9 +528,14 @@ impl Slot {
     }
 
     fn with_presence<T>(&self, ask: impl FnOnce(plan::Presences<'_>) -> T) -> T {
-        ask(&|asked: Candidate<'_>| match self.broken.contains(asked.element()) {
-            true => Presence::NotReady { why: "it failed while in use".into() },
-            false => self.shared.presences.get(asked),
+        ask(&|asked: Candidate<'_>| match (self.broken.contains(asked.element()), asked) {
+            (true, _) => Presence::NotReady { why: "it failed while in use".into() },
+            (false, Candidate::Encoder(encoder)) => match (self.fits(encoder, 0), self.too_large_for(encoder)) {
+                (Ok(()), None) => self.shared.presences.get(asked),
+                (Err(why), _) => Presence::Busy { why },
+                (_, Some(why)) => Presence::NotReady { why },
+            },
+            (false, _) => self.shared.presences.get(asked),
         })
     }
 }

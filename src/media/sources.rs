@@ -2,6 +2,7 @@
 //!
 //! It never waits for a device: each pipeline has a thread of its own (see [`super::pipeline`]) and reports back here.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -12,7 +13,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::board::{Board, BoardError};
+use super::budget::{Budget, ClaimId};
 use super::examine::{Finding, examine};
+use super::mix::{MixInput, Stage};
 use super::pipeline::still::{self, KeyFrame};
 use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
 use super::plan::{Choice, SourceOffer};
@@ -21,9 +24,13 @@ use super::probe::child::Runner;
 use super::probe::prober::{Prober, Usage};
 use super::slot::Slot;
 use super::snapshot::SnapshotError;
+use super::sound::{self, Speaker, SpeakerConfig};
+use super::strain::heat::{Warmth, judge};
+use super::strain::{Degree, Ladder, Strain, StrainConfig};
 use super::tap::LastFrame;
 use super::{MediaCommand, MediaEvent, MediaSourceConfig, SourceConfig, SourceError, SourcesConfig};
-use crate::forward::Stages;
+use crate::forward::{Layer, Layers, Stages};
+use crate::vocab::{PeerId, RoomId, SourceName, TrackId};
 
 /// Longest time `stop` waits for devices to close.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
@@ -44,7 +51,7 @@ pub enum MediaError {
 
 /// A source's place with the owner. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SlotId(u64);
+pub(super) struct SlotId(pub(super) u64);
 
 /// What reaches the owner.
 pub(super) enum ToOwner {
@@ -65,6 +72,10 @@ pub(super) enum ToOwner {
         slot: SlotId,
         outcome: Result<Option<Choice>, Finding>,
     },
+    /// A smaller layer must end, as a picture needs its encoder.
+    GiveWay(ClaimId),
+    /// A codec has its verdict.
+    Tried,
     Stop,
 }
 
@@ -114,7 +125,12 @@ impl Media {
         let (verdicts, usage) = (Arc::new(Verdicts::open(state_dir, &board)), Arc::new(Usage::of(state_dir)));
         let presences = PresenceCache::new(Arc::clone(&verdicts), Arc::clone(&usage));
         let media = Self::start_on(board, presences, config, events)?;
-        match Prober::start(Arc::clone(&media.board), verdicts, usage, Runner::this_program()) {
+        let orders = media.orders.clone();
+        let tell = move || {
+            // after `stop` nobody wants to know
+            let _ = orders.send(ToOwner::Tried);
+        };
+        match Prober::start(Arc::clone(&media.board), verdicts, usage, Runner::this_program(), tell) {
             Ok(prober) => *media.prober.lock().unwrap_or_else(PoisonError::into_inner) = Some(prober),
             Err(error) => warn!(%error, "no thread to try codecs on"),
         }
@@ -131,16 +147,34 @@ impl Media {
         // unbounded: orders come from the hub alone, a few per viewer, and `send` may neither block nor lose a release
         let (orders, inbox) = mpsc::channel();
         let (board, presences) = (Arc::new(board), Arc::new(presences));
+        let speaker_config = sound::possible(config.speaker);
         let shared = Arc::new(Shared {
             board: Arc::clone(&board),
             presences: Arc::clone(&presences),
             orders: orders.clone(),
             events,
             stages: Arc::clone(&config.stages),
+            strain: config.strain,
+            speaker: speaker_config.clone(),
+            budget: Budget::default(),
         });
         let mut listed = Listed::default();
         listed.replace(config.sources);
-        let mut owner = Owner { shared, slots: Vec::new(), closing: Vec::new(), inbox };
+        let speaker = speaker_config.on().and_then(|_| {
+            let started = Speaker::start(speaker_config.clone(), Arc::clone(&board), Arc::clone(&presences));
+            started.inspect_err(|error| error!(%error, "there is no speaker")).ok()
+        });
+        let heat = (Ladder::new(&shared.strain), Strain::default());
+        let mut owner = Owner {
+            shared,
+            slots: Vec::new(),
+            closing: Vec::new(),
+            heat,
+            speaker,
+            heard: BTreeMap::new(),
+            mixed: HashMap::new(),
+            inbox,
+        };
         owner.configure(Instant::now(), &config.habits, listed.sources.clone());
         let thread = std::thread::Builder::new().name("sources".into()).spawn(move || owner.run()).map_err(MediaError::Thread)?;
         Ok(Self {
@@ -170,7 +204,7 @@ impl Media {
 
     /// A key frame as a JPEG; see [`still::jpeg`]. Blocks until `deadline` at the longest, but for drivers that hang.
     pub(super) fn jpeg(&self, frame: &KeyFrame, width: Option<u16>, deadline: Instant) -> Result<Bytes, SnapshotError> {
-        let _using = self.presences.use_codecs();
+        let _using = self.presences.use_codecs(&self.board);
         still::jpeg(frame, width, &self.board, &self.presences, deadline)
     }
 
@@ -210,6 +244,10 @@ pub(super) struct Shared {
     pub orders: mpsc::Sender<ToOwner>,
     pub events: UnboundedSender<MediaEvent>,
     pub stages: Arc<Stages>,
+    pub strain: StrainConfig,
+    pub speaker: SpeakerConfig,
+    /// What the encoders of all sources use of the board's.
+    pub budget: Budget,
 }
 
 struct Owner {
@@ -217,6 +255,13 @@ struct Owner {
     slots: Vec<Slot>,
     /// Threads of sources that are gone and may still be closing their devices.
     closing: Vec<JoinHandle<()>>,
+    /// What all sources do with less, because the board is hot.
+    heat: (Ladder, Strain),
+    speaker: Option<Speaker>,
+    /// Who publishes sound in the speaker's room.
+    heard: BTreeMap<PeerId, Vec<(TrackId, Arc<Layer>)>>,
+    /// What is to be mixed, by mix: a room may tell it before its mix is configured. Bounded by the rooms that are listed.
+    mixed: HashMap<SourceName, Vec<MixInput>>,
     inbox: mpsc::Receiver<ToOwner>,
 }
 
@@ -242,6 +287,12 @@ impl Owner {
                         slot.examined(outcome);
                     }
                 }
+                Ok(ToOwner::GiveWay(id)) => {
+                    if let Some(slot) = self.slot(SlotId(id.owner)) {
+                        slot.give_way(id);
+                    }
+                }
+                Ok(ToOwner::Tried) => self.slots.iter_mut().for_each(|slot| slot.improve_all(now)),
                 Ok(ToOwner::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
@@ -258,6 +309,11 @@ impl Owner {
         self.slots.iter_mut().find(|slot| slot.id() == id)
     }
 
+    /// What a mix of that name mixes.
+    fn stage(&self, source: &SourceName) -> Option<&Stage> {
+        self.slots.iter().find(|slot| slot.name() == source)?.stage()
+    }
+
     fn configure(&mut self, now: Instant, habits: &SourcesConfig, sources: Vec<(SlotId, SourceConfig)>) {
         let mut before = std::mem::take(&mut self.slots);
         for (id, source) in sources {
@@ -267,7 +323,14 @@ impl Owner {
                     slot.configure(now, source, habits);
                     self.slots.push(slot);
                 }
-                None => self.slots.push(Slot::new(id, source, habits, Arc::clone(&self.shared))),
+                None => {
+                    let mut slot = Slot::new(id, source, habits, Arc::clone(&self.shared));
+                    slot.set_heat(&self.heat.1);
+                    if let (Some(stage), Some(inputs)) = (slot.stage(), self.mixed.get(slot.name())) {
+                        stage.set_inputs(inputs.clone());
+                    }
+                    self.slots.push(slot);
+                }
             }
         }
         self.closing.retain(|thread| !thread.is_finished());
@@ -279,9 +342,9 @@ impl Owner {
 
     fn command(&mut self, now: Instant, command: MediaCommand) {
         match command {
-            MediaCommand::Demand { source, viewer, wants, reply } => {
+            MediaCommand::Demand { source, viewer, listener, wants, reply } => {
                 match self.slots.iter_mut().find(|slot| *slot.name() == source) {
-                    Some(slot) => slot.demand(now, viewer, wants, reply),
+                    Some(slot) => slot.demand(now, viewer, listener, wants, reply),
                     // nobody listening is nobody to tell
                     None => drop(reply.send(Err(SourceError::Unknown(source)))),
                 }
@@ -293,15 +356,69 @@ impl Owner {
             }
             MediaCommand::Bitrate { source, bitrate } => {
                 if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.name() == source) {
-                    slot.set_bitrate(bitrate);
+                    slot.set_bitrate(now, bitrate);
                 }
+            }
+            MediaCommand::Heard { room, peer, tracks } => self.hear(room.as_ref(), peer, &tracks),
+            MediaCommand::Warmth(warmth) => self.feel(now, &warmth),
+            MediaCommand::Mix { source, inputs } => {
+                if let Some(stage) = self.stage(&source) {
+                    stage.set_inputs(inputs.clone());
+                }
+                match inputs.is_empty() {
+                    true => drop(self.mixed.remove(&source)),
+                    false => drop(self.mixed.insert(source, inputs)),
+                }
+            }
+            MediaCommand::MixLayout { source, layout, reply } => {
+                let stage = self.stage(&source);
+                if let (Some(stage), Some(layout)) = (stage, layout) {
+                    stage.set_layout(layout);
+                }
+                // nobody listening is nobody to tell
+                let _ = reply.send(stage.map(|stage| stage.layout()));
             }
             MediaCommand::Figures { reply } => drop(reply.send(self.slots.iter().map(Slot::figures).collect())),
         }
     }
 
+    /// Somebody publishes other sound than before.
+    fn hear(&mut self, room: Option<&RoomId>, peer: PeerId, tracks: &[(TrackId, Layers)]) {
+        let Some(speaker) = &self.speaker else { return };
+        let before = self.heard.remove(&peer);
+        if room == Some(&self.shared.speaker.room) && !tracks.is_empty() {
+            let layers = tracks.iter().map(|(track, layers)| (*track, Arc::clone(layers.first())));
+            self.heard.insert(peer, layers.collect());
+        } else if before.is_none() {
+            return;
+        }
+        speaker.play(self.heard.values().flatten().map(|(track, layer)| (*track, Arc::clone(layer))).collect());
+    }
+
+    /// How warm the board is.
+    fn feel(&mut self, now: Instant, warmth: &Warmth) {
+        let config = &self.shared.strain;
+        if !config.enabled {
+            return;
+        }
+        let (ladder, strain) = &mut self.heat;
+        let Some(step) = ladder.feel(now, &judge(warmth, f64::from(config.hot))) else { return };
+        let (from, to, reason) = (step.from.as_str(), step.to.as_str(), step.reason.as_str());
+        *strain = if step.to > step.from {
+            warn!(from, to, reason, "the board is hot: all sources do with less");
+            Strain { degree: step.to, reason: step.reason }
+        } else {
+            info!(from, to, reason, "the board is cooler: all sources do with more again");
+            // what led here
+            let reason = if step.to == Degree::Full { String::new() } else { std::mem::take(&mut strain.reason) };
+            Strain { degree: step.to, reason }
+        };
+        self.slots.iter_mut().for_each(|slot| slot.set_heat(strain));
+    }
+
     fn close(self) {
         let mut threads = self.closing;
+        threads.extend(self.speaker.map(Speaker::stop));
         threads.extend(self.slots.into_iter().flat_map(Slot::stop));
         let limit = Instant::now() + STOP_LIMIT;
         while threads.iter().any(|thread| !thread.is_finished()) {
@@ -332,6 +449,9 @@ pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<Sour
         holds: Arc::default(),
         device: Arc::default(),
         stages: Arc::default(),
+        broken: std::collections::HashSet::new(),
+        cancel_echo: false,
+        stage: None,
     };
     let pipeline = Pipeline::start(start).map_err(|error| SourceError::Failed(error.to_string()))?;
     let outcome = loop {

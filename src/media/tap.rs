@@ -15,12 +15,14 @@ use gstreamer_video as gst_video;
 use tracing::{debug, warn};
 
 use super::board::KeyMethod;
+use super::pipeline::Passed;
 use crate::forward::{KeyframeRequest, Layer, Packetiser, PacketiserError, Refresh, Stages};
 use crate::vocab::{Codec, EncodedFrame, LayerId, MediaKind, TrackFormat};
 
 /// One layer and what turns frames into its packets.
 pub(super) struct Feed {
     layer: Arc<Layer>,
+    passed: Arc<Passed>,
     key: Arc<KeySwitch>,
     state: Mutex<State>,
 }
@@ -46,12 +48,18 @@ impl Feed {
             _ => Refresh::ReplayGroup,
         };
         let layer = Arc::new(Layer::new(id, format, refresh, Box::new(Arc::clone(&key))));
-        Ok(Self { layer, key, state: Mutex::new(State { packetiser, last: None, left_out: 0, complained: None }) })
+        let passed = Arc::default();
+        Ok(Self { layer, passed, key, state: Mutex::new(State { packetiser, last: None, left_out: 0, complained: None }) })
     }
 
     /// The layer.
     pub fn layer(&self) -> &Arc<Layer> {
         &self.layer
+    }
+
+    /// What went through the encoder that fills it now.
+    pub fn passed(&self) -> &Arc<Passed> {
+        &self.passed
     }
 
     /// Sends key frame requests to this encoder from now on.
@@ -75,6 +83,11 @@ impl Feed {
             Ok(gst::FlowSuccess::Ok)
         });
         sink.set_callbacks(callbacks.build());
+    }
+
+    /// Takes a frame that some other pipeline encoded; it lasts so long.
+    pub fn put(&self, frame: EncodedFrame, length: Duration) {
+        self.write(frame, Length { length: Some(length), gap: false });
     }
 
     fn write(&self, mut frame: EncodedFrame, Length { length, gap }: Length) {

@@ -284,6 +284,7 @@ impl Connection {
                 break;
             }
         }
+        self.repeats.drained();
         if let Some(channels) = &mut self.channels {
             channels.deliver(news);
         }

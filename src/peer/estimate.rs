@@ -22,8 +22,8 @@ use crate::forward::Rate;
 
 /// Packets whose arrival may still be told: 4 s at 5 Mbit/s, 48 kB. A power of two, as numbers wrap at 2^16.
 const HISTORY: usize = 2048;
-/// What is believed before anything is known, in bit/s. Probes follow at once with three and six times as much.
-const START: u64 = 1_000_000;
+/// What is believed where nothing is known, in bit/s. Probes follow at once with three and six times as much.
+pub(super) const START: u64 = 1_000_000;
 /// Lowest estimate, in bit/s.
 const LEAST: u64 = 30_000;
 /// Bytes of IPv4 and UDP headers, as the controller wants them counted.
@@ -137,9 +137,11 @@ struct OwnProbes {
 }
 
 impl Estimator {
-    pub(super) fn new(now: Instant) -> Self {
+    /// `start` is what is believed at first, in bit/s.
+    pub(super) fn new(now: Instant, start: u64) -> Self {
+        let start = start.max(LEAST);
         let mut estimator = Self {
-            controller: controller(Timestamp::from_micros(0), START),
+            controller: controller(Timestamp::from_micros(0), start),
             epoch: now,
             sent: vec![None; HISTORY].into(),
             next: 0,
@@ -148,7 +150,7 @@ impl Estimator {
             probes: VecDeque::new(),
             probed: VecDeque::new(),
             processed: None,
-            target: START,
+            target: start,
             wanted: 0,
             paused: false,
             delivered: Rate::default(),

@@ -30,6 +30,8 @@ pub(super) struct Repeats {
     heard: VecDeque<u64>,
     flight: Vec<Said>,
     answered: u32,
+    /// What the engine heard last it was not asked about yet: its answer may be on the way.
+    unanswered: bool,
 }
 
 /// What to do with a datagram.
@@ -52,16 +54,23 @@ impl Repeats {
             }
             self.heard.push_back(words);
             self.flight.clear();
+            self.unanswered = true;
             return Heard::New;
         }
         if self.flight.is_empty() {
-            // the engine did not answer: it may not have been ready for it, or waits for the rest
-            return Heard::New;
+            // right behind the first it would only silence the engine; later, that did not answer: it may not have been ready for it, or
+            // waits for the rest
+            return if self.unanswered { Heard::Again(Vec::new()) } else { Heard::New };
         }
         // of a flight of several the last is answered, so that each repetition has one answer
         let answer = self.heard.back() == Some(&words) && self.answered < AGAIN;
         self.answered += u32::from(answer);
         Heard::Again(if answer { self.flight.clone() } else { Vec::new() })
+    }
+
+    /// Everything that the engine had to say was taken out of it.
+    pub(super) fn drained(&mut self) {
+        self.unanswered = false;
     }
 
     /// A datagram of DTLS leaves.
@@ -133,6 +142,8 @@ mod tests {
     fn what_had_no_answer_goes_to_the_engine_again() {
         let mut repeats = Repeats::default();
         assert_eq!(repeats.hears(&record(22, 0, 0, b"hello")), Heard::New);
+        assert_eq!(repeats.hears(&record(22, 0, 1, b"hello")), Heard::Again(vec![]), "it has not answered yet");
+        repeats.drained();
         // before ICE had a pair, perhaps
         assert_eq!(repeats.hears(&record(22, 0, 1, b"hello")), Heard::New);
         say(&mut repeats, b"verify");

@@ -226,6 +226,8 @@ pub enum DialectName {
     Whep,
     /// A source of this gateway.
     Source,
+    /// The mix of a room.
+    Mix,
 }
 
 impl DialectName {
@@ -243,6 +245,7 @@ impl DialectName {
             Self::Whip => "whip",
             Self::Whep => "whep",
             Self::Source => "source",
+            Self::Mix => "mix",
         }
     }
 }
@@ -250,7 +253,8 @@ impl DialectName {
 /// Which stream to play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamChoice {
-    /// DESIGN section 4: the one named `main`, else the first source's, else the first publisher's.
+    /// DESIGN section 4: the mix where there is one, else the one named `main`, else the first source's, else the first
+    /// publisher's.
     Default,
     /// What the room itself has to give: the first source's, else as `Default`. For connections that stand for the room.
     Room,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocab::{RoomId, SourceName};
+use crate::vocab::{MixConfig, RoomId, SourceName};
 
 /// Who talks to whom in a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -15,6 +15,8 @@ pub enum Topology {
     /// Members connect to Portico only; packets are forwarded.
     #[default]
     Sfu,
+    /// Members connect to Portico only and are sent one picture and one sound of all.
+    Mcu,
 }
 
 impl Topology {
@@ -23,6 +25,7 @@ impl Topology {
         match self {
             Self::Mesh => "mesh",
             Self::Sfu => "sfu",
+            Self::Mcu => "mcu",
         }
     }
 }
@@ -71,7 +74,7 @@ impl Default for RoomsConfig {
 pub struct RoomConfig {
     /// The room's name. 1 to 256 characters.
     pub name: RoomId,
-    /// Who talks to whom: `sfu` or `mesh`. Default `sfu`.
+    /// Who talks to whom: `sfu`, `mcu` or `mesh`. Default `sfu`.
     #[serde(default)]
     pub topology: Topology,
     /// Most members. 1 to 100000, default: `max_members` of `[rooms]`.
@@ -81,4 +84,25 @@ pub struct RoomConfig {
     /// The sources that are in the room, by name. Default none.
     #[serde(default)]
     pub sources: Vec<SourceName>,
+    /// The one picture of a room with the topology `mcu`.
+    #[serde(default)]
+    pub mix: MixConfig,
+}
+
+impl RoomConfig {
+    /// What the names of mixes begin with, among the sources.
+    pub const MIX_PREFIX: &str = "mix:";
+    /// Longest name of a room with the topology `mcu`, in characters.
+    pub const MAX_MIXED_CHARS: usize = SourceName::MAX_CHARS - Self::MIX_PREFIX.len();
+
+    /// The source that its mix is, where it is mixed. `None` also where its name is too long for one.
+    pub fn mix_source(&self) -> Option<SourceName> {
+        let mixed = self.topology == Topology::Mcu;
+        mixed.then(|| Self::mix_source_of(&self.name)).flatten()
+    }
+
+    /// The source that the mix of a room of that name is, if it is mixed. `None` where the name is too long for one.
+    pub fn mix_source_of(room: &RoomId) -> Option<SourceName> {
+        SourceName::new(&format!("{}{room}", Self::MIX_PREFIX)).ok()
+    }
 }

@@ -40,6 +40,13 @@ pub enum Effect {
         /// Whose stream, and where its media comes from.
         plays: Option<Playing>,
     },
+    /// From now on these are mixed.
+    Mix {
+        /// The source that the mix is.
+        mix: SourceName,
+        /// Everything that is published in the room, in order of coming.
+        parts: Vec<MixPart>,
+    },
     /// A member said something in words by signalling. Who hears it by signalling is told with
     /// [`Rooms::told`](super::Rooms::told).
     Say {
@@ -161,6 +168,19 @@ pub struct Playing {
     pub feed: Feed,
 }
 
+/// A stream that is to be in a mix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MixPart {
+    /// Whose.
+    pub member: MemberId,
+    /// Which.
+    pub stream: StreamName,
+    /// What its owner is called by people.
+    pub label: String,
+    /// Where its media comes from.
+    pub feed: Feed,
+}
+
 /// Where the media of a stream comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feed {
@@ -198,6 +218,9 @@ pub enum EndReason {
     /// The source could not be opened.
     #[error("the source cannot be opened")]
     SourceFailed,
+    /// The board is too hot, or the source's encoder too slow, for another viewer.
+    #[error("too much is asked of the gateway now for another viewer")]
+    Overloaded,
     /// The token's time is over.
     #[error("the token has expired")]
     Expired,

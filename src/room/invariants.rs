@@ -51,7 +51,8 @@ impl Rooms {
     }
 
     fn check_member(&self, member: &Member) {
-        assert_eq!(member.dialect == DialectName::Source, matches!(member.seat, Seat::Nobody), "only sources have no listener");
+        let of_ours = matches!(member.dialect, DialectName::Source | DialectName::Mix);
+        assert_eq!(of_ours, matches!(member.seat, Seat::Nobody), "only sources and mixes have no listener");
         assert!(!member.is_lost() || member.dialect.keeps_places(), "only those who can come back are lost");
         if let Seat::Lost { missed, .. } = &member.seat {
             assert!(missed.is_sound(), "what a lost member missed is bounded");
@@ -77,6 +78,10 @@ impl Rooms {
                 let peer = self.peers.get(id).expect("a published stream has its peer");
                 assert_eq!((peer.member, peer.link.publishes()), (owner.id, Some(&stream.name)), "and it is the owner's");
                 assert_eq!(stream.up, peer.up && !stream.tracks.is_empty(), "it is up when it can be played");
+            }
+            Origin::Source(name) if owner.dialect == DialectName::Mix => {
+                let wanted = self.listed.get(&owner.room).and_then(|room| room.mix_source());
+                assert_eq!(wanted.as_ref(), Some(name), "a mix belongs to a listed room that is mixed");
             }
             Origin::Source(name) => {
                 let place = self.sources.get(name).and_then(|source| source.places.get(&owner.room));

@@ -207,7 +207,7 @@ impl Rooms {
         let (Some(sender), Some(hearer)) = (self.members.get(&from), self.members.get(&to)) else { return };
         let allowed = sender.may(Right::Publish) && hearer.hears_of_others();
         if allowed && sender.room == hearer.room && text.len() <= MAX_SAID {
-            let from = sender.view();
+            let from = self.seen(from);
             self.tell(to, Notice::Said { from, text });
         }
     }

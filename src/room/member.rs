@@ -186,6 +186,13 @@ impl Member {
         self.streams.iter_mut().find(|stream| stream.name == *name)
     }
 
+    /// With its streams, where they are shown.
+    pub(super) fn seen(&self, streams: bool) -> MemberView {
+        let mut view = self.view();
+        view.streams.retain(|_| streams);
+        view
+    }
+
     pub(super) fn view(&self) -> MemberView {
         MemberView {
             member: self.id,

@@ -12,6 +12,7 @@
 //! | `meet` | connections that stand for another member or the room; words |
 //! | `peers` | publish, play and the life of a peer and its stream |
 //! | `sources` | this gateway's own sources as members |
+//! | `mixes` | mixed rooms: what goes into the mix, and who is shown what |
 //! | `member` `missed` | what is kept of a member; what is kept for a lost one |
 
 pub mod command;
@@ -22,6 +23,7 @@ mod invariants;
 mod meet;
 mod member;
 mod missed;
+mod mixes;
 pub mod notice;
 mod peers;
 mod place;
@@ -37,7 +39,8 @@ pub use command::{
     Remark, SignallingState, SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
-pub use effect::{Effect, EndReason, Feed, Meet, OpenPeer, Playing, Purpose, Report};
+pub use effect::{Effect, EndReason, Feed, Meet, MixPart, OpenPeer, Playing, Purpose, Report};
+pub use mixes::MIX;
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;
 pub use signal::{Original, Signal, Step};

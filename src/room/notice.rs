@@ -277,6 +277,9 @@ pub enum Refusal {
     /// The source cannot be opened now.
     #[error("the source cannot be opened")]
     SourceFailed,
+    /// The board is too hot, or the source's encoder too slow, for another viewer.
+    #[error("too much is asked of the gateway now for another viewer")]
+    Overloaded,
     /// A fault on this side.
     #[error("the gateway could not serve this")]
     Internal,
@@ -306,6 +309,7 @@ impl Refusal {
             Self::BadDescription => "bad_description",
             Self::NoCommonCodec => "no_common_codec",
             Self::SourceFailed => "source_failed",
+            Self::Overloaded => "overloaded",
             Self::Internal => "internal",
             Self::Stopping => "stopping",
         }

@@ -150,7 +150,8 @@ impl Rooms {
     /// are played only when it names itself.
     pub(super) fn choose(&self, asker: &Member, of: &StreamChoice) -> Option<(&Member, &Stream)> {
         let room = self.rooms.get(&asker.room)?;
-        let streams = || self.members_of(room).flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
+        let shown = || self.members_of(room).filter(|m| self.shows_streams(m));
+        let streams = || shown().flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
         let mut foreign = streams().filter(|(owner, _)| owner.id != asker.id);
         match of {
             StreamChoice::Default => default_of(foreign),
@@ -317,10 +318,11 @@ impl Rooms {
         }
         stream.up = true;
         let view = stream.view();
-        if visible {
+        if visible && self.shows_streams(self.member(owner)) {
             self.tell_others(owner, Notice::StreamUp { member: owner, stream: view });
         }
         self.report(Report::StreamUp { room: room.clone(), member: owner, stream: name.clone() });
+        self.remix(&room);
         self.feed_meetings(&room);
         self.replace_encoders(&room, owner, name);
     }
@@ -342,14 +344,11 @@ impl Rooms {
         }
     }
 
-    /// Ends a stream that is up: who plays it is cut off first, then all are told.
-    pub(super) fn take_down(&mut self, owner: MemberId, name: &StreamName) {
-        let Some(member) = self.members.get_mut(&owner) else { return };
-        let (room, visible) = (member.room.clone(), member.visible);
-        let Some(stream) = member.stream_mut(name).filter(|stream| stream.up) else { return };
-        stream.up = false;
+    /// Nobody plays a stream any more. Returns those who meet, and may be given something else.
+    pub(super) fn cut_off(&mut self, owner: MemberId, name: &StreamName) -> Vec<PeerId> {
+        let stream = self.members.get_mut(&owner).and_then(|member| member.stream_mut(name));
         let mut starved = Vec::new();
-        for viewer in std::mem::take(&mut stream.viewers) {
+        for viewer in stream.map(|stream| std::mem::take(&mut stream.viewers)).unwrap_or_default() {
             match self.peers.get_mut(&viewer).map(|peer| &mut peer.link) {
                 Some(Link::Meet(meet)) => {
                     meet.plays = None;
@@ -359,9 +358,20 @@ impl Rooms {
                 _ => self.end_peer(viewer, EndReason::StreamEnded, Ending { close: true, tell: true }),
             }
         }
-        if visible {
+        starved
+    }
+
+    /// Ends a stream that is up: who plays it is cut off first, then all are told.
+    pub(super) fn take_down(&mut self, owner: MemberId, name: &StreamName) {
+        let Some(member) = self.members.get_mut(&owner) else { return };
+        let (room, visible) = (member.room.clone(), member.visible);
+        let Some(stream) = member.stream_mut(name).filter(|stream| stream.up) else { return };
+        stream.up = false;
+        let starved = self.cut_off(owner, name);
+        if visible && self.shows_streams(self.member(owner)) {
             self.tell_others(owner, Notice::StreamDown { member: owner, stream: name.clone() });
         }
+        self.remix(&room);
         self.report(Report::StreamDown { room, member: owner, stream: name.clone() });
         self.feed(starved);
     }
@@ -389,6 +399,7 @@ fn refusal(reason: EndReason) -> Refusal {
         EndReason::BadDescription => Refusal::BadDescription,
         EndReason::NoCommonCodec => Refusal::NoCommonCodec,
         EndReason::SourceFailed => Refusal::SourceFailed,
+        EndReason::Overloaded => Refusal::Overloaded,
         EndReason::StreamEnded => Refusal::UnknownStream,
         EndReason::Stopping => Refusal::Stopping,
         // whom it was to stand for

@@ -83,7 +83,9 @@ impl Rooms {
         if !self.config.ad_hoc && !self.listed.contains_key(&joining.room) && !self.has_source(room) {
             return Err(Refusal::UnknownRoom(joining.room.clone()));
         }
-        let staying = || self.members_of(room).filter(|member| !replaced.contains(&member.id));
+        // the mix takes nobody's place
+        let counts = |member: &&Member| !replaced.contains(&member.id) && member.dialect != DialectName::Mix;
+        let staying = || self.members_of(room).filter(counts);
         let alike = staying().filter(|member| member.visible == joining.visible && member.dialect == joining.dialect).count();
         self.check_limits(joining, staying().count(), alike)
     }
@@ -125,7 +127,7 @@ impl Rooms {
     /// Tells the others and the world that a member has joined.
     pub(super) fn announce(&mut self, id: MemberId) {
         let member = self.member(id);
-        let (view, room, visible, remote) = (member.view(), member.room.clone(), member.visible, member.remote);
+        let (view, room, visible, remote) = (self.seen(id), member.room.clone(), member.visible, member.remote);
         let size = self.size(&room);
         let (dialect, user_id, facts) = (view.dialect, view.user_id.clone(), view.facts.clone());
         if visible {

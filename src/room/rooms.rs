@@ -315,7 +315,7 @@ impl Rooms {
         {
             self.may_offer(sender, addressee)?;
         }
-        let from = sender.view();
+        let from = self.seen(from);
         self.tell(to, Notice::Told { from, body });
         self.effects.push_back(Effect::Notify(session, Notice::Done { req }));
         Ok(())
@@ -338,10 +338,12 @@ impl Rooms {
     fn show(&mut self, member: MemberId, facts: Facts) {
         let Some(shown) = self.members.get_mut(&member) else { return };
         shown.facts.update(facts);
-        let (view, visible) = (shown.view(), shown.visible);
+        let (room, visible) = (shown.room.clone(), shown.visible);
+        let view = self.seen(member);
         if visible {
             self.tell_others(member, Notice::MemberChanged { member: view });
         }
+        self.remix(&room);
     }
 
     // ---- who is told ----
@@ -389,6 +391,7 @@ impl Rooms {
         for name in self.listed.keys().cloned().collect::<Vec<_>>() {
             self.open_room(&name, Topology::default());
         }
+        self.seat_mixes();
         for name in self.rooms.keys().cloned().collect::<Vec<_>>() {
             self.close_if_empty(&name);
         }
@@ -435,7 +438,13 @@ impl Rooms {
         let room = self.rooms.get(&member.room).into_iter();
         let mesh = self.topology(&member.room) == Topology::Mesh;
         let seen = |m: &&Member| m.visible && m.id != member.id && !(mesh && member.finds_by_itself(m));
-        room.flat_map(|room| self.members_of(room)).filter(seen).map(Member::view).collect()
+        room.flat_map(|room| self.members_of(room)).filter(seen).map(|m| m.seen(self.shows_streams(m))).collect()
+    }
+
+    /// What the others see of a member.
+    pub(super) fn seen(&self, id: MemberId) -> MemberView {
+        let member = self.member(id);
+        member.seen(self.shows_streams(member))
     }
 
     pub(super) fn member(&self, id: MemberId) -> &Member {

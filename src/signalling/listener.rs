@@ -123,9 +123,12 @@ impl RoomPrefixes {
             DialectName::Vamp => &self.vamp,
             DialectName::Sigver => &self.sigver,
             DialectName::Star => &self.webrtc_star,
-            DialectName::Page | DialectName::SocketIo | DialectName::Whip | DialectName::Whep | DialectName::Source => {
-                RoomPrefix::none()
-            }
+            DialectName::Page
+            | DialectName::SocketIo
+            | DialectName::Whip
+            | DialectName::Whep
+            | DialectName::Source
+            | DialectName::Mix => RoomPrefix::none(),
         }
     }
 }

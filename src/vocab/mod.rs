@@ -8,6 +8,7 @@ mod duration;
 mod ids;
 mod media;
 mod message;
+mod mix;
 mod number_map;
 mod sdp;
 
@@ -19,5 +20,6 @@ pub use ids::{
 };
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, PICTURE_WIDTHS, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
+pub use mix::{MixConfig, MixLayout};
 pub use number_map::{NumberHasher, NumberMap};
 pub use sdp::{Candidate, Sdp, SdpKind};

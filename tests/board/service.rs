@@ -96,6 +96,14 @@ impl Service {
         done("systemctl", &["show", "-P", property, "portico"]).trim().to_owned()
     }
 
+    /// What it said of sources and their encoders since the machine started.
+    pub fn said_of_sources(&self) -> String {
+        let lines = text(&run("journalctl", &["-b", "-u", "portico", "--no-pager"]).stdout);
+        let words = ["source ", "source=", "branch", "codec failed", "layers follow"];
+        let fits = |line: &&str| words.iter().any(|word| line.contains(word)) && !line.contains("path chosen");
+        lines.lines().filter(fits).collect::<Vec<_>>().join("\n")
+    }
+
     /// What the journal has of it since the test began and fits, as in `ROOM=main`.
     fn journal(&self, fits: &[&str]) -> Vec<Value> {
         // not --after-cursor: with a unit or a field, 252 leaves out the first entry that fits
@@ -137,7 +145,11 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", text(&run("journalctl", &["-u", "portico", "-n", "60", "--no-pager"]).stdout));
+            eprintln!(
+                "{}\n--- of sources\n{}",
+                text(&run("journalctl", &["-u", "portico", "-n", "60", "--no-pager"]).stdout),
+                self.said_of_sources()
+            );
         }
         let _ = run("systemctl", &["stop", "portico.socket", "portico.service"]);
         let _ = run("systemctl", &["reset-failed", "portico.service"]);

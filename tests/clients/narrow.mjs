@@ -1,16 +1,16 @@
-// node narrow.mjs BASE ROOM: one Chromium publishes its fake camera in three sizes; one plays it over a wide line, another over one of
-// 500 kbit/s, which becomes wide later. Gives the width of the pictures they have, as soon as they differ and then are the same, or after a
-// minute and a half each.
+// node narrow.mjs BASE ROOM [camera]: one Chromium publishes its fake camera in three sizes, or the room has a camera of the gateway's; one plays
+// it over a wide line, another over one of 500 kbit/s, which becomes wide later. Gives the width of the pictures they have, as soon as they differ
+// and then are the same, or after a minute and a half each; of a camera also what was encoded then.
 import { withBrowser } from './browser.mjs';
 import { narrowLine } from './lib/narrow.mjs';
 
-const [base, room] = process.argv.slice(2);
+const [base, room, camera] = process.argv.slice(2);
 const encodings = [['q', 4], ['h', 2], ['f', 1]].map(([rid, scaleResolutionDownBy]) => ({ rid, scaleResolutionDownBy }));
 const size = [960, 540];
 
 await withBrowser(async open => {
   const sender = await open(`${base}/healthz`);
-  await sender.evaluate(([room, encodings, size]) => t.publish('p', `/whip/${room}`, { codec: 'VP8', encodings, size }), [room, encodings, size]);
+  if (!camera) await sender.evaluate(([room, encodings, size]) => t.publish('p', `/whip/${room}`, { codec: 'VP8', encodings, size }), [room, encodings, size]);
   const [wide, narrow] = [await open(`${base}/healthz`), await open(`${base}/healthz`)];
   let line;
   await narrow.exposeFunction('lineTo', async port => {
@@ -34,9 +34,15 @@ await withBrowser(async open => {
   const moving = [await wide.evaluate(() => t.watch('v', { frames: 60 })), await narrow.evaluate(() => t.watch('v', { frames: 40 }))];
   const peers = await wide.evaluate(async () => (await fetch('/api/v1/peers')).json());
   const still = await seen();
+  const encoded = async () => (await wide.evaluate(async () => (await fetch('/api/v1/sources')).json())).flatMap(source => source.layers ?? []);
+  const layers = camera ? [await encoded()] : [];
   line.carry(Infinity);
   const together = await until(({ wide, narrow }) => narrow.width === wide.width && narrow.width > apart.narrow.width);
-  const deleted = await sender.evaluate(() => t.end('p'));
+  for (let i = 0; camera && i < 60 && layers.at(-1).length > 1; i++) {
+    await narrow.evaluate(() => t.sleep(500));
+    layers[1] = await encoded();
+  }
+  const deleted = await (camera ? wide.evaluate(() => t.end('v')) : sender.evaluate(() => t.end('p')));
   line.close();
-  return { apart, moving, still, estimates: peers.map(peer => peer.estimate_bps ?? null), together, dropped: line.dropped(), deleted };
+  return { apart, moving, still, estimates: peers.map(peer => peer.estimate_bps ?? null), together, layers, dropped: line.dropped(), deleted };
 });

@@ -1,11 +1,19 @@
 //! Codecs are tried in processes of their own, by the real program: what is found is kept, shown by `portico doctor`, and obeyed.
 
 mod boards;
+mod faults;
 mod gateway;
+#[path = "../support/picture.rs"]
+#[allow(dead_code, reason = "used in part")]
+mod picture;
 mod quirks;
 mod standins;
+mod strain;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/whep.rs"]
+#[allow(dead_code, reason = "used in part")]
+mod whep;
 
 use std::path::Path;
 use std::process::Command;

@@ -86,6 +86,7 @@ impl StandIns {
             Candidate::Encoder(it) => Trial::Encoder {
                 candidate: Box::new(it.clone()),
                 convert: it.convert.clone().unwrap_or_else(|| board.convert[0].clone()),
+                size: None,
             },
             other => Trial::of(other, board).unwrap(),
         };

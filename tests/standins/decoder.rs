@@ -58,7 +58,7 @@ impl Core {
         mut frame: gst_video::VideoCodecFrame<'_>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let index = self.frames.fetch_add(1, Ordering::Relaxed);
-        if quirk::frame(&self.quirks, index).is_err() {
+        if quirk::frame(&self.quirks, index, 640 * 360).is_err() {
             gst::element_error!(element, gst::StreamError::Decode, ("the driver gave an error"));
             return Err(gst::FlowError::Error);
         }
@@ -175,4 +175,7 @@ classes! {
     va: table::VA_DEC;
     nv: table::NV_DEC;
     sl_h264: table::SL_H264;
+    sl_h265: table::SL_H265;
+    sl_vp8: table::SL_VP8;
+    sl_vp9: table::SL_VP9;
 }

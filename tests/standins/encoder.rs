@@ -38,11 +38,13 @@ struct Stream {
     framerate: u64,
     /// Bit rate at the start.
     first_rate: u64,
+    pixels: u32,
 }
 
 impl Core {
     pub fn new(spec: &'static Encoder) -> Self {
         let (settings, quirks) = (Settings::new(spec.properties), quirk::of(spec.element));
+        let spec = if quirks.contains(&Quirk::Amphion) { &table::AMPHION } else { spec };
         Self { spec, settings, quirks, stream: Mutex::default(), asked: Mutex::default() }
     }
 
@@ -73,7 +75,8 @@ impl Core {
         let info = state.info();
         let size = (info.width(), info.height());
         let behind = element.static_pad("src").and_then(|pad| pad.allowed_caps()).unwrap_or_else(gst::Caps::new_empty);
-        let refused = match self.has(Quirk::RefuseSize) {
+        let large = self.has(Quirk::RefuseLarge) && size.0 * size.1 > 1280 * 720;
+        let refused = match self.has(Quirk::RefuseSize) || large {
             true => Some(format!("cannot encode {}x{}", size.0, size.1)),
             false => (self.spec.refuses)(&self.settings, size, &behind),
         };
@@ -92,11 +95,13 @@ impl Core {
             due: None,
             framerate,
             first_rate,
+            pixels: size.0 * size.1,
         });
         let mut caps = gst::Caps::builder("video/x-h264").field("stream-format", "byte-stream").field("alignment", "au");
         if !behind.is_any() && behind.iter().any(|structure| structure.has_field("profile")) {
             // what was asked for, also by one that does otherwise
-            caps = caps.field("profile", "constrained-baseline");
+            let asked = behind.iter().find_map(|structure| structure.get::<&str>("profile").ok().map(str::to_owned));
+            caps = caps.field("profile", asked.unwrap_or_else(|| "constrained-baseline".into()));
         }
         if behind.iter().any(|structure| structure.has_field("level")) {
             caps = caps.field("level", "4");
@@ -115,7 +120,7 @@ impl Core {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap()) || by_event;
         let mut stream = self.stream.lock().unwrap();
         let stream = stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
-        if quirk::frame(&self.quirks, stream.index).is_err() {
+        if quirk::frame(&self.quirks, stream.index, stream.pixels).is_err() {
             gst::element_error!(element, gst::StreamError::Encode, ("the driver gave an error"));
             return Err(gst::FlowError::Error);
         }

@@ -15,6 +15,10 @@ pub enum Quirk {
     NoKey,
     /// Pictures of any size are refused.
     RefuseSize,
+    /// Pictures of more than 1280x720 are refused.
+    RefuseLarge,
+    /// `v4l2h264enc` is that of another driver: Amphion's.
+    Amphion,
     /// Never returns from being opened.
     HangAtOpen,
     /// Takes the process with it when opened.
@@ -25,6 +29,12 @@ pub enum Quirk {
     Crash,
     /// An error at its tenth frame.
     Fail,
+    /// An error at its 120th frame, when it has long proved itself.
+    FailLater,
+    /// Never returns from its 120th frame.
+    HangLater,
+    /// Takes as many milliseconds for a picture of 640x360 as the file named by `PORTICO_STANDIN_SLOW` says, for others by their size.
+    Slow,
     /// Every third frame is a B-frame.
     BFrames,
     /// High profile, whatever is set.
@@ -44,11 +54,16 @@ const NAMES: &[(&str, Quirk)] = &[
     ("late-key", Quirk::LateKey),
     ("no-key", Quirk::NoKey),
     ("refuse-size", Quirk::RefuseSize),
+    ("refuse-large", Quirk::RefuseLarge),
+    ("amphion", Quirk::Amphion),
     ("hang-at-open", Quirk::HangAtOpen),
     ("crash-at-open", Quirk::CrashAtOpen),
     ("hang", Quirk::Hang),
     ("crash", Quirk::Crash),
     ("fail", Quirk::Fail),
+    ("fail-later", Quirk::FailLater),
+    ("hang-later", Quirk::HangLater),
+    ("slow", Quirk::Slow),
     ("b-frames", Quirk::BFrames),
     ("high", Quirk::High),
     ("silent", Quirk::Silent),
@@ -79,8 +94,21 @@ pub fn open(quirks: &[Quirk]) {
     }
 }
 
-/// What becomes of an element at a frame, counted from 0. `Err` when it fails.
-pub fn frame(quirks: &[Quirk], index: u32) -> Result<(), ()> {
+/// What becomes of an element at a frame, counted from 0, of so many pixels. `Err` when it fails.
+pub fn frame(quirks: &[Quirk], index: u32, pixels: u32) -> Result<(), ()> {
+    if quirks.contains(&Quirk::Slow) {
+        let file = std::env::var_os("PORTICO_STANDIN_SLOW").expect("`slow` needs PORTICO_STANDIN_SLOW");
+        let told = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+        std::thread::sleep(std::time::Duration::from_micros(told * 1000 * u64::from(pixels) / (640 * 360)));
+    }
+    if index == 119 {
+        if quirks.contains(&Quirk::HangLater) {
+            hang();
+        }
+        if quirks.contains(&Quirk::FailLater) {
+            return Err(());
+        }
+    }
     if index == 9 {
         if quirks.contains(&Quirk::Crash) {
             std::process::abort();

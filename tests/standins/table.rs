@@ -49,6 +49,20 @@ pub static V4L2: Encoder = Encoder {
     },
 };
 
+/// The kernel's Amphion driver (`drivers/media/platform/amphion/venc.c`) behind the same element.
+pub static AMPHION: Encoder = Encoder {
+    sink: "video/x-raw,format=NV12",
+    repeats_headers: |it| it.control("extra-controls", "prepend_sps_and_pps_to_idr") == Some(1),
+    refuses: |it, size, _| {
+        let known = ["video_gop_size", "video_bitrate_mode", "video_bitrate", "prepend_sps_and_pps_to_idr"];
+        if let Some(other) = it.controls_set("extra-controls").iter().find(|name| !known.contains(&name.as_str())) {
+            return Some(format!("Failed to set {other}"));
+        }
+        size_within(size, (64, 64), FULL_HD)
+    },
+    ..V4L2
+};
+
 /// NVIDIA L4T.
 pub static NVV4L2: Encoder = Encoder {
     element: "nvv4l2h264enc",
@@ -233,4 +247,8 @@ pub static NV_DEC: Decoder = Decoder {
     properties: &[],
 };
 /// Stateless, by V4L2.
+pub static SL_H265: Decoder =
+    Decoder { element: "v4l2slh265dec", sink: "video/x-h265,alignment=au", src: PLAIN, properties: &[] };
+pub static SL_VP8: Decoder = Decoder { element: "v4l2slvp8dec", sink: "video/x-vp8", src: PLAIN, properties: &[] };
+pub static SL_VP9: Decoder = Decoder { element: "v4l2slvp9dec", sink: "video/x-vp9", src: PLAIN, properties: &[] };
 pub static SL_H264: Decoder = Decoder { element: "v4l2slh264dec", sink: H264, src: PLAIN, properties: &[] };

@@ -32,12 +32,17 @@ pub(super) enum GatewayError {
 }
 
 impl Gateway {
-    /// Starts `portico run` on free ports of loopback, with a configuration of the benchmark's own.
+    /// Starts `portico run` on free ports of loopback, with a source that nobody watches.
     pub(super) fn start() -> Result<Self, GatewayError> {
+        Self::start_with(CONFIG)
+    }
+
+    /// Starts `portico run` on free ports of loopback, with a configuration of the benchmark's own.
+    pub(super) fn start_with(config: &str) -> Result<Self, GatewayError> {
         let folder = std::env::temp_dir().join(format!("portico-bench-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder)?;
         let file = folder.join("portico.toml");
-        std::fs::write(&file, CONFIG)?;
+        std::fs::write(&file, config)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("run").arg("--config").arg(&file).args(["--listen", "127.0.0.1:0", "--ice-port", "0", "--log", "warn"]);
         // the figures are of the defaults, whatever this machine is set to

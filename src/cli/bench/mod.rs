@@ -5,9 +5,12 @@
 mod channel;
 mod count;
 mod crypto;
+mod encode;
 mod forward;
 mod gateway;
 mod janus;
+mod launch;
+mod mix;
 mod report;
 mod soak;
 mod stage;
@@ -39,6 +42,10 @@ enum What {
     Crypto(crypto::Args),
     /// Measures what one data channel carries, and what that does to a picture beside it
     Channel(channel::Args),
+    /// Measures what a mix costs, beside the same pipeline without Portico
+    Mix(mix::Args),
+    /// Measures what encoding for viewers costs, beside an encoder for each of them
+    Encode(encode::Args),
     /// Forwards without a network, for tools/count-instructions
     #[command(hide = true)]
     Count(count::Args),
@@ -55,6 +62,10 @@ enum BenchError {
     Http { what: &'static str, source: reqwest::Error },
     #[error("{what} was answered with {status}: {body}")]
     Refused { what: &'static str, status: reqwest::StatusCode, body: String },
+    #[error(transparent)]
+    Mix(#[from] crate::media::mix::rehearsal::RehearsalError),
+    #[error(transparent)]
+    Media(#[from] crate::media::SourceError),
     #[error("{0}")]
     Nothing(&'static str),
     #[error("the gateway ended, or its figures cannot be read: {0}")]
@@ -68,6 +79,8 @@ pub(super) fn main(args: &Args) -> ExitCode {
         Some(What::Soak(args)) => soak::main(args),
         Some(What::Crypto(args)) => crypto::main(args),
         Some(What::Channel(args)) => channel::main(args),
+        Some(What::Mix(args)) => mix::main(args),
+        Some(What::Encode(args)) => encode::main(args),
         Some(What::Count(args)) => count::main(args),
     }
 }

@@ -43,7 +43,7 @@ impl Stage {
     pub(super) async fn publish(&mut self, number: u64, stream: usize) -> Result<(), BenchError> {
         let (peer, offer) = LoadPeer::publisher(self.feed)?;
         let mut peer = peer.losing(self.loss);
-        peer.accept(&self.open("the WHIP request", "whip", stream, offer).await?.0)?;
+        peer.accept(&self.open("the WHIP request", &format!("whip/{ROOM}/s{stream}"), offer).await?.0)?;
         self.rig.add(number, peer);
         self.wait(|news| matches!(news, RigNews::Connected(its, _) if its == number).then_some(())).await
     }
@@ -69,7 +69,7 @@ impl Stage {
     pub(super) async fn enter(&mut self, number: u64, stream: usize) -> Result<(String, Instant), BenchError> {
         let (peer, offer) = LoadPeer::player(self.feed)?;
         let mut peer = peer.losing(self.loss);
-        let (answer, session) = self.open("the WHEP request", "whep", stream, offer).await?;
+        let (answer, session) = self.open("the WHEP request", &format!("whep/{ROOM}/s{stream}"), offer).await?;
         let answered = Instant::now();
         peer.accept(&answer)?;
         self.rig.add(number, peer);
@@ -97,9 +97,17 @@ impl Stage {
         while self.news.try_recv().is_ok() {}
     }
 
-    async fn open(&self, what: &'static str, end: &str, stream: usize, offer: Sdp) -> Result<(Sdp, String), BenchError> {
+    /// Adds a viewer of whatever is played at a path, and waits for its connection.
+    pub(super) async fn watch(&mut self, number: u64, path: &str) -> Result<(), BenchError> {
+        let (mut peer, offer) = LoadPeer::player(self.feed)?;
+        peer.accept(&self.open("the WHEP request", path, offer).await?.0)?;
+        self.rig.add(number, peer);
+        self.wait(|news| matches!(news, RigNews::Connected(its, _) if its == number).then_some(())).await
+    }
+
+    async fn open(&self, what: &'static str, path: &str, offer: Sdp) -> Result<(Sdp, String), BenchError> {
         let failed = |source| BenchError::Http { what, source };
-        let url = format!("{}/{end}/{ROOM}/s{stream}", self.base);
+        let url = format!("{}/{path}", self.base);
         let request = self.client.post(url).header("content-type", "application/sdp").body(offer.text);
         let response = request.timeout(PATIENCE).send().await.map_err(failed)?;
         let status = response.status();

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Cut, Marker, Packetiser, Payloads, even_piece};
+use super::nal::{ParameterSets, Writer, nal_units, put_pieces, put_with_lengths};
+use super::{Cut, Marker, Payloads};
 
 /// NAL unit types (H.264 table 7-1) and those that RTP adds (RFC 6184 table 1).
 mod kind {
@@ -19,39 +20,19 @@ mod kind {
 
 /// Indicator and header of an FU-A (RFC 6184 §5.8).
 const FU_HEADER: usize = 2;
-/// Length before each unit of a STAP-A (RFC 6184 §5.7.1).
-const STAP_LENGTH: usize = 2;
-const START: u8 = 0x80;
-const END: u8 = 0x40;
+/// Header of a STAP-A (§5.7.1).
+const STAP_HEADER: usize = 1;
 /// F and NRI of a NAL unit's first byte.
 const F: u8 = 0x80;
 const NRI: u8 = 0x60;
+
+const WRITER: Writer = Writer { header: STAP_HEADER, fragment_header: FU_HEADER, together: put_stap_a, fragments: put_fu_a };
 
 /// Remembers the parameter sets.
 #[derive(Debug, Default)]
 pub(super) struct H264 {
     sps: ParameterSets,
     pps: ParameterSets,
-}
-
-/// The sets of one kind that the last access unit with any brought. Copies: a slice would hold that whole key frame.
-#[derive(Debug, Default)]
-struct ParameterSets(Vec<Bytes>);
-
-impl ParameterSets {
-    /// Most sets kept of a kind; the standard allows 32 SPS. With [`Packetiser::MAX_PAYLOAD`] each this bounds the memory.
-    const MAX: usize = 32;
-
-    fn remember<'a>(&mut self, units: impl Iterator<Item = &'a [u8]> + Clone) {
-        let units = units.filter(|unit| unit.len() <= Packetiser::MAX_PAYLOAD).take(Self::MAX);
-        if units.clone().next().is_some() && !units.clone().eq(self.iter()) {
-            self.0 = units.map(Bytes::copy_from_slice).collect();
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|set| &set[..])
-    }
 }
 
 impl H264 {
@@ -74,7 +55,7 @@ impl H264 {
         if units.is_empty() {
             return Err("it has no NAL unit to send");
         }
-        Ok(Cut { key: idr.is_some(), payloads: write(&units), marker: Marker::Last })
+        Ok(Cut { key: idr.is_some(), payloads: WRITER.write(&units), marker: Marker::Last })
     }
 }
 
@@ -88,77 +69,18 @@ fn is_sent(unit: &[u8]) -> bool {
     unit.len() > 1 && matches!(kind_of(unit), 1..kind::STAP_A) && !dropped.contains(&kind_of(unit))
 }
 
-/// The NAL units of a byte stream (H.264 annex B): what stands between start codes, without the zeros before the next.
-fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut codes = memchr::memmem::find_iter(data, &[0, 0, 1]);
-    let mut start = codes.next();
-    std::iter::from_fn(move || {
-        let begin = start? + 3;
-        start = codes.next();
-        let unit = &data[begin..start.unwrap_or(data.len())];
-        // a NAL unit never ends in zero (H.264 §7.4.1); these belong to the next start code or are trailing_zero_8bits
-        let len = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        Some(&unit[..len])
-    })
-}
-
-/// Neighbours that fit share a STAP-A, others go alone or as a train of FU-A.
-fn write(units: &[&[u8]]) -> Vec<Bytes> {
-    let bytes: usize = units.iter().map(|unit| unit.len() + STAP_LENGTH + 1).sum();
-    let packets = bytes / (Packetiser::MAX_PAYLOAD - FU_HEADER) + units.len() + 1;
-    let mut payloads = Payloads::with_capacity(bytes + packets * FU_HEADER, packets);
-    let mut rest = units;
-    while let Some((first, after)) = rest.split_first() {
-        let together = fitting(rest);
-        if together > 1 {
-            let (group, after) = rest.split_at(together);
-            write_stap_a(group, &mut payloads);
-            rest = after;
-        } else {
-            if first.len() <= Packetiser::MAX_PAYLOAD {
-                payloads.put(first);
-                payloads.end();
-            } else {
-                write_fu_a(first, &mut payloads);
-            }
-            rest = after;
-        }
-    }
-    payloads.finish()
-}
-
-/// How many of the first units fit into one STAP-A.
-fn fitting(units: &[&[u8]]) -> usize {
-    let mut size = 1;
-    let fits = units.iter().take_while(|unit| {
-        size += STAP_LENGTH + unit.len();
-        size <= Packetiser::MAX_PAYLOAD
-    });
-    fits.count()
-}
-
-fn write_stap_a(units: &[&[u8]], payloads: &mut Payloads) {
-    // RFC 6184 §5.7.1: F if any has it, NRI of the most important
-    let f = units.iter().fold(0, |f, unit| f | unit[0] & F);
-    let nri = units.iter().map(|unit| unit[0] & NRI).max().unwrap_or(0);
+/// RFC 6184 §5.7.1: F if any has it, NRI of the most important.
+fn put_stap_a(units: &[&[u8]], payloads: &mut Payloads) {
+    let first = |unit: &[u8]| unit.first().copied().unwrap_or_default();
+    let f = units.iter().fold(0, |f, unit| f | first(unit) & F);
+    let nri = units.iter().map(|unit| first(unit) & NRI).max().unwrap_or(0);
     payloads.put(&[f | nri | kind::STAP_A]);
-    for unit in units {
-        // at most MAX_PAYLOAD long: `fitting` saw to it
-        payloads.put(&(unit.len() as u16).to_be_bytes());
-        payloads.put(unit);
-    }
-    payloads.end();
+    put_with_lengths(units, payloads);
 }
 
-fn write_fu_a(unit: &[u8], payloads: &mut Payloads) {
-    let (first, body) = (unit[0], &unit[1..]);
-    let piece = even_piece(body.len(), Packetiser::MAX_PAYLOAD - FU_HEADER);
-    let last = body.len().div_ceil(piece) - 1;
-    for (index, piece) in body.chunks(piece).enumerate() {
-        let start = if index == 0 { START } else { 0 };
-        let end = if index == last { END } else { 0 };
-        payloads.put(&[first & (F | NRI) | kind::FU_A, start | end | first & 0x1f]);
-        payloads.put(piece);
-        payloads.end();
-    }
+/// §5.8.
+fn put_fu_a(unit: &[u8], payloads: &mut Payloads) {
+    let Some((&first, body)) = unit.split_first() else { return };
+    let header = |place: u8| -> [u8; FU_HEADER] { [first & (F | NRI) | kind::FU_A, place | first & 0x1f] };
+    put_pieces(body, header, payloads);
 }

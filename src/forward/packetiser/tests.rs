@@ -102,9 +102,7 @@ fn refused_frame_uses_no_numbers() {
 #[test]
 fn codecs_without_payload_format_are_refused() {
     let layer = LayerId { track: TrackId(1), index: 0 };
-    for codec in [Codec::H265, Codec::AV1] {
-        assert_eq!(Packetiser::new(layer, codec).unwrap_err(), PacketiserError::Codec(codec));
-    }
+    assert_eq!(Packetiser::new(layer, Codec::AV1).unwrap_err(), PacketiserError::Codec(Codec::AV1));
 }
 
 #[test]
@@ -224,5 +222,74 @@ proptest! {
                 prop_assert!(lengths(&out).iter().all(|len| (1..=Packetiser::MAX_PAYLOAD).contains(len)));
             }
         }
+    }
+}
+
+/// A NAL unit of H.265 of that type and length, in temporal layer 0.
+fn h265_unit(kind: u8, len: usize) -> Vec<u8> {
+    let mut unit = vec![kind << 1, 1];
+    unit.extend((2..len).map(|index| (index % 251) as u8 + 2));
+    unit
+}
+
+/// The units again, by RFC 7798 §4.4.
+fn h265_units(frame: &FramePackets) -> Vec<Vec<u8>> {
+    let mut units: Vec<Vec<u8>> = Vec::new();
+    for packet in &frame.packets {
+        let payload = &packet.payload;
+        match payload[0] >> 1 & 0x3f {
+            48 => {
+                let mut rest = &payload[2..];
+                while let Some((len, after)) = rest.split_first_chunk::<2>() {
+                    let (unit, after) = after.split_at(usize::from(u16::from_be_bytes(*len)));
+                    units.push(unit.to_vec());
+                    rest = after;
+                }
+            }
+            49 => {
+                if payload[2] & 0x80 != 0 {
+                    units.push(vec![payload[0] & 0x81 | (payload[2] & 0x3f) << 1, payload[1]]);
+                }
+                units.last_mut().unwrap().extend_from_slice(&payload[3..]);
+            }
+            _ => units.push(payload.to_vec()),
+        }
+    }
+    units
+}
+
+#[test]
+fn h265_is_cut_like_h264_with_its_own_headers() {
+    let [vps, sps, pps] = [32, 33, 34].map(|kind| h265_unit(kind, 20));
+    let (delimiter, idr, delta) = (vec![35 << 1, 1, 0x50], h265_unit(19, 4_000), h265_unit(1, 900));
+    let mut packetiser = packetiser(Codec::H265);
+    let whole = byte_stream(&[&delimiter, &vps, &sps, &pps, &idr], true);
+    let out = packetiser.packetise(&frame(Codec::H265, whole)).unwrap();
+    assert!(out.key);
+    assert_eq!(out.packets[0].payload[..2], [48 << 1, 1]);
+    assert_eq!(lengths(&out), [2 + 3 * 22, 1003, 1003, 1003, 1001]);
+    assert_numbered(&out);
+    assert_eq!(h265_units(&out), [vps.clone(), sps.clone(), pps.clone(), idr.clone()]);
+    let out = packetiser.packetise(&frame(Codec::H265, byte_stream(&[&delta], true))).unwrap();
+    assert!(!out.key && out.packets.len() == 1 && out.packets[0].marker);
+    // what a key frame lacks is put in front of it
+    let out = packetiser.packetise(&frame(Codec::H265, byte_stream(&[&sps, &idr], true))).unwrap();
+    assert_eq!(h265_units(&out), [vps, sps, pps, idr]);
+    assert!(packetiser.packetise(&frame(Codec::H265, byte_stream(&[&delimiter], true))).is_err());
+}
+
+proptest! {
+    #[test]
+    fn h265_units_come_back(units in vec((0u8..32, 3usize..6_000), 1..8)) {
+        let units: Vec<Vec<u8>> = units.into_iter().filter(|(kind, _)| !(16..=21).contains(kind)).map(|(kind, len)| h265_unit(kind, len)).collect();
+        prop_assume!(!units.is_empty());
+        let out = packetiser(Codec::H265).packetise(&frame(Codec::H265, byte_stream(&units, false))).unwrap();
+        prop_assert!(lengths(&out).iter().all(|len| *len <= Packetiser::MAX_PAYLOAD));
+        prop_assert_eq!(h265_units(&out), units);
+    }
+
+    #[test]
+    fn h265_of_any_bytes_is_cut_or_refused(data in vec(any::<u8>(), 0..600)) {
+        let _ = packetiser(Codec::H265).packetise(&frame(Codec::H265, byte_stream(&[data], true)));
     }
 }

@@ -3,6 +3,7 @@
 //! Reading what a room has needs the right to subscribe (or control) there, and lists leave out the rooms a caller may not see;
 //! changes need control. Answers are of types of their own ([`views`]), so that they do not change when the inside does.
 
+pub(super) mod mix;
 pub(super) mod rooms;
 pub(super) mod sinks;
 pub(super) mod snapshot;
@@ -22,6 +23,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/rooms/{room}", get(rooms::one))
         .route("/rooms/{room}/members", get(rooms::members))
         .route("/rooms/{room}/members/{member}", delete(rooms::evict))
+        .route("/rooms/{room}/mix", get(mix::show).put(mix::change))
         .route("/rooms/{room}/streams/{stream}/snapshot.jpg", get(snapshot::snapshot))
         .route("/streams", get(rooms::streams))
         .route("/sources", get(sources::sources))

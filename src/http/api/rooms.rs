@@ -26,7 +26,11 @@ async fn visible_rooms(app: &App, caller: &Caller) -> Result<Vec<RoomView>, ApiE
     Ok(rooms)
 }
 
-async fn room_named(app: &App, caller: &Caller, name: Result<Path<String>, PathRejection>) -> Result<RoomView, ApiError> {
+pub(super) async fn room_named(
+    app: &App,
+    caller: &Caller,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<RoomView, ApiError> {
     let room = room_id(name.map(|Path(name)| name))?;
     let grant = caller.grant()?;
     if !sees(&grant, &room) {

@@ -87,6 +87,7 @@ fn refused(why: NoStill, grant: &Grant, room: &RoomId) -> ApiError {
     };
     match why {
         SnapshotError::NoPicture => ApiError::not_found("no_picture", shown),
+        SnapshotError::Source(SourceError::Overloaded(_)) => ApiError::unavailable("overloaded", shown, 10),
         SnapshotError::Source(_) => ApiError::unavailable("source_failed", shown, 5),
         SnapshotError::NoKeyFrame(_) => ApiError::unavailable("no_key_frame", shown, 2),
         // somebody has to install something first

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::event::{EventFigures, SinkFigures};
 use crate::http::{PlanOutcome, PlanRow};
 use crate::hub::{PeerOwner, RoomMember, RoomView};
-use crate::media::SourceFigures;
 use crate::media::plan::Choice;
+use crate::media::{self, SourceFigures};
 use crate::peer::{PeerFigures, ReceivedFigures};
 use crate::room::StreamView;
+use crate::vocab::MixLayout;
 
 macro_rules! view {
     ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* })*) => {$(
@@ -32,7 +33,7 @@ view! {
     pub struct Room {
         /// Its name.
         pub room: String,
-        /// `sfu` or `mesh`.
+        /// `sfu`, `mcu` or `mesh`.
         pub topology: String,
         /// Most members it takes.
         pub max_members: usize,
@@ -116,11 +117,42 @@ view! {
         pub viewers: usize,
         /// Encoders running for it now.
         pub encoders: usize,
+        /// What each of them makes.
+        pub layers: Vec<EncodedLayer>,
         /// The paths in use.
         pub paths: Vec<PathChoice>,
+        /// How much less it does than it could.
+        pub strain: SourceStrain,
         /// The last error; only shown to callers with the control right.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub error: Option<String>,
+    }
+
+    /// How much less a source does than it could, because the board is hot or its encoder slow.
+    pub struct SourceStrain {
+        /// `full`, `one-layer`, `half-rate`, `half-size` or `no-new-viewers`.
+        pub degree: String,
+        /// Why; missing at `full`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+    }
+
+    /// One size of a picture that is being encoded.
+    pub struct EncodedLayer {
+        /// What it is encoded as.
+        pub codec: String,
+        /// `full`, `half` or `quarter`.
+        pub size: String,
+        /// Pixels; absent where only the decoder in front of it knows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub width: Option<u32>,
+        /// Pixels.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub height: Option<u32>,
+        /// The rate its encoder is set to, bit/s.
+        pub target_bps: u64,
+        /// The rate it has, bit/s.
+        pub bps: u64,
     }
 
     /// A path from a source to a viewer.
@@ -300,6 +332,54 @@ pub enum TokenRight {
     Bridge,
 }
 
+/// How a mixed room is to look.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MixRequest {
+    /// `grid`, `speaker` or `pip`.
+    pub layout: Layout,
+}
+
+/// The picture of a mixed room.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Mix {
+    /// `grid`, `speaker` or `pip`.
+    pub layout: Layout,
+}
+
+/// Who is where in the picture of a mixed room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // named as `vocab::MixLayout`, which explains them
+pub enum Layout {
+    Grid,
+    Speaker,
+    Pip,
+}
+
+impl From<Layout> for MixLayout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Grid => Self::Grid,
+            Layout::Speaker => Self::Speaker,
+            Layout::Pip => Self::Pip,
+        }
+    }
+}
+
+impl From<MixLayout> for Layout {
+    fn from(layout: MixLayout) -> Self {
+        match layout {
+            MixLayout::Grid => Self::Grid,
+            MixLayout::Speaker => Self::Speaker,
+            MixLayout::Pip => Self::Pip,
+        }
+    }
+}
+
 impl From<RoomView> for Room {
     fn from(view: RoomView) -> Self {
         Self {
@@ -354,9 +434,21 @@ impl From<SourceFigures> for Source {
             state: figures.state.into(),
             viewers: figures.viewers,
             encoders: figures.encoders,
+            layers: figures.layers.into_iter().map(EncodedLayer::from).collect(),
             paths: figures.paths.into_iter().map(PathChoice::from).collect(),
+            strain: SourceStrain {
+                degree: figures.strain.degree.as_str().into(),
+                reason: Some(figures.strain.reason).filter(|reason| !reason.is_empty()),
+            },
             error: figures.error,
         }
+    }
+}
+
+impl From<media::EncodedLayer> for EncodedLayer {
+    fn from(layer: media::EncodedLayer) -> Self {
+        let media::EncodedLayer { codec, size, width, height, target_bps, bps } = layer;
+        Self { codec: codec.to_string(), size: size.into(), width, height, target_bps, bps }
     }
 }
 

@@ -212,3 +212,19 @@ async fn events_need_a_right_and_a_place() {
     rig.send(with(Method::GET, "/api/v1/events", "p@*", "")).await.refused(403, "forbidden");
     rig.send(with(Method::GET, "/api/v1/events?room=a", "s@b", "")).await.refused(403, "forbidden");
 }
+
+#[tokio::test]
+async fn who_is_in_control_chooses_the_layout_of_a_mixed_room() {
+    let rig = rig();
+    rig.hub.script.lock().unwrap().rooms.push(RoomView { topology: Topology::Mcu, ..room("hall") });
+    let put = |path: &str, token: &str, body: &str| with(Method::PUT, path, token, body);
+    assert_eq!(rig.get("/api/v1/rooms/hall/mix").await.json()["layout"], "grid");
+    let changed = rig.send(put("/api/v1/rooms/hall/mix", "c@hall", r#"{"layout":"pip"}"#)).await.json();
+    assert_eq!(changed, serde_json::json!({"layout": "pip"}));
+    for body in ["", "{}", r#"{"layout":"circle"}"#, r#"{"layout":"grid","size":1}"#] {
+        rig.send(put("/api/v1/rooms/hall/mix", "c@hall", body)).await.refused(400, "malformed");
+    }
+    rig.send(put("/api/v1/rooms/hall/mix", "s@hall", r#"{"layout":"pip"}"#)).await.refused(403, "forbidden");
+    rig.get("/api/v1/rooms/studio/mix").await.refused(409, "not_mixed");
+    rig.get("/api/v1/rooms/attic/mix").await.refused(404, "unknown_room");
+}

@@ -26,7 +26,7 @@ use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Path, Refusal};
 use crate::peer::PeerFigures;
-use crate::vocab::{Codec, Grant, MemberId, PeerId, Right, Rights, RoomId, RoomPattern};
+use crate::vocab::{Codec, Grant, MemberId, MixLayout, PeerId, Right, Rights, RoomId, RoomPattern, SourceName};
 
 /// A browser's offer for WHIP; `recvonly` makes it one for WHEP.
 pub(super) const OFFER: &str = "v=0\r\no=- 52 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
@@ -82,6 +82,9 @@ impl Inventory for FakeInventory {
             PlanRow { source: "door".into(), want: "H264".into(), outcome: PlanOutcome::Chosen(choice) },
             PlanRow { source: "door".into(), want: "AV1".into(), outcome: PlanOutcome::Refused(refusal) },
         ]
+    }
+    async fn mix_layout(&self, mix: SourceName, layout: Option<MixLayout>) -> Option<MixLayout> {
+        (mix.as_str() == "mix:hall").then(|| layout.unwrap_or_default())
     }
     async fn events(&self) -> crate::event::EventFigures {
         let sink = crate::event::SinkFigures {

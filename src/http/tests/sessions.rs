@@ -161,6 +161,7 @@ async fn each_refusal_of_the_room_has_its_status() {
         (Refusal::BadDescription, 400, "bad_description", ""),
         (Refusal::NoCommonCodec, 422, "no_common_codec", ""),
         (Refusal::SourceFailed, 503, "source_failed", "5"),
+        (Refusal::Overloaded, 503, "overloaded", "10"),
         (Refusal::Internal, 500, "internal", ""),
     ];
     let rig = Rig::new();
@@ -193,6 +194,7 @@ async fn a_peer_that_ends_before_its_answer_has_a_status_too() {
         (EndReason::BadDescription, 400, "bad_description"),
         (EndReason::NoCommonCodec, 422, "no_common_codec"),
         (EndReason::SourceFailed, 503, "source_failed"),
+        (EndReason::Overloaded, 503, "overloaded"),
         (EndReason::StreamEnded, 409, "unknown_stream"),
         (EndReason::Internal, 503, "session_ended"),
     ] {

@@ -86,6 +86,8 @@ export function tile(code) {
       return 'Connecting…';
     case 'source_failed':
       return 'The source cannot be opened. Trying again…';
+    case 'overloaded':
+      return 'The gateway is too hot or too busy for another viewer. Trying again…';
     case 'no_common_codec':
       return 'This browser cannot play this stream.';
     case 'forbidden':

@@ -5,9 +5,10 @@ const PAUSE = 500;
 /** Twice what a card shows, for screens with small pixels. */
 const WIDTH = 320;
 
-/** What a card shows of a room, from the API's: the first source's picture, else the first member's; null where there is none. */
+/** What a card shows of a room, from the API's: the first source's picture, else the first member's; null where there is none. Never
+ *  that of a mix: for it everybody would be decoded. */
 export function pictured(room) {
-  const members = [...room.members].sort((a, b) => (b.dialect === 'source') - (a.dialect === 'source'));
+  const members = room.members.filter(member => member.dialect !== 'mix').sort((a, b) => (b.dialect === 'source') - (a.dialect === 'source'));
   for (const member of members) {
     const stream = (member.streams ?? []).find(stream => stream.kinds?.includes('video'));
     if (stream) return addressOf(room.room, stream.name, member.id);

@@ -49,6 +49,9 @@ function withStreams(state, id, change) {
   return withMember(state, { ...member, streams: change(member.streams) });
 }
 
+/** Members that are no people: what the gateway gives the room. */
+const OURS = ['source', 'mix'];
+
 /** Every stream that can be watched: sources first, then the members in the order in which they came. */
 export function streamsOf(state) {
   const rows = [...state.members.values()].flatMap(member => member.streams.map(stream => ({
@@ -58,18 +61,22 @@ export function streamsOf(state) {
     stream: stream.name,
     kinds: stream.kinds,
     dialect: member.dialect,
-    source: member.dialect === 'source',
+    source: OURS.includes(member.dialect),
     audioMuted: member.audioMuted,
     videoMuted: member.videoMuted,
   })));
   return [...rows.filter(row => row.source), ...rows.filter(row => !row.source)];
 }
 
-/** Members without a stream: those who only watch. A source without a stream is not one of them. */
-export const watchersOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect !== 'source');
+/** Members without a stream: those who only watch, and in a mixed room all. A source without a stream is not one of them. */
+export const watchersOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && !OURS.includes(member.dialect));
 
-/** Sources that belong to the room and give nothing now: a camera that is unplugged. */
-export const absentSourcesOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect === 'source');
+/** Whether everybody is in one picture. */
+export const isMixed = state => [...state.members.values()].some(member => member.dialect === 'mix');
 
-/** How many people: members that are not sources, oneself included. */
-export const peopleIn = state => [...state.members.values()].filter(member => member.dialect !== 'source').length + (state.me ? 1 : 0);
+/** Sources that belong to the room and give nothing now: a camera that is unplugged. What gives its picture to a mix is not told of. */
+export const absentSourcesOf = state =>
+  [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect === 'source' && !isMixed(state));
+
+/** How many people: members that are not the gateway's own, oneself included. */
+export const peopleIn = state => [...state.members.values()].filter(member => !OURS.includes(member.dialect)).length + (state.me ? 1 : 0);

@@ -15,7 +15,7 @@ const POLL = 10000;
 export function summary(room) {
   const seen = room.members.filter(member => member.visible !== false);
   const sources = seen.filter(member => member.dialect === 'source');
-  const people = seen.filter(member => member.dialect !== 'source');
+  const people = seen.filter(member => !['source', 'mix'].includes(member.dialect));
   return {
     name: room.room,
     sources: sources.map(member => ({ name: member.name || member.user_id, live: member.streams.length > 0 })),
@@ -28,7 +28,7 @@ export function summary(room) {
 
 /** A request with the token, if there is one. Gives the response; status 0 when nobody answered. */
 export async function api(path, options = {}) {
-  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  const headers = { ...options.headers, ...(token() ? { Authorization: `Bearer ${token()}` } : {}) };
   try {
     return await fetch(path, { ...options, headers, cache: 'no-store' });
   } catch (error) {

@@ -5,7 +5,8 @@ import { DeviceDialog } from './devices.js';
 import { byId, make } from './dom.js';
 import { count, connection, device, deviceLost, half, problem, unpublished } from './messages.js';
 import { Publisher } from './publish.js';
-import { absentSourcesOf, peopleIn, watchersOf } from './room.js';
+import { MixLayout } from './mixlayout.js';
+import { absentSourcesOf, isMixed, peopleIn, watchersOf } from './room.js';
 import { api } from './rooms.js';
 import { Session } from './session.js';
 import { choice, token } from './settings.js';
@@ -20,6 +21,7 @@ const PATHS_EVERY = 5;
 export class RoomView {
   #session = null;
   #tiles = new Tiles(byId('stage'), { soundBlocked: () => this.#blocked() });
+  #layout = new MixLayout({ toast: text => this.#toast(text) });
   #devices = new DeviceDialog({ current: () => this.#devicesInUse(), chosen: (role, id) => this.#chosen(role, id) });
   #sources = [];
   #ticks = 0;
@@ -288,6 +290,7 @@ export class RoomView {
     byId('stage-empty').hidden = entries.length > 0 || phase !== 'in';
     byId('people-count').textContent = phase === 'in' ? count(peopleIn(room), 'person').replace('persons', 'people') : '';
     this.#watchers(room);
+    this.#layout.follow(phase === 'in' && isMixed(room) ? session.roomName : null);
     const heard = entries.some(({ row, own }) => !own && row.kinds.includes('audio'));
     byId('tap-sound').hidden = !heard || this.#audible || (choice('sound') === 'off');
     byId('controls').hidden = over;
@@ -305,7 +308,7 @@ export class RoomView {
   #watchers(room) {
     const names = watchersOf(room).map(member => member.name || 'Guest');
     if (this.#session.room.me && !this.#session.publisher) names.unshift('you');
-    const parts = names.length ? [`Watching: ${names.join(', ')}`] : [];
+    const parts = names.length ? [`${isMixed(room) ? 'Here' : 'Watching'}: ${names.join(', ')}`] : [];
     const absent = absentSourcesOf(room).map(member => member.name);
     if (absent.length) parts.push(`Not available now: ${absent.join(', ')}`);
     byId('watchers').textContent = parts.join(' · ');

@@ -8,10 +8,11 @@ use tracing::{debug, info, warn};
 
 use super::{Owner, channels};
 use crate::forward::{Layer, Layers};
+use crate::media::mix::{MixFrom, MixInput};
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
-use crate::room::{EndReason, Feed, Framing, Meet, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
-use crate::vocab::{Candidate, ChannelId, Codec, MediaKind, PeerId, SourceName, TrackFormat, TrackId};
+use crate::room::{EndReason, Feed, Framing, Meet, MixPart, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
+use crate::vocab::{Candidate, ChannelId, Codec, MediaKind, MemberId, PeerId, SourceName, TrackFormat, TrackId};
 
 /// A member's peer must be connected within this time of its description.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -76,6 +77,10 @@ impl Owner {
                 }
                 state.tracks = tracks.iter().map(|received| received.track).collect();
                 self.layers.extend(tracks.iter().map(|received| (received.track, received.layers.clone())));
+                let sound = tracks.iter().filter(|received| received.layers.format().codec.kind() == MediaKind::Audio);
+                let sound = sound.map(|received| (received.track, received.layers.clone())).collect();
+                let room = self.rooms.owner_of(peer).map(|(room, ..)| room);
+                (self.media)(MediaCommand::Heard { room, peer, tracks: sound });
                 let view = |track: TrackId, layers: &Layers| TrackView {
                     track,
                     kind: layers.format().codec.kind(),
@@ -140,15 +145,13 @@ impl Owner {
                     let choice = &track.choice;
                     debug!(%peer, %source, codec = %choice.codec, path = ?choice.path, reason = choice.reason, "planned");
                 }
-                Ok(tracks
-                    .into_iter()
-                    .map(|track| SendTrack { layers: track.layer.into(), stream_label: label.clone() })
-                    .collect())
+                Ok(tracks.into_iter().map(|track| SendTrack { layers: track.layers, stream_label: label.clone() }).collect())
             }
             Err(error) => {
                 warn!(%source, %peer, %error, "source cannot be played");
                 Err(match error {
                     SourceError::Refused(_) => EndReason::NoCommonCodec,
+                    SourceError::Overloaded(_) => EndReason::Overloaded,
                     _ => EndReason::SourceFailed,
                 })
             }
@@ -214,18 +217,20 @@ impl Owner {
                     // a connection for words alone asks nothing of a camera
                     return self.open_at_shard(opening, Vec::new());
                 }
-                self.demand(opening.asked.peer, source, wants, Demand::Open(Box::new(opening)));
+                let (peer, member) = (opening.asked.peer, opening.asked.member);
+                self.demand(peer, member, source, wants, Demand::Open(Box::new(opening)));
             }
         }
     }
 
     /// Asks a source for its layers; what comes of it is dealt with by [`Self::handle_demanded`].
-    fn demand(&mut self, peer: PeerId, source: SourceName, wants: Wants, demand: Demand) {
+    fn demand(&mut self, peer: PeerId, member: MemberId, source: SourceName, wants: Wants, demand: Demand) {
         let (reply, answer) = oneshot::channel();
         if let Some(state) = self.open.get_mut(&peer) {
             state.source = Some(source.clone());
         }
-        (self.media)(MediaCommand::Demand { source: source.clone(), viewer: peer, wants, reply });
+        let listener = Some(member);
+        (self.media)(MediaCommand::Demand { source: source.clone(), viewer: peer, listener, wants, reply });
         self.demands.push(Box::pin(async move {
             let outcome = answer.await.unwrap_or_else(|_| Err(SourceError::Failed("the sources are stopping".into())));
             Demanded { peer, source, demand, outcome }
@@ -257,6 +262,24 @@ impl Owner {
         audio.into_iter().chain(video).map(|codec| plain_format(*codec)).collect()
     }
 
+    /// From now on these are mixed.
+    pub(super) fn mix(&mut self, source: SourceName, parts: Vec<MixPart>) {
+        let input = |part: MixPart| MixInput {
+            member: part.member,
+            stream: part.stream,
+            label: part.label,
+            from: match part.feed {
+                Feed::Source(source) => MixFrom::Source(source),
+                Feed::Published(tracks) => {
+                    MixFrom::Published(tracks.iter().filter_map(|track| self.layers.get(track).cloned()).collect())
+                }
+            },
+            turns: 0,
+        };
+        let inputs = parts.into_iter().map(input).collect();
+        (self.media)(MediaCommand::Mix { source, inputs });
+    }
+
     /// Sends a peer something else from now on, or nothing.
     pub(super) fn feed_peer(&mut self, peer: PeerId, plays: Option<Playing>) {
         self.release(peer);
@@ -268,7 +291,9 @@ impl Owner {
             Some((label, Feed::Published(tracks))) => self.feed_at_shard(peer, self.published(&tracks, &label)),
             Some((label, Feed::Source(source))) => {
                 let wants = self.open.get(&peer).map(|state| state.wants.clone()).unwrap_or_default();
-                self.demand(peer, source, wants, Demand::Feed { label, fed });
+                // a peer that is fed has an owner
+                let Some((_, member, _)) = self.rooms.owner_of(peer) else { return };
+                self.demand(peer, member, source, wants, Demand::Feed { label, fed });
             }
         }
     }
@@ -345,6 +370,9 @@ impl Owner {
     pub(super) fn forget(&mut self, peer: PeerId) {
         let Some(state) = self.open.remove(&peer) else { return };
         self.desk.close(Instant::now(), peer);
+        if !state.tracks.is_empty() {
+            (self.media)(MediaCommand::Heard { room: None, peer, tracks: Vec::new() });
+        }
         for track in state.tracks {
             self.layers.remove(&track);
         }

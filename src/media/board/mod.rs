@@ -195,6 +195,10 @@ pub struct EncoderLimits {
     pub max_height: Option<u32>,
     /// Macroblocks (16×16) per second of all its running encoders together.
     pub macroblocks_per_second: Option<u64>,
+    /// Pictures it encodes at a time.
+    pub sessions: Option<u32>,
+    /// Name of the unit whose macroblocks and sessions these are, where encoders of several names share one. Default: the element's.
+    pub unit: Option<String>,
     /// Lowest bit rate it holds, bit/s.
     pub min_bitrate: Option<u64>,
     /// Highest bit rate it accepts, bit/s.

@@ -92,6 +92,39 @@ fn every_form_finds_its_camera() {
     assert_eq!(node("any"), Path::new("/dev/video0"));
 }
 
+/// Unplugged and plugged in again: the kernel gives the next free number, whatever else has one by then.
+#[test]
+fn a_camera_that_returns_under_another_number_is_the_same() {
+    let root = tree();
+    let at = |path: &str| root.path().join(path);
+    std::fs::remove_file(at("dev/video2")).unwrap();
+    let scan = Scan { cameras: vec![two_cameras().cameras.remove(0)], closed: vec![] };
+    for device in [BY_ID, "/dev/door", "name:acme", "serial:123"] {
+        assert!(matches!(choose(device, &scan, root.path()), Err(FindError::NotFound { .. })), "{device} is not there");
+    }
+    // another camera has its number now, and it has another
+    std::fs::write(at("dev/video2"), "").unwrap();
+    std::fs::write(at("dev/video7"), "").unwrap();
+    for link in [BY_ID, "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0", "/dev/door"] {
+        let link = at(link.trim_start_matches('/'));
+        let target = std::fs::read_link(&link).unwrap().to_string_lossy().replace("video2", "video7");
+        std::fs::remove_file(&link).unwrap();
+        symlink(target, link).unwrap();
+    }
+    std::fs::create_dir_all(at("sys/class/video4linux/video7")).unwrap();
+    symlink("../../../devices/usb1/1-1/1-1:1.0", at("sys/class/video4linux/video7/device")).unwrap();
+    std::fs::remove_dir_all(at("sys/class/video4linux/video2")).unwrap();
+    let other = camera("/dev/video2", None, "Other", links::serial(root.path(), Path::new("/dev/video2")).as_deref());
+    let stable = links::stable(root.path(), Path::new("/dev/video7"));
+    let serial = links::serial(root.path(), Path::new("/dev/video7"));
+    let back = camera("/dev/video7", stable.as_deref().and_then(Path::to_str), "ACME Cam", serial.as_deref());
+    let scan = Scan { cameras: vec![other, back], closed: vec![] };
+    let by_path = "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0";
+    for device in [BY_ID, by_path, "/dev/door", "name:acme", "serial:123"] {
+        assert_eq!(choose(device, &scan, root.path()).unwrap().node, Path::new("/dev/video7"), "{device}");
+    }
+}
+
 #[test]
 fn number_is_refused_with_the_name_to_write() {
     let (root, scan) = (tree(), two_cameras());

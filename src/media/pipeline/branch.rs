@@ -9,8 +9,10 @@ use gstreamer_app as gst_app;
 use tracing::{debug, info, warn};
 
 use super::capture::{RAW_QUEUE, tee_name};
+use super::shape::Cut;
 use super::watch::watch;
-use super::{BranchSpec, Encode, News, Order, Session, fault, make};
+use super::{BranchId, BranchSpec, Encode, News, Order, Session, broken, fault, make};
+use crate::forward::Stages;
 use crate::media::SourceError;
 use crate::media::board::{BitrateControl, EncoderLimits};
 use crate::media::plan::StreamOffer;
@@ -38,13 +40,13 @@ pub(super) struct Hung {
 
 /// One feed being filled.
 pub(super) struct Branch {
-    hung: Hung,
-    kind: MediaKind,
+    pub(super) hung: Hung,
+    pub(super) kind: MediaKind,
     encoder: Option<(gst::Element, BitrateControl, EncoderLimits)>,
     /// Hangs on the decoder's tee.
-    decoded: bool,
+    pub(super) decoded: bool,
     /// How it was ordered.
-    spec: BranchSpec,
+    pub(super) spec: BranchSpec,
 }
 
 /// A coded stream being decoded for one or more branches.
@@ -53,10 +55,30 @@ pub(super) struct Decoder {
     tee: gst::Element,
 }
 
+impl Hung {
+    /// Whether the error comes from an element of it.
+    pub fn owns(&self, error: &gst::message::Error) -> bool {
+        error.src().is_some_and(|source| source.has_as_ancestor(&self.bin))
+    }
+}
+
+impl Decoder {
+    /// Whether the error comes from it.
+    pub fn owns(&self, error: &gst::message::Error) -> bool {
+        self.hung.owns(error)
+    }
+
+    /// The decoder's factory name; `None` where GStreamer chose it.
+    pub fn name(&self) -> Option<String> {
+        let decoder = self.hung.bin.by_name("decoder")?;
+        decoder.factory().map(|factory| factory.name().to_string())
+    }
+}
+
 impl Branch {
     /// Whether the error comes from an element of this branch.
     pub fn owns(&self, error: &gst::message::Error) -> bool {
-        error.src().is_some_and(|source| source.has_as_ancestor(&self.hung.bin))
+        self.hung.owns(error)
     }
 
     /// The encoder's factory name.
@@ -82,40 +104,48 @@ impl Branch {
 }
 
 impl Session {
-    /// Sets the bit rate of all encoders. One that ignores that, as a trial found, is started anew.
-    pub(super) fn set_bitrate(&mut self, bitrate: Bitrate, inbox: &mpsc::Receiver<Order>) {
-        let again: Vec<BranchSpec> = self.branches.values().filter_map(|branch| branch.again_at(bitrate)).collect();
-        for branch in self.branches.values() {
-            branch.set_bitrate(bitrate);
+    /// Sets the bit rate of an encoder. One that ignores that, as a trial found, is started anew. Unknown ones are ignored.
+    pub(super) fn set_bitrate(&mut self, id: BranchId, bitrate: Bitrate, inbox: &mpsc::Receiver<Order>) {
+        let Some(branch) = self.branches.get(&id) else { return };
+        branch.set_bitrate(bitrate);
+        if let Some(spec) = branch.again_at(bitrate) {
+            info!(branch = %id, bitrate_bps = bitrate.bps(), "encoder started anew for another bit rate");
+            self.start_anew(spec, inbox);
         }
-        for spec in again {
-            let codec = spec.codec;
-            if let Some(branch) = self.branches.remove(&codec) {
-                self.take_down(branch.hung);
-            }
-            info!(%codec, bitrate_bps = bitrate.bps(), "encoder started anew for another bit rate");
-            let outcome = self.add_branch(spec, inbox);
-            (self.start.marks.news)(News::Branch(codec, outcome));
+    }
+
+    /// Puts a branch in the place of one of the same layer; viewers see a key frame.
+    pub(super) fn start_anew(&mut self, spec: BranchSpec, inbox: &mpsc::Receiver<Order>) {
+        let id = spec.id;
+        if let Some(branch) = self.branches.remove(&id) {
+            self.take_down(branch.hung);
         }
+        let outcome = self.add_branch(spec, inbox);
+        (self.start.marks.news)(News::Branch(id, outcome));
     }
 
     /// Adds a branch and starts it. On failure nothing of it stays.
     pub(super) fn add_branch(&mut self, spec: BranchSpec, inbox: &mpsc::Receiver<Order>) -> Result<(), SourceError> {
-        let kind = spec.codec.kind();
-        if self.branches.contains_key(&spec.codec) {
+        let kind = spec.id.codec.kind();
+        if self.branches.contains_key(&spec.id) {
             return Ok(());
         }
         let Some(mut tee) = self.pipeline.by_name(tee_name(kind)) else {
             return Err(SourceError::Failed(format!("the source has no {kind}")));
         };
         let mut decoded = false;
+        let hardware = |it: &Encode| it.encoder.hardware || it.decoder.as_ref().is_some_and(|decoder| decoder.hardware);
+        if self.using.is_none() && spec.encode.as_ref().is_some_and(hardware) {
+            self.using = Some(self.start.presences.use_hardware());
+        }
         if let Some(encode) = &spec.encode
             && matches!(self.offer.of(kind), Some(StreamOffer::Coded { .. }))
         {
             decoded = true;
             tee = self.decoder(kind, &tee, encode, inbox)?;
         }
-        let bin = make::bin(&describe(&spec))?;
+        let cut = spec.encode.as_ref().map(|encode| self.cut(&tee, kind, encode)).unwrap_or_default();
+        let bin = make::bin(&describe(&spec, &cut))?;
         let encoder = bin.by_name("encoder").zip(spec.encode.as_ref()).map(|(element, encode)| {
             let candidate = &encode.encoder;
             make::set_all(&element, &candidate.properties);
@@ -129,13 +159,16 @@ impl Session {
             spec.feed.attach(&sink, self.offset, Arc::clone(&self.start.stages));
         }
         if let Some(entry) = bin.static_pad("sink").filter(|_| kind == MediaKind::Video) {
-            watch(&entry, encoder.as_ref().map(|(element, ..)| element), &self.start.stages);
+            // the queue behind what leaves frames out
+            let line = bin.by_name("line").and_then(|queue| queue.static_pad("sink"));
+            let line = line.as_ref().unwrap_or(&entry);
+            watch(&entry, encoder.as_ref().map(|(element, ..)| (element, line)), &self.start.stages, spec.feed.passed());
         }
         let name = encoder.as_ref().map(|(element, ..)| element.name().to_string());
         match self.hang(&tee, bin, inbox) {
             Ok(hung) => {
-                info!(codec = %spec.codec, element = name, "branch added");
-                self.branches.insert(spec.codec, Branch { hung, kind, encoder, decoded, spec });
+                info!(branch = %spec.id, element = name, "branch added");
+                self.branches.insert(spec.id, Branch { hung, kind, encoder, decoded, spec });
                 Ok(())
             }
             Err(error) => {
@@ -146,11 +179,11 @@ impl Session {
     }
 
     /// Takes a branch away; unknown ones are ignored.
-    pub(super) fn remove_branch(&mut self, codec: Codec) {
-        if let Some(branch) = self.branches.remove(&codec) {
+    pub(super) fn remove_branch(&mut self, id: BranchId) {
+        if let Some(branch) = self.branches.remove(&id) {
             self.take_down(branch.hung);
             self.drop_unused_decoder(branch.kind);
-            info!(%codec, "branch removed");
+            info!(branch = %id, "branch removed");
         }
     }
 
@@ -184,6 +217,9 @@ impl Session {
         }
         let behind = make::element("tee")?;
         behind.set_property("allow-not-linked", true);
+        if let Some(entry) = behind.static_pad("sink").filter(|_| kind == MediaKind::Video) {
+            tell_size(&entry, Arc::clone(&self.start.marks.news));
+        }
         let failed = |error: String| SourceError::Failed(error);
         self.pipeline.add_many([bin.upcast_ref::<gst::Element>(), &behind]).map_err(|error| failed(error.to_string()))?;
         bin.link(&behind).map_err(|error| failed(error.to_string()))?;
@@ -201,7 +237,7 @@ impl Session {
         }
     }
 
-    fn drop_unused_decoder(&mut self, kind: MediaKind) {
+    pub(super) fn drop_unused_decoder(&mut self, kind: MediaKind) {
         if self.branches.values().any(|branch| branch.kind == kind && branch.decoded) {
             return;
         }
@@ -251,7 +287,7 @@ impl Session {
     }
 
     /// Unlinks at a moment when no buffer passes, then stops the elements.
-    fn take_down(&self, hung: Hung) {
+    pub(super) fn take_down(&self, hung: Hung) {
         let (done, unlinked) = mpsc::sync_channel(1);
         hung.tee_pad.add_probe(gst::PadProbeType::IDLE, move |pad, _| {
             if let Some(peer) = pad.peer() {
@@ -264,30 +300,59 @@ impl Session {
             warn!("a branch is taken away while its tee is busy");
         }
         hung.tee.release_request_pad(&hung.tee_pad);
-        if hung.bin.set_state(gst::State::Null).is_err() {
-            debug!("branch did not stop cleanly");
-        }
+        // out of the pipeline first: one that hangs in its driver must not hold up whoever stops the rest
         let _ = self.pipeline.remove(&hung.bin);
+        broken::end(hung.bin);
     }
 }
 
+/// A branch that encodes sound, outside of any source: whoever has it puts it into a pipeline and feeds it.
+pub(in crate::media) fn sound_branch(spec: &BranchSpec, offset: Duration, stages: &Arc<Stages>) -> Result<gst::Bin, SourceError> {
+    let bin = make::bin(&describe(spec, &Cut::default()))?;
+    if let (Some(element), Some(encode)) = (bin.by_name("encoder"), &spec.encode) {
+        make::set_all(&element, &encode.encoder.properties);
+    }
+    if let Some(sink) = bin.by_name("tap").and_then(|tap| tap.downcast::<gst_app::AppSink>().ok()) {
+        spec.feed.attach(&sink, offset, Arc::clone(stages));
+    }
+    Ok(bin)
+}
+
 /// The branch as `gst-launch-1.0` would write it; what needs quoting is set as a property instead.
-fn describe(spec: &BranchSpec) -> String {
+fn describe(spec: &BranchSpec, cut: &Cut) -> String {
     let Some(encode) = &spec.encode else { return format!("identity name=entry silent=true ! {TAP}") };
     let Encode { encoder, convert, .. } = encode;
     let caps = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
-    let (queue, convert) = match spec.codec.kind() {
-        MediaKind::Video => (RAW_QUEUE, convert.as_str()),
-        MediaKind::Audio => (SOUND_QUEUE, "audioconvert ! audioresample"),
+    let (entry, convert) = match spec.id.codec.kind() {
+        MediaKind::Video => (cut.entry(RAW_QUEUE), cut.convert(convert)),
+        MediaKind::Audio => (format!("{SOUND_QUEUE} name=entry"), "audioconvert ! audioresample".into()),
     };
-    let (input, output) = (caps(&encoder.input_caps), caps(&encoder.output_caps));
-    let parser = match spec.codec {
+    let (input, output) = (caps(&cut.input(&encoder.input_caps)), caps(&encoder.output_caps));
+    let parser = match spec.id.codec {
         Codec::H264 => "h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au ! ",
         Codec::H265 => "h265parse config-interval=-1 ! video/x-h265,stream-format=byte-stream,alignment=au ! ",
         Codec::AV1 => "av1parse ! video/x-av1,stream-format=obu-stream,alignment=tu ! ",
         Codec::VP8 | Codec::VP9 | Codec::Opus => "",
     };
-    format!("{queue} name=entry ! {convert} ! {input}{} name=encoder ! {output}{parser}{TAP}", encoder.element)
+    format!("{entry} ! {convert} ! {input}{} name=encoder ! {output}{parser}{TAP}", encoder.element)
+}
+
+/// Tells what a decoder's pictures are, whenever that changes.
+fn tell_size(pad: &gst::Pad, news: Arc<dyn Fn(News) + Send + Sync>) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &info.data
+            && let gst::EventView::Caps(caps) = event.view()
+            && let Some(caps) = caps.caps().structure(0)
+        {
+            let pixels = |name| caps.get::<i32>(name).ok().and_then(|pixels| u32::try_from(pixels).ok());
+            let framerate = caps.get::<gst::Fraction>("framerate").ok().filter(|rate| rate.numer() > 0 && rate.denom() > 0);
+            let framerate = framerate.map_or(0, |rate| rate.numer().unsigned_abs().div_ceil(rate.denom().unsigned_abs()));
+            if let (Some(width), Some(height)) = (pixels("width"), pixels("height")) {
+                news(News::Decoded(width, height, framerate));
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Keeps what cannot be decoded from a decoder that is started in the middle of a stream.

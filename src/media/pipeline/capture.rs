@@ -13,11 +13,11 @@ use super::{Order, Start, fault, ingest, make};
 use crate::media::board::{Candidate, DecoderInput};
 use crate::media::config::{PictureConfig, TestConfig, V4l2Config};
 use crate::media::device::{self, FindError, PixelFormat};
-use crate::media::element::package_of;
+use crate::media::element::{Presence, package_of};
 use crate::media::plan::camera::{self, ChosenMode};
 use crate::media::plan::{SourceOffer, StreamOffer, decoder_for};
-use crate::media::{SourceError, SourceKind};
-use crate::vocab::MediaKind;
+use crate::media::{SourceError, SourceKind, mix, sound};
+use crate::vocab::{MediaKind, MixConfig};
 
 /// Pictures (raw or JPEG) wait here for at most 3 frames; older ones are dropped, so a slow codec costs frames, not latency.
 pub(super) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
@@ -30,6 +30,8 @@ pub(super) struct Built {
     /// True when the streams are found only while it runs; told by `Order::Known` and `Order::AllStreams`.
     pub offer_later: bool,
     pub rewinder: Option<Arc<Rewinder>>,
+    /// Of a mix: what gives its pictures and its sound once it plays.
+    pub mix: Option<mix::Desk>,
 }
 
 /// Builds the pipeline of a source up to its tees.
@@ -40,6 +42,7 @@ pub(super) fn build(start: &Start, orders: &mpsc::Sender<Order>) -> Result<Built
         SourceKind::Csi(picture) => csi(start, picture)?,
         SourceKind::File(file) => return ingest::file(start, &file.path, orders),
         SourceKind::Rtsp(rtsp) => return ingest::rtsp(start, rtsp, orders),
+        SourceKind::Mix(config) => mixed(start, config)?,
     };
     for kind in [MediaKind::Video, MediaKind::Audio] {
         if let Some(pad) = built.pipeline.by_name(tee_name(kind)).and_then(|tee| tee.static_pad("sink")) {
@@ -63,7 +66,7 @@ fn raw(pipeline: gst::Pipeline, picture: (u32, u32, u32), sound: bool) -> Built 
         video: Some(StreamOffer::Picture { width, height, framerate }),
         audio: sound.then_some(StreamOffer::Sound),
     };
-    Built { pipeline, offer, offer_later: false, rewinder: None }
+    Built { pipeline, offer, offer_later: false, rewinder: None, mix: None }
 }
 
 fn test(test: &TestConfig) -> Result<Built, SourceError> {
@@ -146,7 +149,10 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
         camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
     let mut description = match &mode.pixel {
         PixelFormat::Mjpeg => {
-            let presence = |asked: Candidate<'_>| start.presences.get(asked);
+            let presence = |asked: Candidate<'_>| match start.broken.contains(asked.element()) {
+                true => Presence::NotReady { why: "it failed while in use".into() },
+                false => start.presences.get(asked),
+            };
             let decoder = decoder_for(DecoderInput::Jpeg, &start.board, &presence);
             let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
             let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };
@@ -172,7 +178,14 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
     }
     ingest::coded_camera(start, &pipeline, orders)?;
     let offer = SourceOffer { video: None, audio: sound.then_some(StreamOffer::Sound) };
-    Ok(Built { pipeline, offer, offer_later: true, rewinder: None })
+    Ok(Built { pipeline, offer, offer_later: true, rewinder: None, mix: None })
+}
+
+fn mixed(start: &Start, config: &MixConfig) -> Result<Built, SourceError> {
+    let stage = start.stage.as_ref().ok_or_else(|| SourceError::Failed("there is nothing to mix".into()))?;
+    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences)?;
+    let picture = (config.width & !1, config.height & !1, config.framerate);
+    Ok(Built { mix: Some(desk), ..raw(pipeline, picture, true) })
 }
 
 /// The caps of a camera mode.
@@ -212,10 +225,11 @@ fn microphone(start: &Start, description: &mut String) -> bool {
     if start.source.audio_device.is_none() {
         return false;
     }
-    let _ = write!(
-        description,
-        " alsasrc name=microphone ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! tee name=audio allow-not-linked=true"
-    );
+    let behind = match start.cancels_echo() {
+        true => sound::canceller(),
+        false => "audioconvert ! audioresample ! audio/x-raw,rate=48000".into(),
+    };
+    let _ = write!(description, " alsasrc name=microphone ! {behind} ! tee name=audio allow-not-linked=true");
     true
 }
 

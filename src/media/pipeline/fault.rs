@@ -51,6 +51,7 @@ pub(super) fn what(source: &SourceConfig) -> String {
         SourceKind::Test(_) => "the test picture".into(),
         SourceKind::File(file) => file_name(&file.path),
         SourceKind::Rtsp(rtsp) => rtsp.url.without_credentials(),
+        SourceKind::Mix(_) => "the mix".into(),
     }
 }
 

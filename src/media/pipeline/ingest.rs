@@ -18,9 +18,9 @@ use super::capture::{Built, tee_name};
 use super::rewind::Rewinder;
 use super::{Marks, Order, Start, fault, make};
 use crate::media::config::{RtspConfig, RtspTransport};
-use crate::media::h264::{self, Profile};
 use crate::media::plan::{SourceOffer, StreamOffer};
 use crate::media::{SourceError, SourceKind};
+use crate::media::{h264, h265};
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
 /// A live stream's first frames are looked at for B-frames: this many, 1/3 s of most cameras.
@@ -35,6 +35,7 @@ const HOLD: gst::ClockTime = gst::ClockTime::from_seconds(10);
 const HOLD_BYTES: u32 = 64 << 20;
 
 /// H.264 as `tap` and viewers need it: start codes, whole access units, parameter sets with every IDR.
+const H265_CAPS: &str = "video/x-h265,stream-format=byte-stream,alignment=au";
 const H264_CAPS: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
 
 /// How a coded stream enters.
@@ -42,8 +43,15 @@ struct Stream {
     kind: MediaKind,
     /// In front of the hold.
     front: Vec<gst::Element>,
-    /// Known already, or `None`: found out by looking at H.264 frames.
-    offer: Option<StreamOffer>,
+    offer: Offer,
+}
+
+/// What a stream is.
+enum Offer {
+    /// Known already.
+    Known(StreamOffer),
+    /// Found out by looking at its first frames: H.264 or H.265.
+    LookAt(Codec),
 }
 
 /// What the callbacks of one source share.
@@ -76,7 +84,7 @@ pub(super) fn file(start: &Start, path: &Path, orders: &mpsc::Sender<Order>) -> 
     let rewinder = Arc::new(Rewinder::new(orders.clone()));
     let ingest = Ingest::new(start, &pipeline, orders, Some(Arc::clone(&rewinder)));
     ingest.listen(&parser);
-    Ok(Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: Some(rewinder) })
+    Ok(Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: Some(rewinder), mix: None })
 }
 
 /// A stream of an RTSP server.
@@ -95,7 +103,7 @@ pub(super) fn rtsp(start: &Start, rtsp: &RtspConfig, orders: &mpsc::Sender<Order
     let ingest = Ingest::new(start, &pipeline, orders, None);
     ingest.listen(&client);
     ingest.select(&client);
-    Ok(Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: None })
+    Ok(Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: None, mix: None })
 }
 
 /// A camera that encodes: its frames leave the element `coded`.
@@ -104,7 +112,7 @@ pub(super) fn coded_camera(start: &Start, pipeline: &gst::Pipeline, orders: &mps
         return Err(SourceError::Failed("the camera's pipeline is incomplete".into()));
     };
     let ingest = Ingest::new(start, pipeline, orders, None);
-    let stream = Stream { kind: MediaKind::Video, front: h264_front(None)?, offer: None };
+    let stream = Stream { kind: MediaKind::Video, front: h26x_front(Codec::H264, None)?, offer: Offer::LookAt(Codec::H264) };
     let entry = ingest.take(pipeline, stream)?;
     let exit = coded.static_pad("src").ok_or_else(|| SourceError::Failed("the camera's pipeline is incomplete".into()))?;
     exit.link(&entry).map_err(|error| SourceError::Failed(error.to_string()))?;
@@ -255,8 +263,8 @@ impl Ingest {
         }
         make::add_row(pipeline, &row)?;
         match offer {
-            Some(offer) => self.tell(Order::Known(kind, offer)),
-            None => look_at_h264(&looked_at, if self.paced { LOOK_FILE } else { LOOK_LIVE }, self.sender()),
+            Offer::Known(offer) => self.tell(Order::Known(kind, offer)),
+            Offer::LookAt(codec) => look_at(&looked_at, codec, if self.paced { LOOK_FILE } else { LOOK_LIVE }, self.sender()),
         }
         for element in row.iter().rev() {
             element.sync_state_with_parent().map_err(|error| SourceError::Failed(error.to_string()))?;
@@ -286,17 +294,78 @@ fn hold_name(kind: MediaKind) -> String {
     format!("hold-{kind}")
 }
 
+/// What is to be known of a stream before it can be offered.
+#[derive(Default)]
+struct Sight {
+    profile: Option<Profile>,
+    /// Times of the frames, where they jump back: they come in another order than they are shown in.
+    latest: Option<gst::ClockTime>,
+}
+
+#[derive(Clone)]
+enum Profile {
+    H264(h264::Profile),
+    H265(h265::Profile),
+}
+
+impl Sight {
+    /// Takes a frame. True when it tells of reordering.
+    fn take(&mut self, codec: Codec, frame: &[u8], time: Option<gst::ClockTime>) -> bool {
+        match codec {
+            Codec::H265 => {
+                self.profile = self.profile.take().or_else(|| h265::Profile::of(frame).map(Profile::H265));
+                // every picture may be of B slices without any being reordered: only their times tell
+                let back = self.latest.zip(time).is_some_and(|(latest, time)| time < latest);
+                self.latest = self.latest.max(time);
+                back
+            }
+            _ => {
+                self.profile = self.profile.take().or_else(|| h264::Profile::of(frame).map(Profile::H264));
+                h264::has_b_slice(frame)
+            }
+        }
+    }
+
+    /// It begins anew: a file is played again.
+    fn rewound(&mut self) {
+        self.latest = None;
+    }
+}
+
+impl Profile {
+    /// Never with B-frames.
+    fn in_order(&self) -> bool {
+        matches!(self, Self::H264(profile) if profile.without_b_frames())
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        match self {
+            Self::H264(profile) => profile.obstacle(),
+            Self::H265(profile) => profile.obstacle(),
+        }
+    }
+
+    fn format(&self) -> TrackFormat {
+        match self {
+            Self::H264(profile) => profile.format(),
+            Self::H265(profile) => profile.format(),
+        }
+    }
+}
+
 /// Looks at the first frames and tells what they are; B-frames later than that are said in the log.
-fn look_at_h264(pad: &gst::Pad, frames: usize, orders: mpsc::Sender<Order>) {
-    let mut profile: Option<Profile> = None;
+fn look_at(pad: &gst::Pad, codec: Codec, frames: usize, orders: mpsc::Sender<Order>) {
+    let mut sight = Sight::default();
     let mut began: Option<gst::ClockTime> = None;
     let mut seen = 0;
     let mut told = false;
     let look = Mutex::new(move |buffer: Option<&gst::BufferRef>| -> gst::PadProbeReturn {
         let mut b_frames = false;
-        if let Some(map) = buffer.and_then(|buffer| buffer.map_readable().ok()) {
-            profile = profile.or_else(|| Profile::of(&map));
-            b_frames = h264::has_b_slice(&map);
+        if buffer.is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::DISCONT)) {
+            sight.rewound();
+        }
+        if let Some((buffer, map)) = buffer.and_then(|buffer| Some((buffer, buffer.map_readable().ok()?))) {
+            b_frames = sight.take(codec, &map, buffer.pts());
             seen += 1;
         }
         // decoding time goes on evenly, presentation time jumps about B-frames
@@ -305,20 +374,20 @@ fn look_at_h264(pad: &gst::Pad, frames: usize, orders: mpsc::Sender<Order>) {
         let long = time.zip(began).is_some_and(|(now, began)| now.saturating_sub(began) >= LOOK_TIME);
         if told {
             if b_frames {
-                warn!("H.264 with B-frames after a start without: viewers see it stutter");
+                warn!(%codec, "B-frames after a start without: viewers see it stutter");
                 return gst::PadProbeReturn::Remove;
             }
             return gst::PadProbeReturn::Ok;
         }
-        let Some(profile) = profile else { return gst::PadProbeReturn::Ok };
-        let sure = b_frames || profile.without_b_frames() || profile.obstacle().is_some();
+        let Some(profile) = &sight.profile else { return gst::PadProbeReturn::Ok };
+        let sure = b_frames || profile.in_order() || profile.obstacle().is_some();
         if !sure && !long && seen < frames && buffer.is_some() {
             return gst::PadProbeReturn::Ok;
         }
         told = true;
         let obstacle =
             profile.obstacle().or_else(|| b_frames.then(|| "it has B-frames, which WebRTC viewers do not reorder".into()));
-        let offer = StreamOffer::Coded { name: "H264".into(), format: Some(profile.format()), obstacle };
+        let offer = StreamOffer::Coded { name: codec.to_string(), format: Some(profile.format()), obstacle };
         let _ = orders.send(Order::Known(MediaKind::Video, offer));
         if sure { gst::PadProbeReturn::Remove } else { gst::PadProbeReturn::Ok }
     });
@@ -332,11 +401,15 @@ fn look_at_h264(pad: &gst::Pad, frames: usize, orders: mpsc::Sender<Order>) {
     });
 }
 
-fn h264_front(depay: Option<&str>) -> Result<Vec<gst::Element>, SourceError> {
-    let parse = make::element("h264parse")?;
+fn h26x_front(codec: Codec, depay: Option<&str>) -> Result<Vec<gst::Element>, SourceError> {
+    let (parser, wanted) = match codec {
+        Codec::H265 => ("h265parse", H265_CAPS),
+        _ => ("h264parse", H264_CAPS),
+    };
+    let parse = make::element(parser)?;
     parse.set_property("config-interval", -1i32);
     let caps = make::element("capsfilter")?;
-    make::set(&caps, "caps", H264_CAPS);
+    make::set(&caps, "caps", wanted);
     depay.map(make::element).into_iter().chain([Ok(parse), Ok(caps)]).collect()
 }
 
@@ -345,19 +418,23 @@ fn of_file(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
     let name = caps.name().as_str();
     let stream = |kind, codec: Codec, obstacle| {
         let format = Some(TrackFormat::plain(codec));
-        Some(Stream { kind, front: Vec::new(), offer: Some(StreamOffer::Coded { name: codec.to_string(), format, obstacle }) })
+        Some(Stream {
+            kind,
+            front: Vec::new(),
+            offer: Offer::Known(StreamOffer::Coded { name: codec.to_string(), format, obstacle }),
+        })
     };
     let video = MediaKind::Video;
     Ok(match name {
-        "video/x-h264" => Some(Stream { kind: video, front: h264_front(None)?, offer: None }),
+        "video/x-h264" => Some(Stream { kind: video, front: h26x_front(Codec::H264, None)?, offer: Offer::LookAt(Codec::H264) }),
         "video/x-vp8" => stream(video, Codec::VP8, None),
         "video/x-vp9" => stream(video, Codec::VP9, vp9_obstacle(caps)),
-        "video/x-h265" => stream(video, Codec::H265, Some("H.265 is not passed on".into())),
+        "video/x-h265" => Some(Stream { kind: video, front: h26x_front(Codec::H265, None)?, offer: Offer::LookAt(Codec::H265) }),
         "video/x-av1" => stream(video, Codec::AV1, Some("AV1 is not passed on".into())),
         "audio/x-opus" => {
             let mut opus = opus_stream();
             if caps.get::<i32>("channel-mapping-family").unwrap_or(0) != 0 {
-                opus.offer = Some(foreign("surround Opus"));
+                opus.offer = Offer::Known(foreign("surround Opus"));
             }
             Some(opus)
         }
@@ -365,17 +442,19 @@ fn of_file(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
             let version = caps.get::<i32>("mpegversion").unwrap_or(4);
             let layer = caps.get::<i32>("layer").unwrap_or(3);
             let name = if version == 1 { format!("MPEG audio layer {layer}") } else { "AAC".into() };
-            Some(Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Some(foreign(&name)) })
+            Some(Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Offer::Known(foreign(&name)) })
         }
-        "audio/x-raw" => Some(Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Some(foreign("PCM")) }),
-        "video/x-raw" => Some(Stream { kind: video, front: Vec::new(), offer: Some(foreign("raw video")) }),
+        "audio/x-raw" => Some(Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Offer::Known(foreign("PCM")) }),
+        "video/x-raw" => Some(Stream { kind: video, front: Vec::new(), offer: Offer::Known(foreign("raw video")) }),
         _ => match name.split_once('/') {
             Some(("video" | "image", codec)) => {
-                Some(Stream { kind: video, front: Vec::new(), offer: Some(foreign(codec.trim_start_matches("x-"))) })
+                Some(Stream { kind: video, front: Vec::new(), offer: Offer::Known(foreign(codec.trim_start_matches("x-"))) })
             }
-            Some(("audio", codec)) => {
-                Some(Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Some(foreign(codec.trim_start_matches("x-"))) })
-            }
+            Some(("audio", codec)) => Some(Stream {
+                kind: MediaKind::Audio,
+                front: Vec::new(),
+                offer: Offer::Known(foreign(codec.trim_start_matches("x-"))),
+            }),
             _ => None,
         },
     })
@@ -385,20 +464,24 @@ fn of_file(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
 fn of_rtp(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
     let encoding = caps.get::<String>("encoding-name").unwrap_or_default().to_uppercase();
     let chain = |elements: &[&str]| elements.iter().map(|element| make::element(element)).collect::<Result<Vec<_>, _>>();
-    let coded = |codec: Codec, obstacle| {
-        Some(StreamOffer::Coded { name: codec.to_string(), format: Some(TrackFormat::plain(codec)), obstacle })
+    let coded =
+        |codec: Codec| StreamOffer::Coded { name: codec.to_string(), format: Some(TrackFormat::plain(codec)), obstacle: None };
+    let looked_at = |codec, depay| {
+        Ok(Some(Stream { kind: MediaKind::Video, front: h26x_front(codec, Some(depay))?, offer: Offer::LookAt(codec) }))
     };
     let audio = |elements: &[&str], name: &str| {
-        Ok(Some(Stream { kind: MediaKind::Audio, front: chain(elements)?, offer: Some(foreign(name)) }))
+        Ok(Some(Stream { kind: MediaKind::Audio, front: chain(elements)?, offer: Offer::Known(foreign(name)) }))
     };
-    let video = |elements: &[&str], offer| Ok(Some(Stream { kind: MediaKind::Video, front: chain(elements)?, offer }));
+    let video = |elements: &[&str], offer| {
+        Ok(Some(Stream { kind: MediaKind::Video, front: chain(elements)?, offer: Offer::Known(offer) }))
+    };
     match encoding.as_str() {
-        "H264" => Ok(Some(Stream { kind: MediaKind::Video, front: h264_front(Some("rtph264depay"))?, offer: None })),
-        "H265" => video(&["rtph265depay", "h265parse"], coded(Codec::H265, Some("H.265 is not passed on".into()))),
-        "VP8" => video(&["rtpvp8depay"], coded(Codec::VP8, None)),
-        "VP9" => video(&["rtpvp9depay"], coded(Codec::VP9, None)),
-        "JPEG" => video(&["rtpjpegdepay"], Some(foreign("Motion JPEG"))),
-        "MP4V-ES" => video(&["rtpmp4vdepay"], Some(foreign("MPEG-4"))),
+        "H264" => looked_at(Codec::H264, "rtph264depay"),
+        "H265" => looked_at(Codec::H265, "rtph265depay"),
+        "VP8" => video(&["rtpvp8depay"], coded(Codec::VP8)),
+        "VP9" => video(&["rtpvp9depay"], coded(Codec::VP9)),
+        "JPEG" => video(&["rtpjpegdepay"], foreign("Motion JPEG")),
+        "MP4V-ES" => video(&["rtpmp4vdepay"], foreign("MPEG-4")),
         "OPUS" => Ok(Some(Stream { front: chain(&["rtpopusdepay", "opusparse"])?, ..opus_stream() })),
         "PCMU" => audio(&["rtppcmudepay"], "PCMU"),
         "PCMA" => audio(&["rtppcmadepay"], "PCMA"),
@@ -413,7 +496,7 @@ fn of_rtp(caps: &gst::StructureRef) -> Result<Option<Stream>, SourceError> {
 
 fn opus_stream() -> Stream {
     let offer = StreamOffer::Coded { name: "opus".into(), format: Some(opus_format()), obstacle: None };
-    Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Some(offer) }
+    Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Offer::Known(offer) }
 }
 
 /// Opus as browsers announce it (RFC 7587 §6.1).

@@ -10,13 +10,13 @@ use crate::media::SourceError;
 use crate::media::element::package_of;
 
 /// The error for an element that is not registered.
-pub(super) fn missing(element: &str) -> SourceError {
+pub(in crate::media) fn missing(element: &str) -> SourceError {
     let package = package_of(element).unwrap_or("(none known; see the board's vendor)");
     SourceError::MissingElement { element: element.into(), package: package.into() }
 }
 
 /// One element.
-pub(super) fn element(factory: &str) -> Result<gst::Element, SourceError> {
+pub(in crate::media) fn element(factory: &str) -> Result<gst::Element, SourceError> {
     gst::ElementFactory::make(factory).build().map_err(|_| missing(factory))
 }
 
@@ -30,7 +30,7 @@ pub(in crate::media) fn pipeline(description: &str) -> Result<gst::Pipeline, Sou
 }
 
 /// A bin whose pads `sink` and `src` are those of its elements `entry` and `exit`, where it has them.
-pub(super) fn bin(description: &str) -> Result<gst::Bin, SourceError> {
+pub(in crate::media) fn bin(description: &str) -> Result<gst::Bin, SourceError> {
     debug!(description, "building branch");
     let mut context = gst::ParseContext::new();
     let flags = gst::ParseFlags::FATAL_ERRORS | gst::ParseFlags::PLACE_IN_BIN;
@@ -40,7 +40,11 @@ pub(super) fn bin(description: &str) -> Result<gst::Bin, SourceError> {
     for (end, pad) in [("entry", "sink"), ("exit", "src")] {
         // by hand: GStreamer's own ghosting takes the pad of what a `decodebin` will be linked to only later
         let target = bin.by_name(end).and_then(|element| element.static_pad(pad));
-        if let Some(ghost) = target.and_then(|target| gst::GhostPad::with_target(&target).ok()) {
+        let ghost = target.and_then(|target| match end {
+            "entry" => super::broken::entry(&target).ok(),
+            _ => gst::GhostPad::with_target(&target).ok(),
+        });
+        if let Some(ghost) = ghost {
             bin.add_pad(&ghost).map_err(|error| SourceError::Failed(error.to_string()))?;
         }
     }
@@ -55,7 +59,7 @@ fn parse_error(context: &gst::ParseContext, error: &gst::glib::Error) -> SourceE
 }
 
 /// Sets a property as `gst-launch-1.0` would. One that the element lacks is skipped; returns whether it was set.
-pub(super) fn set(element: &gst::Element, property: &str, value: &str) -> bool {
+pub(in crate::media) fn set(element: &gst::Element, property: &str, value: &str) -> bool {
     let factory = element.factory().map(|it| it.name().to_string()).unwrap_or_default();
     let Some(spec) = element.find_property(property) else {
         debug!(element = factory, property, "element lacks the property");

@@ -11,17 +11,20 @@
 //! ```
 
 mod branch;
+mod broken;
 mod capture;
 mod fault;
 mod ingest;
+pub(super) mod launch;
 pub(super) mod make;
 mod rewind;
+mod shape;
 pub(super) mod still;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -33,27 +36,33 @@ use tracing::{debug, info, warn};
 
 use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
 use super::element::Presence;
+use super::mix::{self, Stage};
 use super::plan::{SourceOffer, StreamOffer};
 use super::probe::Verdicts;
 use super::probe::prober::{Usage, Using};
+use super::sound::Timebase;
 use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
 use crate::forward::Stages;
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
-pub(super) use branch::write_bitrate;
+pub(super) use branch::{sound_branch, write_bitrate};
 pub(super) use ingest::{Holds, opus_format};
+pub(super) use shape::Shape;
+pub(super) use watch::Passed;
 
 /// What the owner, the bus and the streaming threads ask of a pipeline's thread.
 pub(super) enum Order {
     /// Fill a feed. Answered by `News::Branch`.
     Add(Box<BranchSpec>),
     /// Take a branch away.
-    Remove(Codec),
+    Remove(BranchId),
     /// All branches of the start are there: let what was held back flow.
     Flow,
-    /// Set the encoders' bit rate.
-    Bitrate(Bitrate),
+    /// Set an encoder's bit rate.
+    Bitrate(BranchId, Bitrate),
+    /// Encode less of the picture, or all of it again.
+    Shape(Shape),
     /// End.
     Stop,
     /// An error message of the bus.
@@ -76,19 +85,38 @@ pub(super) enum Order {
 pub(super) enum News {
     /// The streams are known; branches may be added.
     Opened(SourceOffer),
+    /// What a coded picture is once decoded: width, height, frames a second rounded up (0: not known).
+    Decoded(u32, u32, u32),
     /// A branch runs, or why not.
-    Branch(Codec, Result<(), SourceError>),
+    Branch(BranchId, Result<(), SourceError>),
     /// The first buffer came.
     Flowing,
-    /// The pipeline failed and has stopped. `culprit` is the encoder element that said so, if it was one.
+    /// A codec failed while it ran. What it filled is taken away; the rest goes on.
+    Broke { element: String, branches: Vec<BranchId>, error: SourceError },
+    /// The pipeline failed and has stopped. `culprit` is the codec that said so, if it was one.
     Failed { error: SourceError, culprit: Option<String> },
+}
+
+/// Names a branch of a source: what comes out, and which of its layers, 0 for the full size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct BranchId {
+    pub codec: Codec,
+    pub layer: usize,
+}
+
+impl std::fmt::Display for BranchId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.layer {
+            0 => self.codec.fmt(f),
+            layer => write!(f, "{} 1/{}", self.codec, 1_u32 << layer.min(8)),
+        }
+    }
 }
 
 /// A branch to be added.
 #[derive(Clone)]
 pub(super) struct BranchSpec {
-    /// What comes out.
-    pub codec: Codec,
+    pub id: BranchId,
     /// Where to.
     pub feed: Arc<Feed>,
     /// `None` passes the source's own frames on.
@@ -104,8 +132,12 @@ pub(super) struct Encode {
     /// For coded sources: what decodes; `None` leaves it to GStreamer.
     pub decoder: Option<DecoderCandidate>,
     pub bitrate: Bitrate,
+    /// Pixels, where it is not the source's own size. Before `shape` is applied.
+    pub size: Option<(u32, u32)>,
     /// It must be started anew for another bit rate.
     pub restarts: bool,
+    /// How much of the picture is encoded.
+    pub shape: Shape,
 }
 
 /// Everything a pipeline starts from.
@@ -121,6 +153,19 @@ pub(super) struct Start {
     pub device: Arc<Device>,
     /// Where it is counted how long frames take.
     pub stages: Arc<Stages>,
+    /// Of a mix: what is to be mixed.
+    pub stage: Option<Arc<Stage>>,
+    /// Codecs that failed while in use: they are passed over.
+    pub broken: HashSet<String>,
+    /// Its microphone hears the board's speaker.
+    pub cancel_echo: bool,
+}
+
+impl Start {
+    /// Whether it has a microphone whose echo is cancelled.
+    fn cancels_echo(&self) -> bool {
+        self.cancel_echo && self.source.audio_device.is_some()
+    }
 }
 
 /// A source's device or server, which one pipeline holds at a time: the next may be started while the last still closes it.
@@ -220,14 +265,30 @@ impl PresenceCache {
         Self { ready: Mutex::default(), verdicts, usage }
     }
 
-    /// Codecs are used until the answer is dropped: no candidate is tried meanwhile.
-    pub fn use_codecs(&self) -> Using {
-        self.usage.enter()
+    /// The board's codecs are used until the answer is dropped: no candidate is tried meanwhile. `None` where the board has none that may
+    /// be used now.
+    pub fn use_codecs(&self, board: &Board) -> Option<Using> {
+        let usable = |asked: Candidate<'_>| {
+            self.verdicts.refusal(asked).is_none() && super::element::installed(asked.element(), asked.nodes()).is_ready()
+        };
+        let encoders = board.encoders.iter().filter(|it| it.hardware).map(Candidate::Encoder);
+        let decoders = board.decoders.iter().filter(|it| it.hardware).map(Candidate::Decoder);
+        encoders.chain(decoders).any(usable).then(|| self.usage.enter())
+    }
+
+    /// A codec of the board is about to be used, which may not have been foreseen. Waits for a trial to let go of it.
+    pub fn use_hardware(&self) -> Using {
+        self.usage.enter_when_free()
     }
 
     /// What trials found.
     pub fn verdicts(&self) -> &Verdicts {
         &self.verdicts
+    }
+
+    /// Why a picture is too large for an encoder, as its trial found.
+    pub fn too_large(&self, encoder: &EncoderCandidate, picture: (u32, u32)) -> Option<String> {
+        self.verdicts.get(Candidate::Encoder(encoder))?.too_large(picture)
     }
 
     /// Whether an encoder must be started anew for another bit rate.
@@ -248,6 +309,10 @@ impl PresenceCache {
             && (verdict.is_ready() || since.elapsed() < RETRY_ELEMENT)
         {
             return verdict;
+        }
+        if self.verdicts.get(asked).is_some() {
+            // its trial did more than reach READY
+            return super::element::installed(asked.element(), asked.nodes());
         }
         let untried_hardware = match asked {
             Candidate::Encoder(it) => it.hardware,
@@ -293,9 +358,13 @@ struct Session {
     all_streams: bool,
     streams_due: Option<Instant>,
     opened: bool,
-    branches: HashMap<Codec, branch::Branch>,
+    branches: HashMap<BranchId, branch::Branch>,
+    /// Once a codec of the board is used.
+    using: Option<Using>,
     decoders: HashMap<MediaKind, branch::Decoder>,
     rewinder: Option<Arc<rewind::Rewinder>>,
+    /// Of a mix: what gives its pictures and its sound.
+    mix: Option<mix::Running>,
     flowing: bool,
     /// Orders that were met while looking for an error.
     kept: VecDeque<Order>,
@@ -303,7 +372,7 @@ struct Session {
 
 fn run(start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>) {
     let _span = tracing::info_span!("pipeline", source = %start.source.name).entered();
-    let _using = start.presences.use_codecs();
+    let using = start.presences.use_codecs(&start.board);
     let Some(_held) = start.device.hold(inbox) else { return };
     start.presences.warm(&start.board);
     let built = match capture::build(&start, &orders) {
@@ -314,6 +383,7 @@ fn run(start: Start, orders: mpsc::Sender<Order>, inbox: &mpsc::Receiver<Order>)
         }
     };
     let mut session = Session::start(start, orders, built);
+    session.using = using;
     let end = session.play(inbox);
     session.close();
     if let Err((error, culprit)) = end {
@@ -327,18 +397,25 @@ type End = (SourceError, Option<String>);
 impl Session {
     /// Sets the pipeline going. Whether it does is found out by `play`.
     fn start(start: Start, orders: mpsc::Sender<Order>, built: capture::Built) -> Self {
-        let session = Self {
+        // the canceller compares times with the speaker's pipeline; they go on from one pipeline of the source to the next by themselves
+        let cancels = start.cancels_echo();
+        if cancels {
+            Timebase::get().apply(&built.pipeline);
+        }
+        let mut session = Self {
             orders,
             pipeline: built.pipeline,
-            offset: start.epoch.elapsed(),
+            offset: if cancels { Duration::ZERO } else { start.epoch.elapsed() },
             all_streams: !built.offer_later,
             streams_due: None,
             expects: Vec::new(),
             offer: built.offer,
             opened: false,
             branches: HashMap::new(),
+            using: None,
             decoders: HashMap::new(),
             rewinder: built.rewinder,
+            mix: None,
             flowing: false,
             kept: VecDeque::new(),
             start,
@@ -348,6 +425,7 @@ impl Session {
             // the reason is on the bus, which the handler has turned into an order; `play` finds it first
             debug!("pipeline does not start");
         }
+        session.mix = built.mix.map(|desk| desk.start(session.offset));
         session
     }
 
@@ -395,13 +473,15 @@ impl Session {
             match order {
                 Order::Stop => return Ok(()),
                 Order::Add(spec) => {
-                    let codec = spec.codec;
+                    let id = spec.id;
                     let outcome = self.add_branch(*spec, inbox);
-                    (self.start.marks.news)(News::Branch(codec, outcome));
+                    (self.start.marks.news)(News::Branch(id, outcome));
                 }
-                Order::Remove(codec) => self.remove_branch(codec),
+                Order::Remove(id) => self.remove_branch(id),
                 Order::Flow => self.flow(),
-                Order::Bitrate(bitrate) => self.set_bitrate(bitrate, inbox),
+                Order::Bitrate(id, bitrate) => self.set_bitrate(id, bitrate, inbox),
+                Order::Shape(shape) => self.set_shape(shape, inbox),
+                Order::Error(error) if self.contain(&error) => {}
                 Order::Error(error) => return Err(self.judge(&error)),
                 Order::Ended => return Err((SourceError::Failed("the stream ended".into()), None)),
                 Order::Fail(error) => return Err((error, None)),
@@ -471,11 +551,12 @@ impl Session {
         let gst::MessageView::Error(error) = message.view() else {
             return (SourceError::Failed("the pipeline failed without a reason".into()), None);
         };
-        let culprit = self.branches.values().find(|branch| branch.owns(error)).and_then(branch::Branch::encoder_name);
-        (fault::source_error(&self.start.source, error), culprit)
+        (fault::source_error(&self.start.source, error), self.culprit(error))
     }
 
     fn close(&mut self) {
+        // before its elements stop
+        self.mix = None;
         if self.pipeline.set_state(gst::State::Null).is_err() {
             warn!("pipeline did not close cleanly");
         }

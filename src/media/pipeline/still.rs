@@ -19,16 +19,13 @@ use super::{PresenceCache, fault, make};
 use crate::media::SourceError;
 use crate::media::board::{Board, Candidate, DecoderCandidate, DecoderInput};
 use crate::media::element::Presence;
+use crate::media::inlet::{self, LARGEST, PAYLOAD_TYPE, depayloader};
 use crate::media::plan;
 use crate::media::snapshot::SnapshotError;
 use crate::vocab::Codec;
 
 /// Good enough for a wall of cameras, and about 80 KB at 640 by 360.
 const QUALITY: u32 = 85;
-/// Most pixels in width and in height of what is decoded: 24 MiB a picture. 4K is 3840 by 2160, either way up.
-const LARGEST: u16 = 4096;
-/// Any: the depayloader only needs one.
-const PAYLOAD_TYPE: u8 = 96;
 
 /// A key frame as it travels.
 pub(in crate::media) struct KeyFrame {
@@ -107,16 +104,10 @@ fn describe(
     board: &Board,
     presences: &PresenceCache,
 ) -> Result<String, SnapshotError> {
-    // the last of each reads the size out of the frame
-    let (name, depayload, coded) = match codec {
-        Codec::H264 => ("H264", "rtph264depay ! h264parse", "video/x-h264"),
-        Codec::H265 => ("H265", "rtph265depay ! h265parse", "video/x-h265"),
-        Codec::VP8 => ("VP8", "rtpvp8depay", "video/x-vp8"),
-        Codec::VP9 => ("VP9", "rtpvp9depay ! vp9parse", "video/x-vp9"),
-        // GStreamer's depayloader for it is in no package of Debian 12
-        Codec::AV1 => ("AV1", "rtpav1depay ! av1parse", "video/x-av1"),
-        Codec::Opus => return Err(SnapshotError::NoPicture),
-    };
+    if codec == Codec::Opus {
+        return Err(SnapshotError::NoPicture);
+    }
+    let (name, depayload, coded) = depayloader(codec);
     let some = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
     // what leaves a hardware decoder may be in memory that only the board's own converter reads
     let own = |asked: Candidate<'_>| presences.get(asked);
@@ -154,7 +145,8 @@ fn pass(pipeline: &gst::Pipeline, frame: &KeyFrame, left: Duration) -> Result<By
     pipeline.set_state(gst::State::Playing).map_err(|_| said("it does not start"))?;
     let last = frame.payloads.len().saturating_sub(1);
     for (index, payload) in frame.payloads.iter().enumerate() {
-        let mut buffer = gst::Buffer::from_slice(rtp(index, index == last, payload));
+        let sequence = u16::try_from(index & 0xffff).unwrap_or_default();
+        let mut buffer = gst::Buffer::from_slice(inlet::header(sequence, 0, index == last, payload));
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::ZERO);
         }
@@ -165,16 +157,4 @@ fn pass(pipeline: &gst::Pipeline, frame: &KeyFrame, left: Duration) -> Result<By
     let sample = sink.try_pull_sample(wait).ok_or_else(|| said("nothing came out in time"))?;
     let map = sample.buffer().and_then(|buffer| buffer.map_readable().ok()).ok_or_else(|| said("nothing came out"))?;
     Ok(Bytes::copy_from_slice(&map))
-}
-
-/// A packet as RFC 3550 section 5.1 has it, for a depayloader of this process.
-fn rtp(index: usize, marker: bool, payload: &[u8]) -> Vec<u8> {
-    let sequence = u16::try_from(index & 0xffff).unwrap_or_default();
-    let mut packet = Vec::with_capacity(12 + payload.len());
-    packet.extend([0x80, PAYLOAD_TYPE | if marker { 0x80 } else { 0 }]);
-    packet.extend(sequence.to_be_bytes());
-    // time 0, source 1
-    packet.extend([0, 0, 0, 0, 0, 0, 0, 1]);
-    packet.extend(payload);
-    packet
 }

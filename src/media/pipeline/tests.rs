@@ -22,6 +22,9 @@ fn start(news: mpsc::Sender<News>) -> Start {
         holds: Arc::default(),
         device: Arc::default(),
         stages: Arc::default(),
+        broken: HashSet::new(),
+        cancel_echo: false,
+        stage: None,
     }
 }
 
@@ -38,7 +41,7 @@ fn a_camera_that_encodes_is_passed_on() {
     )
     .unwrap();
     ingest::coded_camera(&start, &pipeline, &orders).unwrap();
-    let built = Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: None };
+    let built = Built { pipeline, offer: SourceOffer::default(), offer_later: true, rewinder: None, mix: None };
     let mut session = Session::start(start, orders.clone(), built);
     let played = std::thread::spawn(move || {
         let end = session.play(&inbox);
@@ -55,7 +58,7 @@ fn a_camera_that_encodes_is_passed_on() {
     let Some(StreamOffer::Coded { format: Some(format), obstacle: None, .. }) = offer.video else { panic!("{offer:?}") };
     assert!(format.parameter("profile-level-id").unwrap().starts_with("64"));
     let feed = Arc::new(Feed::new(LayerId { track: TrackId::next(), index: 0 }, format, false).unwrap());
-    let spec = BranchSpec { codec: Codec::H264, feed: Arc::clone(&feed), encode: None };
+    let spec = BranchSpec { id: BranchId { codec: Codec::H264, layer: 0 }, feed: Arc::clone(&feed), encode: None };
     orders.send(Order::Add(Box::new(spec))).unwrap();
     orders.send(Order::Flow).unwrap();
     let limit = Instant::now() + PATIENCE;

@@ -1,6 +1,7 @@
 //! How long frames take to a branch, and through its encoder.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,45 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::forward::Stages;
+use crate::media::strain::pace::Count;
 
 /// Frames that an encoder may hold before the oldest is not looked for any more.
 const MOST_INSIDE: usize = 64;
 
-/// Counts for a branch of video: `entry` is its first pad, `encoder` what encodes in it, if anything does.
-pub(super) fn watch(entry: &gst::Pad, encoder: Option<&gst::Element>, stages: &Arc<Stages>) {
+/// What went through a branch's encoder, counted by its streaming threads.
+#[derive(Debug, Default)]
+pub(in crate::media) struct Passed {
+    entered: AtomicU64,
+    left: AtomicU64,
+    spent_us: AtomicU64,
+}
+
+impl Passed {
+    /// So far.
+    pub fn count(&self) -> Count {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        // what left is read first: it is never more than what entered
+        let (left, spent) = (read(&self.left), Duration::from_micros(read(&self.spent_us)));
+        Count { entered: read(&self.entered), left, spent }
+    }
+
+    fn begin(&self) {
+        [&self.entered, &self.left, &self.spent_us].into_iter().for_each(|figure| figure.store(0, Ordering::Relaxed));
+    }
+
+    fn enter(&self) {
+        self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave(&self, spent: Duration) {
+        self.spent_us.fetch_add(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts for a branch of video: `entry` is its first pad. What encodes in it, if anything does, has its queue's first pad with it;
+/// `passed` is that encoder's from now on.
+pub(super) fn watch(entry: &gst::Pad, encoder: Option<(&gst::Element, &gst::Pad)>, stages: &Arc<Stages>, passed: &Arc<Passed>) {
     let counted = Arc::clone(stages);
     entry.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         if let Some(age) = info.buffer().and_then(|buffer| age(pad, buffer)) {
@@ -21,8 +55,14 @@ pub(super) fn watch(entry: &gst::Pad, encoder: Option<&gst::Element>, stages: &A
         }
         gst::PadProbeReturn::Ok
     });
-    let pads = encoder.and_then(|encoder| encoder.static_pad("sink").zip(encoder.static_pad("src")));
-    let Some((sink, source)) = pads else { return };
+    let Some((encoder, line)) = encoder else { return };
+    let Some((sink, source)) = encoder.static_pad("sink").zip(encoder.static_pad("src")) else { return };
+    passed.begin();
+    let queued = Arc::clone(passed);
+    line.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        queued.enter();
+        gst::PadProbeReturn::Ok
+    });
     let inside = Arc::new(Mutex::new(Inside::default()));
     let entering = Arc::clone(&inside);
     sink.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
@@ -31,13 +71,14 @@ pub(super) fn watch(entry: &gst::Pad, encoder: Option<&gst::Element>, stages: &A
         }
         gst::PadProbeReturn::Ok
     });
-    let counted = Arc::clone(stages);
+    let (counted, passed) = (Arc::clone(stages), Arc::clone(passed));
     source.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let time = info.buffer().and_then(|buffer| running_time(pad, buffer));
         let took = time.and_then(|time| inside.lock().unwrap_or_else(PoisonError::into_inner).leave(time, Instant::now()));
         if let Some(took) = took {
             counted.encode.note(took);
         }
+        passed.leave(took.unwrap_or_default());
         gst::PadProbeReturn::Ok
     });
 }

@@ -5,6 +5,7 @@
 //! `docs/design/planner.md`.
 
 pub mod camera;
+pub mod layering;
 
 #[cfg(test)]
 mod tests;
@@ -235,6 +236,7 @@ fn encoded(codec: Codec, offer: &StreamOffer, board: &Board, presence: Presences
         StreamOffer::Coded { name, format: Some(format), obstacle: Some(obstacle) } if format.codec == codec => {
             format!("the source's {name} cannot pass: {obstacle}")
         }
+        StreamOffer::Coded { name, obstacle: Some(obstacle), .. } => format!("the source gives {name} ({obstacle})"),
         StreamOffer::Coded { name, .. } => format!("the source gives {name}"),
         StreamOffer::Picture { .. } | StreamOffer::Sound => String::new(),
     };
@@ -273,10 +275,10 @@ fn encoded(codec: Codec, offer: &StreamOffer, board: &Board, presence: Presences
 }
 
 /// What of the picture is more than the encoder can carry.
-fn beyond(encoder: &EncoderCandidate, offer: &StreamOffer) -> Option<String> {
+pub fn beyond(encoder: &EncoderCandidate, offer: &StreamOffer) -> Option<String> {
     let &StreamOffer::Picture { width, height, framerate } = offer else { return None };
     let limits = &encoder.limits;
-    let blocks = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16)) * u64::from(framerate);
+    let blocks = super::budget::blocks(width, height, framerate);
     if limits.max_width.is_some_and(|max| width > max) || limits.max_height.is_some_and(|max| height > max) {
         return Some(format!("cannot encode pictures of {width}x{height}"));
     }
@@ -293,6 +295,7 @@ fn excuse(element: &str, presence: &Presence) -> String {
         Presence::Missing { package: Some(package) } => format!("{element} is missing (Debian package {package})"),
         Presence::Missing { package: None } => format!("{element} is missing"),
         Presence::NotReady { why } => format!("{element} does not work here: {why}"),
+        Presence::Busy { why } => format!("{element} is busy: {why}"),
     }
 }
 

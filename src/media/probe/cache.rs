@@ -81,6 +81,8 @@ struct State {
     records: Vec<Record>,
     /// Of the file when it was read or written last: when it was changed, and its length.
     stamp: Option<(SystemTime, u64)>,
+    /// Candidates that are going to be tried by this process. Never more than a board has.
+    awaited: Vec<Key>,
     /// Versions of elements, which do not change while the program runs.
     versions: BTreeMap<String, Option<String>>,
 }
@@ -129,10 +131,35 @@ impl Verdicts {
         outcome
     }
 
-    /// How a candidate stands that a trial refused; `None` for every other.
+    /// How a candidate stands that a trial refused, or that is going to be tried; `None` for every other.
     pub fn refusal(&self, candidate: Candidate<'_>) -> Option<Presence> {
+        if self.is_awaited(candidate) {
+            return Some(Presence::Busy { why: "it is tried first".into() });
+        }
         let verdict = self.get(candidate)?;
         verdict.fault().map(|fault| Presence::NotReady { why: format!("its trial found: {fault}") })
+    }
+
+    /// The candidate is going to be tried: until then it is not used.
+    pub fn expect(&self, candidate: Candidate<'_>) {
+        if let Some(key) = self.key(candidate).filter(|_| !self.is_awaited(candidate)) {
+            self.state().awaited.push(key);
+        }
+    }
+
+    /// The candidate is not going to be tried after all, or not now: it may be used as one that works.
+    pub fn expect_no_more(&self, candidate: Candidate<'_>) {
+        if let Some(key) = self.key(candidate) {
+            self.state().awaited.retain(|awaited| *awaited != key);
+        }
+    }
+
+    fn is_awaited(&self, candidate: Candidate<'_>) -> bool {
+        if self.state().awaited.is_empty() {
+            return false;
+        }
+        let Some(key) = self.key(candidate) else { return false };
+        self.state().awaited.contains(&key)
     }
 
     /// When the verdict was found, seconds since 1970.
@@ -152,6 +179,7 @@ impl Verdicts {
     /// file that cannot be written is an error, and the verdict holds for as long as the process runs.
     pub fn put(&self, candidate: Candidate<'_>, verdict: Verdict, now: u64) -> std::io::Result<()> {
         let Some(key) = self.key(candidate) else { return Ok(()) };
+        self.state().awaited.retain(|awaited| *awaited != key);
         self.write_with(|records| {
             records.retain(|record| !record.key.same_candidate(&key));
             records.push(Record { key, verdict, tried: now, provisional: false });
@@ -266,6 +294,22 @@ mod tests {
         assert_eq!((verdicts.get(encoder), verdicts.tried(encoder)), (Some(works), Some(2000)));
         let names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [FILE]);
+    }
+
+    #[test]
+    fn what_is_going_to_be_tried_is_not_used_until_then() {
+        let (dir, board) = (tempfile::tempdir().unwrap(), board());
+        let verdicts = Verdicts::open(dir.path(), &board);
+        let (first, second) = (Candidate::Encoder(&board.encoders[0]), Candidate::Encoder(&board.encoders[1]));
+        verdicts.expect(first);
+        verdicts.expect(second);
+        let waits = |it| matches!(verdicts.refusal(it), Some(Presence::Busy { .. }));
+        assert!(waits(first) && waits(second) && verdicts.wants_trial(first));
+        verdicts.put(first, Verdict::Works { notes: vec![] }, 0).unwrap();
+        verdicts.expect_no_more(second);
+        assert_eq!((verdicts.refusal(first), verdicts.refusal(second)), (None, None));
+        // another process waits for nothing
+        assert_eq!(Verdicts::open(dir.path(), &board).refusal(second), None);
     }
 
     #[test]

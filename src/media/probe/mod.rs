@@ -40,6 +40,9 @@ pub enum Trial {
         candidate: Box<EncoderCandidate>,
         /// What stands in front of it: an element or a chain.
         convert: String,
+        /// Whether it carries pictures of this size, and nothing else; `None` for all the rest, at a modest size.
+        #[serde(default)]
+        size: Option<(u32, u32)>,
     },
     /// Decodes a sample.
     Decoder {
@@ -58,11 +61,23 @@ impl Trial {
                 let installed = |chain: &&String| super::board::chain(chain).all(|name| element::registered(name).is_ready());
                 let convert = it.convert.clone().or_else(|| board.convert.iter().find(installed).cloned());
                 let convert = convert.unwrap_or_else(|| "videoconvert".into());
-                Some(Self::Encoder { candidate: Box::new(it.clone()), convert })
+                Some(Self::Encoder { candidate: Box::new(it.clone()), convert, size: None })
             }
             Candidate::Decoder(it) if is_picture(it.input) => Some(Self::Decoder { candidate: it.clone() }),
             _ => None,
         }
+    }
+
+    /// The same encoder at other sizes, largest first: as large as its board file says, 1920x1080 at most, then 1280x720. None for
+    /// software, which has no such limits, and for decoders.
+    pub fn larger(&self) -> Vec<Self> {
+        let Self::Encoder { candidate, convert, size: None } = self else { return Vec::new() };
+        let limits = &candidate.limits;
+        let fits = |(width, height): &(u32, u32)| {
+            limits.max_width.is_none_or(|most| *width <= most) && limits.max_height.is_none_or(|most| *height <= most)
+        };
+        let sizes = LARGER.into_iter().filter(|_| candidate.hardware).filter(fits);
+        sizes.map(|size| Self::Encoder { candidate: candidate.clone(), convert: convert.clone(), size: Some(size) }).collect()
     }
 
     /// Which kind of verdict follows.
@@ -81,6 +96,9 @@ impl Trial {
         }
     }
 }
+
+/// What sources are asked for beyond the trial's own size.
+const LARGER: [(u32, u32); 2] = [(1920, 1080), (1280, 720)];
 
 /// Whether a decoder's input is a picture.
 fn is_picture(input: DecoderInput) -> bool {

@@ -1,6 +1,7 @@
 //! Tries candidates one at a time, never while codecs are in use.
 //!
-//! Codecs count as in use from the opening of any source's pipeline to its end. The gateway shows that to other processes by a
+//! Codecs count as in use from the opening of a source's pipeline that may use the board's to its end. One that has only software to
+//! choose from, because the board's codecs are to be tried first, uses none: they are tried while it plays. The gateway shows that to other processes by a
 //! shared lock on a file of the state directory; who tries candidates holds the same lock for itself alone.
 
 use std::collections::VecDeque;
@@ -14,7 +15,8 @@ use tracing::{debug, info, warn};
 
 use super::cache::Verdicts;
 use super::child::Runner;
-use super::verdict::Verdict;
+use super::trial::SIZE;
+use super::verdict::{Note, Verdict};
 use super::{Trial, candidates};
 use crate::media::board::{Board, Candidate};
 use crate::media::element;
@@ -22,7 +24,7 @@ use crate::media::element;
 /// The lock's name in the state directory.
 pub const LOCK: &str = "probe.lock";
 /// The start has more important things to do for this long.
-const START_AFTER: Duration = Duration::from_secs(5);
+const START_AFTER: Duration = Duration::from_secs(2);
 /// Pause before another look when another process uses the codecs.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often a candidate's trial may be broken off, or put off, before it is left for the next start.
@@ -61,6 +63,21 @@ impl Usage {
         drop(state);
         self.changed.notify_all();
         Using(Arc::clone(self))
+    }
+
+    /// As [`Self::enter`], and waits until a trial has let go of them: 1 s at the longest.
+    pub fn enter_when_free(self: &Arc<Self>) -> Using {
+        let using = self.enter();
+        for _ in 0..50 {
+            let mut state = self.state();
+            self.show(&mut state);
+            if state.shared.is_some() || self.lock.is_none() {
+                break;
+            }
+            drop(state);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        using
     }
 
     /// Whether somebody in this process uses codecs.
@@ -150,12 +167,30 @@ pub fn try_one(
     stop: &dyn Fn() -> bool,
 ) -> Result<Verdict, String> {
     let trial = Trial::of(candidate, board).ok_or("it is no codec for pictures")?;
-    let verdict = Verdict::of(trial.role(), &runner.run(&trial, stop))?;
+    let mut verdict = Verdict::of(trial.role(), &runner.run(&trial, stop))?;
+    if let Verdict::Works { notes } = &mut verdict {
+        notes.extend(limit(&trial, runner, stop)?);
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if let Err(error) = verdicts.put(candidate, verdict.clone(), now) {
         warn!(%error, "verdicts on codecs cannot be kept: they are tried again after the next start");
     }
     Ok(verdict)
+}
+
+/// The largest size that an encoder carries, where that is less than it should.
+fn limit(trial: &Trial, runner: &Runner, stop: &dyn Fn() -> bool) -> Result<Option<Note>, String> {
+    let mut why = None;
+    for larger in trial.larger() {
+        match (Verdict::at_size(&runner.run(&larger, stop))?, larger) {
+            (None, Trial::Encoder { size: Some((width, height)), .. }) => {
+                return Ok(why.map(|why| Note::Carries { width, height, why }));
+            }
+            (fault, _) => why = fault.or(why),
+        }
+    }
+    let (width, height) = SIZE;
+    Ok(why.map(|why| Note::Carries { width, height, why }))
 }
 
 /// Tries, in the background, the hardware candidates of which nothing is known.
@@ -166,12 +201,20 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Starts the thread. It ends when everything has its verdict.
-    pub fn start(board: Arc<Board>, verdicts: Arc<Verdicts>, usage: Arc<Usage>, runner: Runner) -> std::io::Result<Self> {
+    /// Starts the thread. It ends when everything has its verdict; `tell` is called for each. What is going to be tried is not used until
+    /// then.
+    pub fn start(
+        board: Arc<Board>,
+        verdicts: Arc<Verdicts>,
+        usage: Arc<Usage>,
+        runner: Runner,
+        tell: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        wanting(&board, &verdicts).for_each(|candidate| verdicts.expect(candidate));
         let of_thread = Arc::clone(&usage);
         let work = move || {
             if of_thread.pause(START_AFTER) {
-                work_off(&board, &verdicts, &of_thread, &runner);
+                work_off(&board, &verdicts, &of_thread, &runner, &tell);
             }
         };
         Ok(Self { usage, thread: std::thread::Builder::new().name("probe".into()).spawn(work)? })
@@ -194,12 +237,20 @@ fn is_hardware(candidate: &Candidate<'_>) -> bool {
     }
 }
 
-pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner: &Runner) {
-    let mut left: VecDeque<(Candidate<'_>, u32)> = candidates(board).filter(is_hardware).map(|it| (it, 0)).collect();
+/// The hardware candidates that are there and of which nothing is known.
+fn wanting<'b>(board: &'b Board, verdicts: &'b Verdicts) -> impl Iterator<Item = Candidate<'b>> {
+    let there = |it: &Candidate<'_>| element::installed(it.element(), it.nodes()).is_ready();
+    candidates(board).filter(is_hardware).filter(there).filter(|it| verdicts.wants_trial(*it))
+}
+
+pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner: &Runner, tell: &dyn Fn()) {
+    let mut left: VecDeque<(Candidate<'_>, u32)> = wanting(board, verdicts).map(|it| (it, 0)).collect();
     while let Some((candidate, tries)) = left.pop_front() {
         let element = candidate.element();
-        let there = element::installed(element, candidate.nodes()).is_ready();
-        if tries > MOST_TRIES || !there || !verdicts.wants_trial(candidate) {
+        if tries > MOST_TRIES || !verdicts.wants_trial(candidate) {
+            // not for ever: it is used as one that works, as long as it opens
+            verdicts.expect_no_more(candidate);
+            tell();
             continue;
         }
         if !usage.wait_until_free() {
@@ -225,14 +276,20 @@ pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner
             Ok(Verdict::Works { notes }) => {
                 let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
                 info!(element, notes = notes.join("; "), "codec tried: it works");
+                tell();
             }
             Ok(Verdict::Refused { fault }) => {
                 warn!(element, reason = %fault, help = fault.help(), "codec tried: it is passed over");
             }
             Err(why) => {
                 debug!(element, why, "codec not tried to the end");
-                if usage.wanted() {
-                    left.push_back((candidate, tries + 1));
+                match usage.wanted() {
+                    true => left.push_back((candidate, tries + 1)),
+                    // there is nothing to try it with
+                    false => {
+                        verdicts.expect_no_more(candidate);
+                        tell();
+                    }
                 }
             }
         }
@@ -266,8 +323,8 @@ mod tests {
         let runs = dir.path().join("runs");
         let runner = script(&format!("cat >/dev/null; echo run >>{}; kill -ABRT $$", runs.display()));
         let usage = Usage::of(dir.path());
-        work_off(&board, &verdicts, &usage, &runner);
-        work_off(&board, &Verdicts::open(dir.path(), &board), &usage, &runner);
+        work_off(&board, &verdicts, &usage, &runner, &|| {});
+        work_off(&board, &Verdicts::open(dir.path(), &board), &usage, &runner, &|| {});
         assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\n");
         let verdict = verdicts.get(Candidate::Encoder(&board.encoders[0])).unwrap();
         assert_eq!(verdict.fault(), Some(&Fault::Crashes { how: "signal 6".into() }));
@@ -282,7 +339,7 @@ mod tests {
         let path = first.display();
         let runner = script(&format!("cat >/dev/null; test -e {path} && exit 3; touch {path}; exec sleep 600"));
         let using = std::thread::scope(|scope| {
-            let trials = scope.spawn(|| work_off(&board, &verdicts, &usage, &runner));
+            let trials = scope.spawn(|| work_off(&board, &verdicts, &usage, &runner, &|| {}));
             while !first.exists() {
                 std::thread::sleep(Duration::from_millis(5));
             }

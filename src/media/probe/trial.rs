@@ -36,7 +36,9 @@ const DECODED: u32 = 30;
 /// And of what must be encoded in software first, whose time counts as the decoder's.
 const DECODED_OTHER: u32 = 12;
 /// The picture: modest, and a multiple of what encoders want.
-const SIZE: (u32, u32) = (640, 352);
+pub(super) const SIZE: (u32, u32) = (640, 352);
+/// Frames sent to an encoder to see whether it carries a size.
+const AT_SIZE: u32 = 15;
 /// When nothing moves for this long, the trial ends with what was seen.
 const STALL: Duration = Duration::from_secs(8);
 /// The test picture: moving, and as hard to encode everywhere, so that the bit rate is used.
@@ -48,7 +50,8 @@ pub fn run(trial: &Trial) -> Observed {
         return Observed { error: Some(Observed::text(&format!("GStreamer cannot start: {error}"))), ..Observed::default() };
     }
     match trial {
-        Trial::Encoder { candidate, convert } => encoder(candidate, convert),
+        Trial::Encoder { candidate, convert, size: None } => encoder(candidate, convert),
+        Trial::Encoder { candidate, convert, size: Some(size) } => encoder_at(candidate, convert, *size),
         Trial::Decoder { candidate } => decoder(candidate),
     }
 }
@@ -158,6 +161,49 @@ fn encoder(candidate: &EncoderCandidate, convert: &str) -> Observed {
     observed
 }
 
+/// A few pictures of one size, as they come.
+fn encoder_at(candidate: &EncoderCandidate, convert: &str, (width, height): (u32, u32)) -> Observed {
+    let mut observed = Observed { stage: Stage::Made, size_in: Some((width, height)), ..Observed::default() };
+    let caps = |caps: &str| if caps.is_empty() { String::new() } else { format!("{caps} ! ") };
+    let description = format!(
+        "videotestsrc num-buffers={AT_SIZE} pattern=ball ! video/x-raw,format=I420,width={width},height={height},\
+         framerate={FRAMERATE}/1 ! {convert} ! {}{} name=encoder ! {}{}\
+         appsink name=tap sync=false async=false enable-last-sample=false",
+        caps(&candidate.input_caps),
+        candidate.element,
+        caps(&candidate.output_caps),
+        parser(candidate.codec),
+    );
+    let pipeline = match make::pipeline(&description) {
+        Ok(pipeline) => pipeline,
+        Err(error) => return failed(observed, &error),
+    };
+    let Some(element) = pipeline.by_name("encoder") else { return observed };
+    make::set_all(&element, &candidate.properties);
+    write_bitrate(&element, &candidate.bitrate, &candidate.limits, Bitrate::from_bps(RATES[0]), true);
+    let entered = Arc::new(AtomicU32::new(0));
+    if let Some(pad) = element.static_pad("sink") {
+        count(&pad, &entered);
+    }
+    let seen = collect(&pipeline, false);
+    let (tell, events) = mpsc::channel();
+    let moved = || (entered.load(Ordering::Acquire), lock(&seen).frames.len());
+    let outcome = play(&pipeline, &element, tell, &events, &mut observed.stage, &moved, |_| {});
+    observed.error = outcome.err();
+    let _ = pipeline.set_state(gst::State::Null);
+    observed.entered = entered.load(Ordering::Acquire);
+    observed.left = u32::try_from(lock(&seen).frames.len()).unwrap_or(u32::MAX);
+    observed
+}
+
+fn count(pad: &gst::Pad, passed: &Arc<AtomicU32>) {
+    let passed = Arc::clone(passed);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        passed.fetch_add(1, Ordering::Release);
+        gst::PadProbeReturn::Ok
+    });
+}
+
 fn decoder(candidate: &DecoderCandidate) -> Observed {
     let mut observed = Observed { stage: Stage::Made, size_in: Some(SIZE), ..Observed::default() };
     let source = match sample_source(candidate.input) {
@@ -184,11 +230,7 @@ fn decoder(candidate: &DecoderCandidate) -> Observed {
     make::set_all(&element, &candidate.properties);
     let entered = Arc::new(AtomicU32::new(0));
     if let Some(pad) = element.static_pad("sink") {
-        let entered = Arc::clone(&entered);
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            entered.fetch_add(1, Ordering::Release);
-            gst::PadProbeReturn::Ok
-        });
+        count(&pad, &entered);
     }
     let seen = collect(&pipeline, false);
     if let Some(source) = pipeline.by_name("sample").and_then(|it| it.downcast::<gst_app::AppSrc>().ok()) {

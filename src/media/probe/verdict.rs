@@ -107,6 +107,15 @@ pub enum Note {
     BareKeys,
     /// A change of the bit rate does nothing; the encoder is started anew instead.
     BitrateIgnored,
+    /// It fails at a size that its board file says it carries; the largest of the tried sizes that it carries, pixels.
+    Carries {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// What happens beyond.
+        why: String,
+    },
     /// The bit rate is far from what is asked for.
     OffRate {
         /// bit/s.
@@ -143,6 +152,25 @@ impl Verdict {
             (Some(fault), _) => Self::Refused { fault },
             (None, Ending::Told(observed)) => Self::Works { notes: notes(observed) },
             (None, _) => Self::Works { notes: Vec::new() },
+        })
+    }
+
+    /// Whether an encoder that works carries a size: `Ok(None)` when it does, else what happens. `Err` as for [`Self::of`].
+    pub fn at_size(ending: &Ending) -> Result<Option<String>, String> {
+        // as a decoder's: what it makes is not looked at again
+        Ok(Self::of(Role::Decoder, ending)?.fault().map(ToString::to_string))
+    }
+
+    /// Why a picture is too large for it, if it is.
+    pub fn too_large(&self, (width, height): (u32, u32)) -> Option<String> {
+        let blocks = |width: u32, height: u32| u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
+        self.notes().iter().find_map(|note| match note {
+            Note::Carries { width: most_width, height: most_height, why }
+                if blocks(width, height) > blocks(*most_width, *most_height) =>
+            {
+                Some(format!("its trial found that it carries {most_width}x{most_height}, beyond: {why}"))
+            }
+            _ => None,
         })
     }
 
@@ -289,6 +317,9 @@ impl std::fmt::Display for Note {
             Self::LateKeys { after } => write!(f, "key frames come {after} frames after they were asked for"),
             Self::BareKeys => f.write_str("headers are not with each key frame: they are put there"),
             Self::BitrateIgnored => f.write_str("it ignores changes of the bit rate: it is started anew for them"),
+            Self::Carries { width, height, why } => {
+                write!(f, "it carries {width}x{height} and nothing larger: {why}")
+            }
             Self::OffRate { asked, measured } => {
                 write!(f, "asked for {} kbit/s it gives {} kbit/s", asked / 1000, measured / 1000)
             }
@@ -372,6 +403,28 @@ mod tests {
         assert!(!rates(300_000, 300_000).restarts_for_bitrate(), "the picture was too simple to tell");
         let kilo = rates(1_200, 400);
         assert_eq!(kilo.notes(), [Note::OffRate { asked: 1_200_000, measured: 1_200 }]);
+    }
+
+    #[test]
+    fn a_size_that_fails_limits_what_it_is_used_for() {
+        let told = |change: &dyn Fn(&mut Observed)| {
+            let mut seen =
+                Observed { stage: Stage::Ended, entered: 15, left: 15, size_in: Some((1920, 1080)), ..Observed::default() };
+            change(&mut seen);
+            Verdict::at_size(&Ending::Told(Box::new(seen))).unwrap()
+        };
+        assert_eq!(told(&|_| {}), None);
+        assert!(told(&|seen| (seen.error, seen.left) = (Some("no memory".into()), 0)).unwrap().contains("no memory"));
+        assert!(told(&|seen| seen.left = 3).is_some());
+        assert!(Verdict::at_size(&Ending::Hung(20)).unwrap().is_some());
+        assert!(Verdict::at_size(&Ending::Interrupted("needed".into())).is_err());
+        let limited = Verdict::Works { notes: vec![Note::Carries { width: 1280, height: 720, why: "no memory".into() }] };
+        assert_eq!(
+            (limited.too_large((1280, 720)), limited.too_large((640, 480)), limited.too_large((720, 1280))),
+            (None, None, None)
+        );
+        assert!(limited.too_large((1600, 900)).unwrap().contains("no memory"));
+        assert_eq!(Verdict::Works { notes: vec![] }.too_large((3840, 2160)), None);
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
-use super::{Fed, Slot, Waiting};
+use super::{Fed, Filled, Slot, Waiting};
+use crate::forward::{Appetite, Layers, PacketiserError};
 use crate::media::board::DecoderInput;
-use crate::media::pipeline::{BranchSpec, Encode, Order, opus_format};
+use crate::media::pipeline::{BranchId, Encode, opus_format};
+use crate::media::plan::layering::Layering;
 use crate::media::plan::{self, Choice, StreamOffer};
 use crate::media::tap::Feed;
 use crate::media::{PlannedTrack, SourceError, Wants, h264};
-use crate::vocab::{Codec, LayerId, MediaKind, PeerId, TrackFormat};
+use crate::vocab::{Codec, LayerId, MediaKind, MemberId, PeerId, TrackFormat};
 
 impl Slot {
     /// Fills a layer that viewers hold, by whatever path there now is.
@@ -25,7 +27,7 @@ impl Slot {
             self.with_presence(|presence| plan::plan_kind(codec.kind(), offer, &only, &self.shared.board, presence, &[]));
         match planned {
             Some(Ok(choice)) => {
-                if let Err(error) = self.feed(&choice) {
+                if let Err(error) = self.feed(now, &choice) {
                     self.fail(now, error);
                 }
             }
@@ -41,7 +43,7 @@ impl Slot {
         let fed = planned.map_err(SourceError::Refused).and_then(|choices| {
             choices.iter().try_for_each(|choice| match self.fed.contains_key(&choice.codec) {
                 true => Ok(()),
-                false => self.feed(choice),
+                false => self.feed(now, choice),
             })?;
             Ok(choices)
         });
@@ -54,6 +56,7 @@ impl Slot {
                     waiting.choices = choices;
                 }
                 self.say_left_out(viewer);
+                self.follow_ways(now);
                 self.answer_ready(now);
             }
             Err(error) => {
@@ -78,29 +81,62 @@ impl Slot {
         }
     }
 
-    /// Orders the branch of a choice, into the codec's layer if there is one.
-    pub(super) fn feed(&mut self, choice: &Choice) -> Result<(), SourceError> {
+    /// Of a mix a member hears everybody but itself, by a layer of its own.
+    fn heard_by(&self, viewer: PeerId, listener: Option<MemberId>, choice: &Choice, all: Layers) -> Layers {
+        match (&self.stage, listener, choice.codec.kind()) {
+            (Some(stage), Some(member), MediaKind::Audio) => stage.listen(viewer, member, all.first()).map_or(all, Layers::from),
+            _ => all,
+        }
+    }
+
+    /// Orders the branch of a choice, into the codec's layers if there are some.
+    pub(super) fn feed(&mut self, now: Instant, choice: &Choice) -> Result<(), SourceError> {
         let codec = choice.codec;
         let encode = match &choice.encoder {
             None => None,
-            Some(_) => Some(self.encode(choice)?),
+            Some(_) => Some(self.encode(choice, 0)?),
         };
-        let feed = match self.fed.get(&codec) {
-            Some(fed) => Arc::clone(&fed.feed),
-            None => {
-                let track = if codec.kind() == MediaKind::Video { self.video } else { self.audio };
-                let index =
-                    Codec::ALL.iter().position(|it| *it == codec).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
-                let feed = Feed::new(LayerId { track, index }, self.format(codec, encode.is_some()), encode.is_some());
-                Arc::new(feed.map_err(|error| SourceError::Failed(error.to_string()))?)
-            }
-        };
-        self.order(Order::Add(Box::new(BranchSpec { codec, feed: Arc::clone(&feed), encode })));
-        self.fed.insert(codec, Fed { feed, choice: choice.clone(), up: false, seen: None });
+        if !self.fed.contains_key(&codec) {
+            let fed = self.lay(choice, encode.is_some()).map_err(|error| SourceError::Failed(error.to_string()))?;
+            self.fed.insert(codec, fed);
+        }
+        if let Some(fed) = self.fed.get_mut(&codec) {
+            fed.choice = choice.clone();
+        }
+        self.start(now, BranchId { codec, layer: 0 }, encode);
         Ok(())
     }
 
-    pub(super) fn encode(&self, choice: &Choice) -> Result<Encode, SourceError> {
+    /// The layers of a codec, with nothing to fill them yet. What passes has the one it comes in.
+    fn lay(&self, choice: &Choice, encoded: bool) -> Result<Fed, PacketiserError> {
+        let codec = choice.codec;
+        let video = codec.kind() == MediaKind::Video;
+        let track = if video { self.video } else { self.audio };
+        let place = Codec::ALL.iter().position(|it| *it == codec).unwrap_or_default();
+        // what is decoded first tells its size later, and then as many of these are used as make sense
+        let raw = self.offer.as_ref().is_some_and(|offer| matches!(offer.video, Some(StreamOffer::Picture { .. })));
+        let count = match encoded && video {
+            true if raw => self.layer_count(),
+            true => Layers::MAX,
+            false => 1,
+        };
+        let filled = (0..count).map(|layer| {
+            let index = u8::try_from(place * Layers::MAX + layer).unwrap_or_default();
+            let feed = Feed::new(LayerId { track, index }, self.format(codec, encoded), encoded)?;
+            Ok(Filled { feed: Arc::new(feed), up: false, seen: None })
+        });
+        let filled = filled.collect::<Result<Vec<_>, PacketiserError>>()?;
+        let first = filled.first().map(|filled| Arc::clone(filled.feed.layer()));
+        let all: Vec<_> = filled.iter().map(|filled| Arc::clone(filled.feed.layer())).collect();
+        let mut layers = Layers::new(all).or(first.map(Layers::from)).ok_or(PacketiserError::Codec(codec))?;
+        if encoded && video {
+            layers = layers.with_appetite(Appetite::new(self.config.bitrate.bps()));
+        }
+        Ok(Fed { choice: choice.clone(), layers, filled, layering: Layering::default(), most: Layers::MAX })
+    }
+
+    /// How a layer of a choice is encoded.
+    pub(super) fn encode(&self, choice: &Choice, layer: usize) -> Result<Encode, SourceError> {
         let board = &self.shared.board;
         self.with_presence(|presence| {
             let encoder = plan::candidate(choice, board, presence).ok_or_else(|| {
@@ -116,7 +152,9 @@ impl Slot {
                 convert: plan::converter_for(encoder, board, presence).to_owned(),
                 decoder: input.and_then(|input| plan::decoder_for(input, board, presence)).cloned(),
                 bitrate: self.config.bitrate,
+                size: self.scaled(encoder, layer),
                 restarts: self.shared.presences.restarts_for_bitrate(encoder),
+                shape: self.shape(),
             })
         })
     }
@@ -143,7 +181,7 @@ impl Slot {
             return;
         }
         let ready = |waiting: &Waiting| {
-            let up = |choice: &Choice| self.fed.get(&choice.codec).is_some_and(|fed| fed.up);
+            let up = |choice: &Choice| self.fed.get(&choice.codec).is_some_and(Fed::up);
             !waiting.choices.is_empty() && waiting.choices.iter().all(up)
         };
         let done: Vec<PeerId> = self.waiting.iter().filter(|(_, waiting)| ready(waiting)).map(|(viewer, _)| *viewer).collect();
@@ -151,12 +189,16 @@ impl Slot {
             let Some(waiting) = self.waiting.remove(&viewer) else { continue };
             self.demand.granted(viewer, waiting.choices.iter().map(|choice| choice.codec));
             let track = |choice: Choice| {
-                let layer = Arc::clone(self.fed.get(&choice.codec)?.feed.layer());
-                Some(PlannedTrack { kind: choice.codec.kind(), layer, choice })
+                let layers = self.fed.get(&choice.codec)?.layers.clone();
+                let layers = self.heard_by(viewer, waiting.listener, &choice, layers);
+                Some(PlannedTrack { kind: choice.codec.kind(), layers, choice })
             };
             let tracks = waiting.choices.into_iter().filter_map(track).collect();
             if waiting.reply.send(Ok(tracks)).is_err() {
                 // it left without saying so
+                if let Some(stage) = &self.stage {
+                    stage.release(viewer);
+                }
                 self.demand.release(now, viewer);
             }
         }

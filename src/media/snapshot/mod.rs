@@ -311,10 +311,10 @@ impl Viewing<'_> {
     async fn layer(&self) -> Result<Arc<Layer>, SnapshotError> {
         let (reply, answer) = oneshot::channel();
         let wants = Wants { video: vec![Codec::H264, Codec::VP8, Codec::VP9], audio: Vec::new() };
-        self.media.send(MediaCommand::Demand { source: self.source.clone(), viewer: self.viewer, wants, reply });
+        self.media.send(MediaCommand::Demand { source: self.source.clone(), viewer: self.viewer, listener: None, wants, reply });
         let tracks = answer.await.map_err(|_| SnapshotError::Stopping)??;
         let video = tracks.into_iter().find(|track| track.kind == MediaKind::Video);
-        video.map(|track| track.layer).ok_or(SnapshotError::NoPicture)
+        video.map(|track| Arc::clone(track.layers.flowing(Instant::now()))).ok_or(SnapshotError::NoPicture)
     }
 }
 

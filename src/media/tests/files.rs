@@ -35,7 +35,7 @@ fn plays_on(path: &FilePath, video: (Path, Codec), audio: Path) {
     let (picture, sound) = (track(&tracks, MediaKind::Video), track(&tracks, MediaKind::Audio));
     assert_eq!((picture.choice.path, picture.choice.codec), video, "{}", picture.choice.reason);
     assert_eq!(sound.choice.path, audio, "{}", sound.choice.reason);
-    let (pictures, sounds) = (Watch::new(&picture.layer), Watch::new(&sound.layer));
+    let (pictures, sounds) = (Watch::new(picture.layers.first()), Watch::new(sound.layers.first()));
     let began = Instant::now();
     let (before, _) = pictures.key();
     assert_eq!(before, 0, "nothing of the start is lost");
@@ -94,14 +94,35 @@ fn a_viewer_of_another_codec_gets_it_decoded_once() {
     make(&path, X264, "opusenc", "matroskamux");
     let mut bench = Bench::new(&source(&path));
     let (_, tracks) = bench.play("film", &[Codec::H264]);
-    let watch = Watch::new(&track(&tracks, MediaKind::Video).layer);
+    let watch = Watch::new(track(&tracks, MediaKind::Video).layers.first());
     watch.take(5);
     let (viewer, tracks) = bench.play("film", &[Codec::VP8]);
-    Watch::new(&track(&tracks, MediaKind::Video).layer).take(20);
+    Watch::new(track(&tracks, MediaKind::Video).layers.first()).take(20);
     assert_eq!(bench.figures().encoders, 1);
     bench.release("film", viewer);
     bench.until("the encoder ends", |figures| figures.encoders == 0);
     watch.take(40);
+    bench.media.stop();
+}
+
+#[test]
+fn a_decoder_that_fails_in_use_makes_room_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("film.mkv");
+    make(&path, X264, "opusenc", "matroskamux");
+    let mut board = board::Board::generic();
+    let mut failing = board.decoders_of(board::DecoderInput::Codec(Codec::H264)).next().unwrap().clone();
+    let (first, next) = (failing.element.clone(), board.decoders.clone());
+    failing.output_caps = "video/x-raw ! identity error-after=20".into();
+    board.decoders.insert(0, failing);
+    let mut bench = Bench::on(board, &source(&path), "linger = '200ms'");
+    let (_, tracks) = bench.play("film", &[Codec::VP8]);
+    let watch = Watch::new(track(&tracks, MediaKind::Video).layers.first());
+    let passed = Watch::new(track(&tracks, MediaKind::Audio).layers.first());
+    // the failing entry and the one behind it are of one element; the next is another
+    assert!(next.iter().any(|it| it.input == board::DecoderInput::Codec(Codec::H264) && it.element != first));
+    watch.take(60);
+    assert!(passed.take(20).len() == 20 && bench.events.try_recv().is_err(), "the file was not opened again");
     bench.media.stop();
 }
 
@@ -112,9 +133,9 @@ fn a_late_viewer_gets_the_group_since_the_last_key_frame() {
     make(&path, X264, "opusenc", "matroskamux");
     let mut bench = Bench::new(&source(&path));
     let (_, tracks) = bench.play("film", H264);
-    Watch::new(&track(&tracks, MediaKind::Video).layer).take(8);
+    Watch::new(track(&tracks, MediaKind::Video).layers.first()).take(8);
     let (_, tracks) = bench.play("film", H264);
-    let cached = track(&tracks, MediaKind::Video).layer.cached();
+    let cached = track(&tracks, MediaKind::Video).layers.first().cached();
     assert!(cached.len() > 1 && cached[0].key, "{} cached", cached.len());
     bench.media.stop();
 }
@@ -146,4 +167,62 @@ fn a_look_says_what_a_file_gives() {
     let offer = look(config.sources[0].clone(), &board::Board::generic(), PATIENCE).unwrap();
     assert!(offer.video.unwrap().to_string().contains("B-frames"));
     assert_eq!(offer.audio.unwrap().to_string(), "opus");
+}
+
+const H265: &[Codec] = &[Codec::H265, Codec::H264];
+
+#[test]
+fn h265_passes_to_who_plays_it_and_is_encoded_once_for_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("film.mkv");
+    make(
+        &path,
+        "x265enc speed-preset=ultrafast tune=zerolatency key-int-max=15 ! video/x-h265,profile=main ! h265parse",
+        "opusenc",
+        "matroskamux",
+    );
+    let mut bench = Bench::new(&source(&path));
+    let (_, tracks) = bench.play("film", H265);
+    let picture = track(&tracks, MediaKind::Video);
+    assert_eq!((picture.choice.path, picture.choice.codec), (Path::Repacketise, Codec::H265), "{}", picture.choice.reason);
+    let format = picture.layers.format();
+    assert_eq!((format.parameter("profile-id"), format.parameter("tier-flag")), (Some("1"), Some("0")));
+    let watch = Watch::new(picture.layers.first());
+    let (before, key) = watch.key();
+    assert_eq!(before, 0, "nothing of the start is lost");
+    assert_eq!(key.packets[0].payload[0] >> 1 & 0x3f, 48, "parameter sets stand before it");
+    assert!(steps(&watch.take(40)).iter().all(|step| *step > 0));
+    for _ in 0..2 {
+        let (_, tracks) = bench.play("film", &[Codec::H264]);
+        Watch::new(track(&tracks, MediaKind::Video).layers.first()).take(10);
+    }
+    assert_eq!(bench.figures().encoders, 1);
+    watch.take(10);
+    bench.media.stop();
+}
+
+#[test]
+fn h265_in_another_order_or_profile_does_not_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, encoder) in [
+        (
+            "reordered.mkv",
+            "x265enc speed-preset=veryfast key-int-max=15 option-string=bframes=2:b-adapt=0 ! video/x-h265,profile=main",
+        ),
+        ("deep.mkv", "videoconvert ! video/x-raw,format=I420_10LE ! x265enc speed-preset=ultrafast tune=zerolatency"),
+    ] {
+        let path = dir.path().join(name);
+        make(&path, &format!("{encoder} ! h265parse"), "opusenc", "matroskamux");
+        let mut bench = Bench::new(&source(&path));
+        let (_, tracks) = bench.play("film", H265);
+        let picture = track(&tracks, MediaKind::Video);
+        assert_eq!(
+            (picture.choice.path, picture.choice.codec),
+            (Path::Software, Codec::H264),
+            "{name}: {}",
+            picture.choice.reason
+        );
+        Watch::new(picture.layers.first()).take(10);
+        bench.media.stop();
+    }
 }

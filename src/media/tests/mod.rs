@@ -1,9 +1,10 @@
 //! Sources with the real GStreamer. What needs no GStreamer is tested beside its code.
 
 mod files;
+mod layers;
 mod live;
 mod reload;
 mod rtsp;
 mod snapshots;
 
-mod support;
+pub(super) mod support;

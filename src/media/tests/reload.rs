@@ -16,19 +16,13 @@ fn threads(name: &str) -> Vec<String> {
     all.filter(named).collect()
 }
 
-/// The next sequence parameter set: it says how large the picture is.
-fn size(watch: &Watch) -> Vec<u8> {
-    let (_, key) = watch.key();
-    nal_units(&key).into_iter().find(|unit| unit[0] & 0x1f == 7).unwrap()
-}
-
 #[test]
 fn another_configuration_touches_only_what_changed() {
     let mut bench = Bench::new(&format!("{}{}", picture("untouched", 160), picture("changed", 160)));
     let (_, untouched) = bench.play("untouched", H264);
     let (_, changed) = bench.play("changed", H264);
-    let untouched = Watch::new(&track(&untouched, MediaKind::Video).layer);
-    let changed = Watch::new(&track(&changed, MediaKind::Video).layer);
+    let untouched = Watch::new(track(&untouched, MediaKind::Video).layers.first());
+    let changed = Watch::new(track(&changed, MediaKind::Video).layers.first());
     let small = size(&changed);
     let thread = threads("src-untouched");
     assert_eq!(thread.len(), 1);
@@ -53,6 +47,6 @@ fn another_configuration_touches_only_what_changed() {
 
     bench.configure(&format!("{}{}", picture("untouched", 160), picture("changed", 160)));
     let (_, back) = bench.play("changed", H264);
-    assert_eq!(size(&Watch::new(&track(&back, MediaKind::Video).layer)), small);
+    assert_eq!(size(&Watch::new(track(&back, MediaKind::Video).layers.first())), small);
     bench.media.stop();
 }

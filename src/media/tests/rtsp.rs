@@ -90,9 +90,9 @@ fn h264_passes_with_every_slice_unchanged() {
     let (_, tracks) = bench.play("cam", H264);
     let video = track(&tracks, MediaKind::Video);
     assert_eq!((video.choice.path, tracks.len()), (Path::Repacketise, 1));
-    assert_eq!(video.layer.format().parameter("profile-level-id").map(|id| &id[..2]), Some("64"));
+    assert_eq!(video.layers.first().format().parameter("profile-level-id").map(|id| &id[..2]), Some("64"));
     assert_eq!(bench.figures().encoders, 0);
-    let frames = Watch::new(&video.layer).take(75);
+    let frames = Watch::new(video.layers.first()).take(75);
     assert!(frames[0].key, "nothing of the start is lost");
     let received: Vec<Vec<u8>> = frames.iter().flat_map(|frame| nal_units(frame)).filter(|unit| is_slice(unit)).collect();
     let first = slices.iter().position(|slice| *slice == received[0]).expect("the first slice is one of the film");
@@ -110,7 +110,7 @@ fn b_frames_are_transcoded() {
     let video = track(&tracks, MediaKind::Video);
     assert_eq!(video.choice.path, Path::Software);
     assert!(video.choice.reason.contains("B-frames"), "{}", video.choice.reason);
-    let steps = steps(&Watch::new(&video.layer).take(30));
+    let steps = steps(&Watch::new(video.layers.first()).take(30));
     assert!(steps.iter().all(|step| *step > 0), "{steps:?}");
     bench.media.stop();
 }
@@ -124,11 +124,11 @@ fn opus_passes_and_other_sound_is_encoded() {
         let mut bench = Bench::new(&server.source(""));
         let (_, tracks) = bench.play("cam", H264);
         assert_eq!(track(&tracks, MediaKind::Audio).choice.path, path);
-        let frames = Watch::new(&track(&tracks, MediaKind::Audio).layer).take(30);
+        let frames = Watch::new(track(&tracks, MediaKind::Audio).layers.first()).take(30);
         let steps = steps(&frames);
         assert!(steps.iter().all(|step| *step > 0), "{steps:?}");
         assert!(steps.iter().filter(|step| **step == 960).count() > 15, "{steps:?}");
-        Watch::new(&track(&tracks, MediaKind::Video).layer).take(10);
+        Watch::new(track(&tracks, MediaKind::Video).layers.first()).take(10);
         bench.media.stop();
     }
 }
@@ -139,7 +139,7 @@ fn a_server_that_goes_and_comes_back_is_found_again() {
     let port = server.port;
     let mut bench = Bench::new(&server.source(""));
     let (_, tracks) = bench.play("cam", H264);
-    let watch = Watch::new(&track(&tracks, MediaKind::Video).layer);
+    let watch = Watch::new(track(&tracks, MediaKind::Video).layers.first());
     let last = watch.take(10).pop().unwrap();
     drop(server);
     assert!(matches!(bench.event(), MediaEvent::Failed { .. }));
@@ -161,7 +161,7 @@ fn a_wrong_password_is_said_without_saying_it() {
     assert!(error.contains("refuses the user name or password") && !error.contains("ng@"), "{error}");
     let mut bench = Bench::new(&server.source("me:r%69ght@"));
     let (_, tracks) = bench.play("cam", H264);
-    Watch::new(&track(&tracks, MediaKind::Video).layer).take(5);
+    Watch::new(track(&tracks, MediaKind::Video).layers.first()).take(5);
     bench.media.stop();
 }
 

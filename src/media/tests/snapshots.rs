@@ -112,7 +112,7 @@ fn what_others_watch_is_not_encoded_again_for_a_picture() {
     for codec in [Codec::H264, Codec::VP8] {
         let mut studio = Studio::new(TEST);
         let (_, tracks) = studio.bench.play("test", &[codec]);
-        let layer = Arc::clone(&track(&tracks, MediaKind::Video).layer);
+        let layer = Arc::clone(track(&tracks, MediaKind::Video).layers.first());
         Watch::new(&layer).take(20);
         let (width, height, colours) = look(&studio.take(source("test"), None).unwrap());
         assert!((width, height) == (320, 240) && colours > 16, "{codec}: {width}x{height}, {colours} colours");
@@ -127,7 +127,7 @@ fn what_others_watch_is_not_encoded_again_for_a_picture() {
 fn a_publisher_is_asked_for_a_key_frame_and_an_old_one_does_not_do() {
     let mut studio = Studio::new(TEST);
     let (_, tracks) = studio.bench.play("test", &[Codec::VP8]);
-    let (_, key) = Watch::new(&track(&tracks, MediaKind::Video).layer).key();
+    let (_, key) = Watch::new(track(&tracks, MediaKind::Video).layers.first()).key();
     let (layer, asked) = published(90_001, Codec::VP8);
     let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).expect("the machine runs for a while");
     layer.write(FramePackets { arrived: long_ago, ..(*key).clone() });
@@ -167,7 +167,7 @@ fn what_is_no_picture_is_said_to_be_none() {
 fn key_frame(source: &str, codec: Codec) -> KeyFrame {
     let mut bench = Bench::new(source);
     let (_, tracks) = bench.play("test", &[codec]);
-    let (_, key) = Watch::new(&track(&tracks, MediaKind::Video).layer).key();
+    let (_, key) = Watch::new(track(&tracks, MediaKind::Video).layers.first()).key();
     bench.media.stop();
     KeyFrame { codec, payloads: key.packets.iter().map(|packet| packet.payload.clone()).collect() }
 }

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::forward::{FramePackets, FrameSink, Layer, Offered, SinkId};
 use crate::media::board::Board;
 use crate::media::pipeline::PresenceCache;
+use crate::media::strain::StrainConfig;
 use crate::media::*;
-use crate::vocab::{Codec, MediaKind, PeerId, SourceName};
+use crate::vocab::{Codec, MediaKind, MemberId, MixConfig, PeerId, SourceName};
 
 /// Nothing here should take longer, even on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +26,17 @@ fn parse(sources: &str, habits: &str) -> MediaSourceConfig {
         source: Vec<SourceConfig>,
     }
     let file: File = toml::from_str(sources).unwrap();
-    MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source, ..Default::default() }
+    // how busy this machine is must not show
+    let strain = StrainConfig { enabled: false, ..Default::default() };
+    MediaSourceConfig { habits: toml::from_str(habits).unwrap(), sources: file.source, strain, ..Default::default() }
+}
+
+/// With a mix named `mix:a` as well.
+fn mixing(sources: &str, mix: MixConfig) -> MediaSourceConfig {
+    let mut config = parse(sources, HABITS);
+    let bitrate = mix.bitrate;
+    config.sources.push(SourceConfig { name: name("mix:a"), kind: SourceKind::Mix(mix), bitrate, audio_device: None });
+    config
 }
 
 pub struct Bench {
@@ -40,16 +51,26 @@ impl Bench {
         Self::on(Board::generic(), sources, HABITS)
     }
 
+    /// With a mix named `mix:a` as well.
+    pub fn with_mix(sources: &str, mix: MixConfig) -> Self {
+        Self::start(Board::generic(), mixing(sources, mix))
+    }
+
+    /// Other sources from now on, and a mix named `mix:a`.
+    pub fn configure_mix(&self, sources: &str, mix: MixConfig) {
+        self.media.configure(mixing(sources, mix));
+    }
+
     pub fn on(board: Board, sources: &str, habits: &str) -> Self {
+        Self::start(board, parse(sources, habits))
+    }
+
+    fn start(board: Board, config: MediaSourceConfig) -> Self {
         gstreamer::init().unwrap();
         // shown with a test that fails
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let (tell, events) = mpsc::unbounded_channel();
-        Self {
-            media: Arc::new(Media::start_on(board, PresenceCache::default(), parse(sources, habits), tell).unwrap()),
-            events,
-            next: 0,
-        }
+        Self { media: Arc::new(Media::start_on(board, PresenceCache::default(), config, tell).unwrap()), events, next: 0 }
     }
 
     /// Other sources from now on, with the habits of `new`.
@@ -58,16 +79,24 @@ impl Bench {
     }
 
     pub fn ask(&mut self, source: &str, video: &[Codec]) -> (PeerId, Answer) {
+        self.ask_for(source, None, video)
+    }
+
+    fn ask_for(&mut self, source: &str, listener: Option<MemberId>, video: &[Codec]) -> (PeerId, Answer) {
         self.next += 1;
         let viewer = PeerId(self.next);
         let (reply, answer) = oneshot::channel();
         let wants = Wants { video: video.to_vec(), audio: vec![Codec::Opus] };
-        self.media.send(MediaCommand::Demand { source: name(source), viewer, wants, reply });
+        self.media.send(MediaCommand::Demand { source: name(source), viewer, listener, wants, reply });
         (viewer, answer)
     }
 
     pub fn play(&mut self, source: &str, video: &[Codec]) -> (PeerId, Vec<PlannedTrack>) {
-        let (viewer, answer) = self.ask(source, video);
+        self.play_for(source, None, video)
+    }
+
+    pub fn play_for(&mut self, source: &str, listener: Option<MemberId>, video: &[Codec]) -> (PeerId, Vec<PlannedTrack>) {
+        let (viewer, answer) = self.ask_for(source, listener, video);
         (viewer, answer.blocking_recv().unwrap().unwrap())
     }
 
@@ -84,16 +113,27 @@ impl Bench {
     }
 
     pub fn figures(&self) -> SourceFigures {
+        self.all_figures().remove(0)
+    }
+
+    pub fn all_figures(&self) -> Vec<SourceFigures> {
         let (reply, answer) = oneshot::channel();
         self.media.send(MediaCommand::Figures { reply });
-        answer.blocking_recv().unwrap().remove(0)
+        answer.blocking_recv().unwrap()
     }
 
     /// Waits for the figures to become so.
     pub fn until(&self, what: &str, fits: impl Fn(&SourceFigures) -> bool) -> SourceFigures {
+        self.until_of(0, what, fits)
+    }
+
+    /// As [`Self::until`], of another source than the first.
+    pub fn until_of(&self, index: usize, what: &str, fits: impl Fn(&SourceFigures) -> bool) -> SourceFigures {
         let limit = Instant::now() + PATIENCE;
         loop {
-            let figures = self.figures();
+            let (reply, answer) = oneshot::channel();
+            self.media.send(MediaCommand::Figures { reply });
+            let figures = answer.blocking_recv().unwrap().remove(index);
             if fits(&figures) {
                 return figures;
             }
@@ -224,4 +264,35 @@ pub fn run(description: &str) {
     );
     pipeline.set_state(gstreamer::State::Null).unwrap();
     assert_eq!(end.unwrap().type_(), gstreamer::MessageType::Eos, "{description}");
+}
+
+/// Size of the picture in the next key frame, as its sequence parameter set has it (ITU-T H.264 §7.3.2.1.1, baseline profile).
+pub fn size(watch: &Watch) -> (u32, u32) {
+    let (_, key) = watch.key();
+    let unit = nal_units(&key).into_iter().find(|unit| unit[0] & 0x1f == 7).unwrap();
+    // without emulation prevention
+    let mut bytes = Vec::new();
+    for byte in &unit[4..] {
+        if !(*byte == 3 && bytes.ends_with(&[0, 0])) {
+            bytes.push(*byte);
+        }
+    }
+    let mut bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| u32::from(byte >> bit & 1)));
+    let bits: &mut dyn Iterator<Item = u32> = &mut bits;
+    fn number(bits: &mut dyn Iterator<Item = u32>) -> u32 {
+        let zeros = bits.take_while(|bit| *bit == 0).count();
+        bits.take(zeros).fold(1, |number, bit| number << 1 | bit) - 1
+    }
+    let (_id, _frame_numbers, order) = (number(bits), number(bits), number(bits));
+    if order == 0 {
+        number(bits);
+    }
+    let (_references, _gaps) = (number(bits), bits.next());
+    let (width, height) = (16 * (number(bits) + 1), 16 * (number(bits) + 1));
+    let (_frames_only, _inference, cropped) = (bits.next(), bits.next(), bits.next());
+    if cropped != Some(1) {
+        return (width, height);
+    }
+    let (left, right, top, bottom) = (number(bits), number(bits), number(bits), number(bits));
+    (width - 2 * (left + right), height - 2 * (top + bottom))
 }

@@ -2,7 +2,7 @@
 //! (`systemd/portico.catalog`).
 
 /// Messages as they are logged, and their ids. An id stays with its meaning for ever, however the words change.
-const EVENTS: [(&str, &str); 15] = [
+const EVENTS: [(&str, &str); 20] = [
     ("listening", "81234a15f73d43b3a2ddcc012b5d3b33"),
     ("stopping: sessions are ended", "94d3ed7f553d438a843b18ecbc535fbc"),
     ("stopped", "f98a0c1cdb2944fa9a21dd27d3a592b2"),
@@ -14,6 +14,11 @@ const EVENTS: [(&str, &str); 15] = [
     ("source cannot be opened; it is tried again when somebody wants it", "ca8fc5b5a969471f8d8fca5db8dd43fb"),
     ("source runs again", "7cd0e6db0df345a8a25a5d9be4807fdc"),
     ("source can be opened now", "dcbccbd916a7403893ce8e4af734bdcc"),
+    ("codec failed; another takes its place", "d3bd8f5c2a7e4f0f9f3c7b6f1f6c8a11"),
+    ("source does with less", "3f0b7f5a6d2c4d0c8f6f2a90c1b7e4d2"),
+    ("source does with more again", "5c6e1d7b90a84c3ea2d4f8b3617c0e55"),
+    ("the board is hot: all sources do with less", "a9d0c3e47b524f66b1e8d75f20c93a7e"),
+    ("the board is cooler: all sources do with more again", "e17f42b8c0d94a6d93ab5e6c84f10d29"),
     ("member joined", "f79fdaf0e8374022b790940a6fa39408"),
     ("member left", "3755030dbdf247ff84bf6b7b005980d7"),
     ("the watchdog is not fed", "22060b538ab743b393c3c152d29ceb9d"),

@@ -24,6 +24,8 @@ const FIRMWARE: &str = "devices/platform/soc/soc:firmware/get_throttled";
 pub struct BoardFigures {
     /// Degrees Celsius, by the kernel's name of the zone; of several of a name the hottest.
     pub temperatures: BTreeMap<String, f64>,
+    /// Where the kernel begins to slow things down, degrees Celsius, by zone: the highest of its passive trip points.
+    pub limits: BTreeMap<String, f64>,
     /// Reasons to be slow: now, and at some time since the start. Empty where the board does not tell.
     pub throttled: BTreeMap<&'static str, Throttled>,
     /// How often the current was too high (Jetson's `soctherm_oc`); `None` where the board does not tell.
@@ -45,6 +47,10 @@ impl BoardFigures {
         let mut figures = Self::default();
         for zone in entries(&sys.join("class/thermal"), "thermal_zone") {
             let (Some(name), Some(milli)) = (word(&zone.join("type")), number::<f64>(&zone.join("temp"))) else { continue };
+            if let Some(limit) = passive(&zone) {
+                let lowest = figures.limits.entry(name.clone()).or_insert(f64::INFINITY);
+                *lowest = lowest.min(limit);
+            }
             let hottest = figures.temperatures.entry(name).or_insert(f64::NEG_INFINITY);
             *hottest = hottest.max(milli / 1000.0);
         }
@@ -63,6 +69,16 @@ impl BoardFigures {
         }
         figures
     }
+}
+
+/// The highest passive trip point of a zone, degrees Celsius (Linux, Documentation/driver-api/thermal/sysfs-api.rst). Of several the lower
+/// ones are where a governor begins to watch.
+fn passive(zone: &Path) -> Option<f64> {
+    let kinds = entries(zone, "trip_point_").into_iter().filter(|file| file.to_string_lossy().ends_with("_type"));
+    let passive = kinds.filter(|file| word(file).as_deref() == Some("passive"));
+    let beside = |file: PathBuf| Some(file.with_file_name(file.file_name()?.to_str()?.replace("_type", "_temp")));
+    let at = passive.filter_map(beside).filter_map(|file| number::<f64>(&file));
+    at.map(|milli| milli / 1000.0).reduce(f64::max)
 }
 
 /// What is in a folder under names that begin so, in order.
@@ -186,6 +202,23 @@ mod tests {
         let figures = BoardFigures::now(sys.path());
         let temperatures = [("cpu-thermal".to_owned(), 48.0), ("gpu-thermal".to_owned(), 45.25)];
         assert_eq!((figures.temperatures, figures.over_currents), (temperatures.into(), Some(3)));
+    }
+
+    #[test]
+    fn a_zone_tells_where_it_is_slowed_down() {
+        let sys = sys(&[
+            ("class/thermal/thermal_zone0/type", "soc-thermal"),
+            ("class/thermal/thermal_zone0/temp", "61000"),
+            ("class/thermal/thermal_zone0/trip_point_0_type", "passive"),
+            ("class/thermal/thermal_zone0/trip_point_0_temp", "75000"),
+            ("class/thermal/thermal_zone0/trip_point_1_type", "passive"),
+            ("class/thermal/thermal_zone0/trip_point_1_temp", "85000"),
+            ("class/thermal/thermal_zone0/trip_point_2_type", "critical"),
+            ("class/thermal/thermal_zone0/trip_point_2_temp", "115000"),
+            ("class/thermal/thermal_zone1/type", "gpu-thermal"),
+            ("class/thermal/thermal_zone1/temp", "50000"),
+        ]);
+        assert_eq!(BoardFigures::now(sys.path()).limits, [("soc-thermal".to_owned(), 85.0)].into());
     }
 
     #[test]

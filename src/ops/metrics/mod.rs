@@ -61,6 +61,7 @@ pub struct Metrics {
     pub frames_dropped: Counter,
     members: Family<Label, Gauge>,
     sources: Family<Label, Gauge>,
+    strained: Family<Label, Gauge>,
     sessions: Family<Label, Gauge>,
     sessions_opened: Family<Label, Counter>,
     sessions_refused: Family<Label, Counter>,
@@ -79,10 +80,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds the gateway's figures to a registry in which other modules may have registered theirs, and keeps it.
-    pub fn new(mut registry: Registry) -> Self {
+    /// Adds the gateway's figures to a registry in which other modules may have registered theirs, and keeps it. The board's are
+    /// read below `/sys`.
+    pub fn new(registry: Registry) -> Self {
+        Self::reading(registry, "/sys".into())
+    }
+
+    /// As [`Self::new`], with the board's figures from another place.
+    pub fn reading(mut registry: Registry, sys: std::path::PathBuf) -> Self {
         registry.register_collector(Box::new(process::ProcessCollector));
-        registry.register_collector(Box::new(board::BoardCollector { sys: "/sys".into() }));
+        registry.register_collector(Box::new(board::BoardCollector { sys }));
         let ours = registry.sub_registry_with_prefix(PREFIX);
         ours.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let rooms = gauge(ours, "rooms", "Rooms now");
@@ -93,6 +100,11 @@ impl Metrics {
         let frames_dropped = counter(ours, "frames_dropped", "Frames left out for viewers that were behind");
         let members = gauges(ours, "members", "Members now, by `dialect`");
         let sources = gauges(ours, "sources", "Configured sources, by `state`: idle, opening, running, lingering, failed");
+        let strained = gauges(
+            ours,
+            "sources_strained",
+            "Sources that do with less because the board is hot or their encoder slow, by `degree`: one-layer, half-rate, half-size, no-new-viewers",
+        );
         let sessions = gauges(ours, "sessions", "Signalling sessions now, by `dialect`");
         let sessions_opened = counters(ours, "sessions_opened", "Signalling sessions opened, by `dialect`");
         let sessions_refused =
@@ -113,6 +125,7 @@ impl Metrics {
             frames_dropped,
             members,
             sources,
+            strained,
             sessions,
             sessions_opened,
             sessions_refused,
@@ -174,6 +187,11 @@ impl Metrics {
         set(&self.members, "dialect", counts);
     }
 
+    /// Sources that do with less now, by degree. Degrees that are not named have none.
+    pub fn set_strained(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
+        set(&self.strained, "degree", counts);
+    }
+
     /// Sources now, by state. States that are not named have none.
     pub fn set_sources(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
         set(&self.sources, "state", counts);
@@ -202,6 +220,7 @@ pub fn reference(registry: Registry) -> String {
     metrics.session_refused("any");
     metrics.set_members([("any", 0)]);
     metrics.set_sources([("any", 0)]);
+    metrics.set_strained([("any", 0)]);
     metrics.events.set_made("any", 0);
     metrics.events.set_sinks(&[("any", SinkTotals::default())].into());
     let text = metrics.encode();

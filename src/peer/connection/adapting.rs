@@ -1,7 +1,8 @@
 //! What a viewer's way carries, and what it gets because of that: one of a track's layers, or a pause.
 //!
 //! An estimate costs: eight bytes of every packet and, several times a second, the far end's word. So packets are numbered only while
-//! something depends on it: while a track has more than one layer, or the far end reports trouble.
+//! something depends on it: while there is a choice of layers, the far end reports trouble, or its way is known to be too narrow for what
+//! the encoder would give it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::Connection;
 use super::sending::Sending;
 use crate::forward::{Layer, Layers};
 use crate::peer::choice::{Choice, Chooser, FLOOD};
-use crate::peer::estimate::Estimator;
+use crate::peer::estimate::{Estimator, START};
 use crate::peer::guess::Guess;
 use crate::peer::socket::Outbox;
 use crate::vocab::MediaKind;
@@ -37,6 +38,8 @@ pub(super) struct Adaptive {
     look: Instant,
     /// The last trouble reported.
     trouble: Instant,
+    /// The way carries less than what whoever encodes would give it.
+    short: bool,
     /// Bytes that may be sent again until the next look.
     pub(super) again: usize,
 }
@@ -98,7 +101,19 @@ impl Sending {
     pub(super) fn feed(&mut self, layers: Layers) {
         (self.layer, self.layers) = (Arc::clone(layers.first()), layers);
         self.chooser = Chooser::default();
+        self.teller = None;
         (self.paused, self.leaving, self.fresh) = (false, None, true);
+    }
+
+    /// Tells whoever encodes the track, where somebody listens, that the way carries so much for it, in bit/s. Returns the rate that it
+    /// would have if nothing was in the way.
+    fn tell(&mut self, bps: u64) -> Option<u64> {
+        let appetite = self.layers.appetite()?;
+        match &self.teller {
+            Some(teller) => teller.update(bps),
+            None => self.teller = Some(appetite.tell(bps)),
+        }
+        Some(appetite.ceiling())
     }
 
     fn choice(&self) -> Choice {
@@ -109,11 +124,20 @@ impl Sending {
     }
 }
 
+/// What is believed of a way before packets are numbered: that it carries what it was seen to carry, in bit/s.
+fn first_guess(shown: u64, trouble: bool) -> u64 {
+    match (shown, trouble) {
+        (0, _) => START,
+        (shown, true) => shown / 10 * 7,
+        (shown, false) => (shown / 4 * 5).max(START),
+    }
+}
+
 impl Connection {
     /// Begins to number packets, or ends it, as what is sent asks for it.
     pub(super) fn follow_need(&mut self, now: Instant) {
         let numbered = |sending: &Sending| sending.active && sending.number_id.is_some();
-        let several = self.sendings.iter().any(|sending| sending.active && sending.layers.len() > 1);
+        let several = self.sendings.iter().any(|sending| sending.active && sending.layers.offer_choice(now));
         let by_numbers = self.sendings.iter().any(|sending| numbered(sending) && sending.is_video());
         let paused = self.sendings.iter().any(|sending| sending.paused);
         let trouble = std::mem::take(&mut self.watch.lock().trouble);
@@ -126,16 +150,21 @@ impl Connection {
             None if several || (trouble && by_numbers) => {
                 tracing::debug!(peer = %self.peer, trouble, by_numbers, "estimates what the way carries");
                 let means = match by_numbers {
-                    true => Means::Numbers(Box::new(Estimator::new(now))),
+                    true => Means::Numbers(Box::new(Estimator::new(now, first_guess(shown, trouble)))),
                     false => Means::Reports(Guess::new(now)),
                 };
-                self.adaptive = Some(Box::new(Adaptive { means, look: now, trouble: now, again: usize::MAX }));
+                self.adaptive = Some(Box::new(Adaptive { means, look: now, trouble: now, short: false, again: usize::MAX }));
             }
             Some(adaptive) if trouble => adaptive.trouble = now,
-            Some(adaptive) if !several && !paused && now.saturating_duration_since(adaptive.trouble) >= AFTER_TROUBLE => {
+            Some(adaptive)
+                if !several && !paused && !adaptive.short && now.saturating_duration_since(adaptive.trouble) >= AFTER_TROUBLE =>
+            {
                 tracing::debug!(peer = %self.peer, "no trouble for a minute, estimates no more");
                 self.adaptive = None;
-                self.sendings.iter_mut().for_each(|sending| sending.pace.set_rate(None));
+                for sending in &mut self.sendings {
+                    sending.pace.set_rate(None);
+                    sending.teller = None;
+                }
             }
             _ => {}
         }
@@ -168,17 +197,21 @@ impl Connection {
             }
             Means::Reports(guess) => (guess.rate(), None),
         };
+        let room = target.saturating_sub(sound);
+        adaptive.short = false;
         let mut wanted = sound;
         let mut changed = false;
         for sending in self.sendings.iter_mut().filter(|sending| sending.active && !sending.layer.is_idle() && sending.is_video())
         {
             let rates: Vec<u64> = sending.layers.iter().map(|layer| layer.bitrate(now)).collect();
-            wanted += rates.iter().max().copied().unwrap_or(0);
+            let ceiling = sending.tell(room).unwrap_or(0);
+            adaptive.short |= room < ceiling;
+            wanted += rates.iter().max().copied().unwrap_or(0).max(ceiling);
             // never slower than the smallest, which goes on where it does not fit: it would wait here instead of on the way
             let smallest = rates.iter().copied().filter(|rate| *rate > 0).min();
             sending.pace.set_rate(Some(target.max(smallest.unwrap_or(0))));
             let current = sending.choice();
-            let choice = sending.chooser.choose(now, target.saturating_sub(sound), delivered, &rates, current);
+            let choice = sending.chooser.choose(now, room, delivered, &rates, current);
             if choice == current {
                 if sending.leaving.is_some() {
                     sending.layer.request_keyframe(now);
@@ -198,7 +231,7 @@ impl Connection {
                 }
                 Choice::Layer(index) => {
                     let shown = sending.shown().bitrate(now);
-                    let flood = shown.saturating_mul(100) > target.saturating_sub(sound).saturating_mul(FLOOD);
+                    let flood = shown.saturating_mul(100) > room.saturating_mul(FLOOD);
                     sending.switch(now, index, flood && !sending.paused);
                     sending.fresh &= !sending.paused;
                     sending.paused = false;

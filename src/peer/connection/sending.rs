@@ -14,7 +14,7 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
 
 use super::Connection;
-use crate::forward::{FramePackets, Layer, Layers, Refresh, Rewriter, Verdict};
+use crate::forward::{FramePackets, Layer, Layers, Refresh, Rewriter, Teller, Verdict};
 use crate::peer::SendTrack;
 use crate::peer::choice::Chooser;
 use crate::peer::pace::Pace;
@@ -69,6 +69,8 @@ pub(super) struct Sending {
     /// What is cached of the layer is of use: nothing was sent of the track yet.
     pub(super) fresh: bool,
     pub(super) chooser: Chooser,
+    /// Tells whoever encodes the track what the way carries, while that is estimated.
+    pub(super) teller: Option<Teller>,
     /// Id of the extension for transport-wide numbers, where it was agreed on.
     pub(super) number_id: Option<u8>,
     pub(super) ssrc: u32,
@@ -114,6 +116,7 @@ impl Sending {
             paused: false,
             fresh: true,
             chooser: Chooser::default(),
+            teller: None,
             number_id: None,
             ssrc: ssrc(),
             rtx_ssrc: ssrc(),

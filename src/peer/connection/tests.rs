@@ -1,5 +1,7 @@
 //! Two connections in simulated time, without sockets: one offers a layer, the other takes it.
 
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, Layers, MediaPacket};
 use crate::peer::engine::Identity;
@@ -58,6 +60,8 @@ struct World {
     connected: [bool; 2],
     /// Datagrams of DTLS that do not, by end: how many come before the next that is lost.
     lose: [Option<usize>; 2],
+    /// Of all datagrams so many in a hundred do not, by this dice.
+    loss: Option<(u32, rand::rngs::StdRng)>,
 }
 
 fn bare(connect_limit: Duration) -> PeerSpec {
@@ -87,7 +91,7 @@ impl World {
         offer.text = words(&offer.text);
         let (second, answer) = End::open(now, two, PeerSpec { offer: Some(offer), ..second });
         assert!(matches!(first.connection.describe(now, &answer, &Mailbox::detached()), Described::Taken(_)));
-        Self { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2] }
+        Self { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2], loss: None }
     }
 
     fn age(&self) -> Duration {
@@ -132,6 +136,11 @@ impl World {
                             continue;
                         }
                     }
+                    if let Some((percent, dice)) = &mut self.loss
+                        && dice.random_range(0..100) < *percent
+                    {
+                        continue;
+                    }
                     let other = &mut self.ends[1 - from];
                     if self.connected[from] && to == other.address {
                         other.connection.datagram(self.now, to, source, &datagram);
@@ -171,6 +180,23 @@ fn a_lost_datagram_of_the_handshake_delays_it_and_no_more() {
             "datagram {number} of end {end} was lost, {first} is first: {:?}",
             world.ends.each_ref().map(|end| &end.news)
         );
+    }
+}
+
+/// One datagram in twenty is lost, checks as well. `HANDSHAKES` says how many are tried, `LOSS` how many in a hundred are lost.
+#[test]
+fn a_lossy_way_ends_no_handshake() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|count| count.parse::<u32>().ok());
+    let (count, loss) = (number("HANDSHAKES").unwrap_or(200), number("LOSS").unwrap_or(5));
+    for seed in 0..count {
+        let mut world = World::new(Duration::from_secs(30));
+        world.loss = Some((loss, rand::rngs::StdRng::seed_from_u64(u64::from(seed))));
+        let up = |world: &World| world.ends.iter().all(|end| end.has(|news| matches!(news, News::Ready)));
+        let limit = world.now + LIMIT;
+        while !up(&world) && world.now < limit {
+            world.step_from(usize::from(seed % 2 == 1));
+        }
+        assert!(up(&world), "seed {seed}: {:?}", world.ends.each_ref().map(|end| &end.news));
     }
 }
 

@@ -91,7 +91,7 @@ struct Show {
 impl Show {
     fn new(capacity: u64, wanted: u64) -> Self {
         let epoch = Instant::now();
-        let mut estimator = Estimator::new(epoch);
+        let mut estimator = Estimator::new(epoch, START);
         estimator.want(epoch, wanted);
         Self { epoch, now: epoch, way: Way::new(epoch, capacity), estimator, owed: 0.0 }
     }
@@ -209,7 +209,7 @@ fn what_is_told_twice_or_of_nobody_is_left_out() {
 
 #[test]
 fn reference_times_wrap() {
-    let mut estimator = Estimator::new(Instant::now());
+    let mut estimator = Estimator::new(Instant::now(), START);
     assert_eq!(estimator.unwrap_reference(0xff_fffe), 0);
     assert_eq!(estimator.unwrap_reference(1), 3 * REFERENCE);
     assert_eq!(estimator.unwrap_reference(0), 2 * REFERENCE);

@@ -25,7 +25,7 @@ use super::socket::{Inbox, Socket};
 use super::{Feed, Interval, LoadError, Sight, wall_clock};
 use crate::peer::codecs;
 use crate::peer::demux::{Wire, classify};
-use crate::peer::engine::host_candidate;
+use crate::peer::engine::{CHECKS, host_candidate};
 use crate::peer::feedback::Watch;
 use crate::peer::repeats::{Heard, Repeats};
 use crate::peer::sdp::{Description, SectionKind};
@@ -307,6 +307,7 @@ impl LoadPeer {
         }
         self.timer = self.engine.poll_timeout().map(|timer| (timer - self.ahead).max(now + Duration::from_millis(1)));
         self.send_out();
+        self.repeats.drained();
     }
 
     /// When [`Self::timeout`] is due.
@@ -413,6 +414,8 @@ fn engine(registry: Registry, feed: Feed) -> Result<(RTCPeerConnection, Watch), 
     let settings = SettingEngineBuilder::new()
         .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
         .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+        // browsers go on checking, too
+        .with_ice_connection_attempts(None, Some(CHECKS))
         .build();
     let engine = RTCPeerConnectionBuilder::new()
         .with_media_engine(media)

@@ -1,6 +1,7 @@
 //! Facts about rooms, and a random walk over everything that can be asked of them.
 
 mod meet;
+mod mixes;
 mod peers;
 mod places;
 mod random;
@@ -28,7 +29,7 @@ fn stream(name: &str) -> StreamName {
 }
 
 fn listed(name: &str) -> RoomConfig {
-    RoomConfig { name: room(name), topology: Topology::Sfu, max_members: None, sources: Vec::new() }
+    RoomConfig { name: room(name), topology: Topology::Sfu, max_members: None, sources: Vec::new(), mix: Default::default() }
 }
 
 /// A visible tribe member with all rights.
@@ -206,6 +207,7 @@ fn outline(effects: &[Effect]) -> Vec<String> {
             Effect::DescribePeer { .. } => "describe peer".into(),
             Effect::AddCandidate { .. } => "add candidate".into(),
             Effect::FeedPeer { plays, .. } => format!("feed peer: {}", plays.as_ref().map_or("-", |plays| plays.stream.as_str())),
+            Effect::Mix { parts, .. } => format!("mix of {}", parts.len()),
             Effect::Say { .. } => "say".into(),
             Effect::Transmit { .. } => "transmit".into(),
             Effect::ClosePeer { reason, .. } => format!("close peer: {reason:?}"),

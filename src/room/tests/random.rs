@@ -81,7 +81,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2u8).prop_map(Step::SourceAbsent),
         1 => (0..2u8).prop_map(Step::SourceRemoved),
         1 => at().prop_map(Step::Evict),
-        1 => (0..8u8, any::<bool>()).prop_map(|(listed, ad_hoc)| Step::Configure { listed, ad_hoc }),
+        1 => (0..16u8, any::<bool>()).prop_map(|(listed, ad_hoc)| Step::Configure { listed, ad_hoc }),
         1 => (0..30u8).prop_map(Step::Clock),
         3 => (0..8u8).prop_map(Step::Pass),
     ];
@@ -121,6 +121,8 @@ struct Walk {
     open: BTreeMap<PeerId, SessionId>,
     rooms_open: BTreeSet<RoomId>,
     streams_up: BTreeSet<(MemberId, StreamName)>,
+    /// What was last told to be mixed, by mix.
+    mixed: BTreeMap<SourceName, BTreeSet<(MemberId, StreamName)>>,
 }
 
 fn config(ad_hoc: bool) -> RoomsConfig {
@@ -136,7 +138,13 @@ fn config(ad_hoc: bool) -> RoomsConfig {
 
 fn listed_of(bits: u8) -> Vec<RoomConfig> {
     let chosen = ROOMS.iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0);
-    chosen.map(|(n, name)| RoomConfig { topology: if n == 2 { Topology::Mesh } else { Topology::Sfu }, ..listed(name) }).collect()
+    let topology = |n| match n {
+        // changes from one configuration to the next
+        1 if bits & 8 != 0 => Topology::Mcu,
+        2 => Topology::Mesh,
+        _ => Topology::Sfu,
+    };
+    chosen.map(|(n, name)| RoomConfig { topology: topology(n), ..listed(name) }).collect()
 }
 
 fn source_name(n: u8) -> SourceName {
@@ -163,6 +171,7 @@ impl Walk {
             open: BTreeMap::new(),
             rooms_open: BTreeSet::new(),
             streams_up: BTreeSet::new(),
+            mixed: BTreeMap::new(),
         };
         walk.settle();
         walk
@@ -407,6 +416,11 @@ impl Walk {
                 assert!(self.open.contains_key(&peer), "only living peers are fed");
                 assert!(plays.is_none_or(|it| self.streams_up.contains(&(it.owner, it.stream))), "with what is up");
             }
+            Effect::Mix { mix, parts } => {
+                let parts: BTreeSet<_> = parts.into_iter().map(|part| (part.member, part.stream)).collect();
+                assert!(parts.is_subset(&self.streams_up), "only what is up is mixed");
+                self.mixed.insert(mix, parts);
+            }
             Effect::Say { from, to, .. } => assert!(self.members.contains(&from) && to != Some(from)),
             Effect::ClosePeer { peer, .. } => {
                 assert!(self.open.remove(&peer).is_some(), "a peer is closed once, and only when it was opened");
@@ -499,8 +513,16 @@ impl Walk {
         assert_eq!(names, self.rooms_open, "rooms are reported");
         let mut up = BTreeSet::new();
         for view in &views {
-            let joined = view.members.iter().filter(|m| m.view.dialect != DialectName::Source).count();
+            let ours = |dialect| matches!(dialect, DialectName::Source | DialectName::Mix);
+            let joined = view.members.iter().filter(|m| !ours(m.view.dialect)).count();
             assert!(joined <= LIMIT, "the room's limit holds");
+            if view.topology == Topology::Mcu {
+                let of = |mixes: bool| view.members.iter().filter(move |m| (m.view.dialect == DialectName::Mix) == mixes);
+                assert_eq!(of(true).map(|m| m.view.streams.len()).collect::<Vec<_>>(), [1], "a mixed room has one mix");
+                let name = SourceName::new(&format!("mix:{}", view.room)).unwrap();
+                let streams = of(false).flat_map(|m| m.view.streams.iter().map(|s| (m.view.member, s.name.clone())));
+                assert_eq!(self.mixed.get(&name), Some(&streams.collect()), "all that is up is mixed");
+            }
             let tribe = view.members.iter().filter(|m| m.visible && m.view.dialect == DialectName::Tribe).count();
             assert!(tribe <= 3, "the dialect's limit holds");
             for member in &view.members {
@@ -524,7 +546,13 @@ impl Walk {
             assert_eq!(me.peers.iter().copied().collect::<BTreeSet<_>>(), belief.own_peers);
             if me.visible && self.rooms.members[place].may(Right::Subscribe) {
                 let others = view.members.iter().filter(|m| m.visible && m.view.member != *place);
-                assert_eq!(others.map(|m| seen(&m.view)).collect::<BTreeMap<_, _>>(), belief.others, "nobody is overlooked");
+                // of a mixed room the mix's stream is shown and nobody else's
+                let shown = |m: &RoomMember| {
+                    let (member, streams) = seen(&m.view);
+                    let all = view.topology != Topology::Mcu || m.view.dialect == DialectName::Mix;
+                    (member, if all { streams } else { BTreeSet::new() })
+                };
+                assert_eq!(others.map(shown).collect::<BTreeMap<_, _>>(), belief.others, "nobody is overlooked");
             } else {
                 assert!(belief.others.is_empty(), "who may not see is told of nobody");
             }

@@ -62,7 +62,7 @@ fn shown_with(topology: Topology, portico: Portico, room: &RoomId, others: &[Mem
 fn reach(topology: Topology, dialect: DialectName) -> Option<Reach> {
     match topology {
         _ if dialect == DialectName::Star => None,
-        Topology::Sfu => Some(Reach::Portico),
+        Topology::Sfu | Topology::Mcu => Some(Reach::Portico),
         Topology::Mesh => dialect.meets_directly().then_some(Reach::Direct),
     }
 }

@@ -330,7 +330,7 @@ impl Dialect for Sigver {
                 self.entered();
                 let others = welcome.others.iter().filter(|other| speaks_to_groups(other.dialect));
                 self.company.others = others.map(|other| other.member).collect();
-                self.company.always = welcome.topology == Topology::Sfu;
+                self.company.always = welcome.topology != Topology::Mesh;
                 self.show_company();
             }
             Notice::MemberJoined { member, .. } if speaks_to_groups(member.dialect) => {
@@ -429,7 +429,7 @@ fn speaks_to_groups(dialect: DialectName) -> bool {
     use DialectName::{Algorea, Page, Peerjs, Sigver, SocketIo, Source, Star, Tribe, Vamp, Whep, Whip};
     match dialect {
         Algorea | Page | Peerjs | Tribe | Vamp => true,
-        Sigver | SocketIo | Source | Star | Whep | Whip => false,
+        DialectName::Mix | Sigver | SocketIo | Source | Star | Whep | Whip => false,
     }
 }
 

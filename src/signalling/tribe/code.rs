@@ -58,7 +58,7 @@ impl From<&Refusal> for ErrorCode {
             Refusal::StreamTaken(_) => Self::AlreadyNegotiated,
             Refusal::BadDescription => Self::SdpDecode,
             Refusal::NoCommonCodec => Self::SdpEncode,
-            Refusal::Topology { .. } | Refusal::TooMany { .. } | Refusal::SourceFailed => Self::Network,
+            Refusal::Topology { .. } | Refusal::TooMany { .. } | Refusal::SourceFailed | Refusal::Overloaded => Self::Network,
             Refusal::TooLong { .. } => Self::Json,
             Refusal::Internal | Refusal::Stopping => Self::System,
         }

@@ -160,7 +160,7 @@ impl Downlink {
     /// The room would not play it.
     pub(super) fn refused(&mut self, now: Instant, why: &Refusal) {
         self.state = match why {
-            Refusal::SourceFailed | Refusal::Internal => self.pause(now),
+            Refusal::SourceFailed | Refusal::Overloaded | Refusal::Internal => self.pause(now),
             _ => State::Dead,
         };
     }
@@ -170,7 +170,7 @@ impl Downlink {
     pub(super) fn down(&mut self, now: Instant, reason: EndReason) {
         let was_up = matches!(self.state, State::Answered { .. });
         self.state = match reason {
-            EndReason::SourceFailed | EndReason::Internal => self.pause(now),
+            EndReason::SourceFailed | EndReason::Overloaded | EndReason::Internal => self.pause(now),
             EndReason::Lost if was_up && self.reoffers < MAX_REOFFERS => {
                 self.reoffers += 1;
                 self.pause(now)

@@ -170,7 +170,7 @@ fn the_far_ends_limit_is_kept() {
         let (first, offer) = End::open(now, one, data(&["chat"]));
         let offer = Sdp::offer(offer.text.replace("a=max-message-size:262144\r\n", attribute));
         let (second, answer) = End::open(now, two, PeerSpec { offer: Some(offer), ..data(&[]) });
-        let mut world = World { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2] };
+        let mut world = World { now, began: now, ends: [first, second], connected: [true; 2], lose: [None; 2], loss: None };
         let taken = world.ends[0].connection.describe(now, &answer, &Mailbox::detached());
         assert!(matches!(taken, Described::Taken(_)));
         world.both_open(1);

@@ -77,6 +77,7 @@ impl World {
             topology: Topology::Sfu,
             max_members: None,
             sources: Vec::new(),
+            mix: Default::default(),
         };
         let now = world.now;
         world.rooms.configure(now, RoomsConfig::default(), vec![room]);

@@ -88,7 +88,7 @@ impl World {
     pub fn sfu() -> Self {
         let mut world = Self::new();
         let name = RoomId::new(KEY).unwrap();
-        let room = RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new() };
+        let room = RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new(), mix: Default::default() };
         let now = world.now;
         world.rooms.configure(now, RoomsConfig::default(), vec![room]);
         world

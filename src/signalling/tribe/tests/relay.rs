@@ -21,7 +21,7 @@ struct Other {
 fn room_with(topology: Topology, dialect: DialectName) -> (World, usize, Other) {
     let mut world = World::new();
     let name = RoomId::new("r").unwrap();
-    let room = RoomConfig { name: name.clone(), topology, max_members: None, sources: Vec::new() };
+    let room = RoomConfig { name: name.clone(), topology, max_members: None, sources: Vec::new(), mix: Default::default() };
     world.rooms.configure(world.now, RoomsConfig::default(), vec![room]);
     let session = SessionId::next();
     world.rooms.open_session(world.now, session);

@@ -275,7 +275,7 @@ impl World {
             Effect::FeedPeer { .. } | Effect::Transmit { .. } => panic!("a tribe client meets nobody"),
             Effect::Say { to, text, .. } => self.said.push((to, text)),
             Effect::Report(report) => self.reports.push(report),
-            Effect::EndSession(..) => {}
+            Effect::Mix { .. } | Effect::EndSession(..) => {}
         }
     }
 

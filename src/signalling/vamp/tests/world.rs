@@ -44,7 +44,13 @@ impl World {
     /// One with a listed room of topology `sfu`.
     pub fn sfu(name: &str) -> Self {
         let name = RoomId::new(name).unwrap();
-        Self::with(vec![RoomConfig { name, topology: Topology::Sfu, max_members: None, sources: Vec::new() }])
+        Self::with(vec![RoomConfig {
+            name,
+            topology: Topology::Sfu,
+            max_members: None,
+            sources: Vec::new(),
+            mix: Default::default(),
+        }])
     }
 
     fn with(rooms: Vec<RoomConfig>) -> Self {
