@@ -12,6 +12,7 @@ mod rehearsal;
 mod sending;
 
 pub(super) use describe::Described;
+pub(super) use intake::Then;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -37,10 +38,12 @@ use super::negotiate::Origin;
 use super::protect::Protector;
 use super::random::Seeded;
 use super::receiving::Receiving;
+use super::reception::Reception;
 use super::repeats::{Repeats, Said};
 use super::socket::Outbox;
 use super::srtp::HelloGate;
 use super::stats;
+use super::unprotect::Unprotector;
 use super::{PeerEvent, PeerFigures, Receive, ReceivedFigures, SendTrack};
 use adapting::Adaptive;
 use channels::{Channels, Pumped};
@@ -90,6 +93,8 @@ pub(super) struct Connection {
     crypto: Arc<Seeded>,
     /// What protects packets of media; `None` until DTLS is done.
     protector: Option<Protector>,
+    /// What opens packets of media; `None` until the first comes after DTLS.
+    unprotector: Option<Unprotector>,
     /// The pair of addresses in use, ours first.
     way: Option<(SocketAddr, SocketAddr)>,
     /// What the far end addresses it by.
@@ -115,6 +120,10 @@ pub(super) struct Connection {
     /// Packets sent at the last report.
     reported: u64,
     pub(super) receivings: Vec<Receiving>,
+    /// What reports on them; `None` while nothing is received.
+    reception: Option<Box<Reception>>,
+    /// The engine was given feedback to be sent since it was drained.
+    spoke: bool,
     gathers: bool,
     /// The round trip to the far end, and when it was looked up.
     trip: Option<(Option<Duration>, Instant)>,
@@ -183,6 +192,7 @@ impl Connection {
             self.report(now);
             self.follow_need(now);
         }
+        self.report_reception(now);
     }
 
     fn silence_limit(&self) -> Duration {
@@ -194,8 +204,9 @@ impl Connection {
         let own = if self.up { self.heard + self.silence_limit() } else { self.connect_by };
         let portion = self.sendings.iter().filter_map(Sending::next_portion).min();
         let look = self.adaptive.as_ref().map(|adaptive| adaptive.look());
-        let times =
-            [self.timer, self.start_at, self.closing, self.report_at, portion, look, self.next_probe(), self.next_question()];
+        let reception = self.reception.as_ref().and_then(|reception| reception.next_timeout());
+        let (probe, question) = (self.next_probe(), self.next_question());
+        let times = [self.timer, self.start_at, self.closing, self.report_at, portion, look, reception, probe, question];
         times.into_iter().flatten().fold(own, Instant::min)
     }
 
@@ -229,7 +240,7 @@ impl Connection {
 
     /// Takes media and messages out of the engine; messages only while there is room for them. Returns whether there were
     /// messages.
-    fn collect(&mut self, now: Instant) -> bool {
+    fn collect(&mut self) -> bool {
         let mut messages = false;
         loop {
             let reads = self.channels.as_ref().is_none_or(Channels::may_read);
@@ -239,14 +250,12 @@ impl Connection {
                 channels.take(handle, message);
             }
         }
-        self.receive(now);
         messages
     }
 
     /// Takes everything out of the engine: datagrams to `out`, what happened to `news`. Returns when it must be woken.
     pub(super) fn drain(&mut self, now: Instant, out: &mut Outbox, news: &mut Vec<News>) {
-        self.write_layers(now, news);
-        self.ask_again(now);
+        self.pass_on(now, news);
         for Said { local, to, datagram } in std::mem::take(&mut self.again) {
             out.push(self.peer, local, to, &datagram);
         }
@@ -276,7 +285,7 @@ impl Connection {
                 out.push(self.peer, local, to, &datagram.message);
             }
             // messages are taken before the events, so that their channels are known
-            let mut again = self.collect(now) || pumped.given;
+            let mut again = self.collect() || pumped.given;
             while let Some(event) = self.events.pop_front().or_else(|| self.engine.poll_event()) {
                 again |= self.event(now, event, news);
             }

@@ -24,6 +24,11 @@ pub(super) fn classify(datagram: &[u8]) -> Wire {
     }
 }
 
+/// Whether it is a packet of media: RTP, and not the RTCP beside it, whose types are 192 to 223 (RFC 5761 §4).
+pub(super) fn is_media(datagram: &[u8]) -> bool {
+    classify(datagram) == Wire::Rtp && datagram.get(1).is_some_and(|second| !(192..=223).contains(second))
+}
+
 /// The receiver's user fragment in a STUN binding request: what stands before the colon of USERNAME (RFC 8445 §7.2.2).
 pub(super) fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];

@@ -197,8 +197,8 @@ impl Blueprint {
             }
         }
         let watch = Watch::default();
-        // what belongs to packets of media is the connection's: none pass here but those that come, as far as our interceptor
-        let registry = Registry::new().with(Slot::Custom(500), watch.receiver());
+        // packets of media are the connection's: none pass here
+        let registry = Registry::new().with(Slot::Custom(500), watch.interceptor());
         let engines = |suite: Suite| match suite {
             Suite::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             Suite::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,

@@ -1,15 +1,11 @@
 //! What passes between engine and network that the engine keeps to itself: key-frame requests, reports, NACKs. An interceptor next to
-//! the network writes it down; the connection takes it. Media that is received goes this way, too: the engine binds what reports on it
-//! only to streams that are declared, so here it is bound to those the connection has placed.
+//! the network writes it down; the connection takes it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rtc::interceptor::{
-    Interceptor, Packet, RTPHeaderExtension, ReceiverReportBuilder, ReceiverReportInterceptor, StreamInfo, TaggedPacket,
-    TwccReceiverBuilder, TwccReceiverInterceptor,
-};
+use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::receiver_report::ReceiverReport;
@@ -20,16 +16,14 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-use super::negotiate::NUMBERS;
-
-/// Packets kept until the connection takes them, which it does after every datagram.
-const ARRIVALS: usize = 64;
 /// Key-frame requests kept; more in one turn say nothing new.
 const REQUESTS: usize = 32;
 
 /// Packets asked for again that are kept until the connection takes them; a budget limits how many of them are sent.
 const NACKS: usize = 512;
 
+/// Reports kept until the connection takes them, which it does after every datagram of them; nobody takes them where nothing is received.
+const SENDER_REPORTS: usize = 8;
 /// Words about arrival kept until the connection takes them, which it does after every datagram; nobody takes them where nothing is
 /// numbered.
 const WORDS: usize = 8;
@@ -43,8 +37,6 @@ const TROUBLE_LATE: f64 = 200.0;
 pub(super) struct Seen {
     /// SSRCs a key frame was asked for.
     pub(super) key_requests: Vec<u32>,
-    /// RTP that is received, where [`Watch::receiver`] is.
-    pub(super) arrivals: Vec<rtc::rtp::Packet>,
     /// `(ssrc, sequence number)` of packets that a far end has not got (RFC 4585 §6.2.1).
     pub(super) nacks: Vec<(u32, u16)>,
     /// `(ssrc, packets lost)` of the newest report about each of our streams.
@@ -57,10 +49,8 @@ pub(super) struct Seen {
     pub(super) trouble: bool,
     /// Newest and shortest round trip, in milliseconds.
     pub(super) rtt_ms: Option<f64>,
-    /// Number of the header extension that counts the packets of the transport.
-    pub(super) transport_cc: Option<u8>,
-    /// `(ssrc, clock rate)` of the streams that are reported on. As many as a peer has encodings.
-    pub(super) streams: Vec<(u32, u32)>,
+    /// Reports of the far end's streams that ours answer to.
+    pub(super) sender_reports: Vec<SenderReport>,
     least_rtt_ms: Option<f64>,
 }
 
@@ -126,73 +116,14 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The engine's end where it keeps the media that it receives.
+    /// The engine's end.
     pub(super) fn interceptor(&self) -> impl Interceptor + use<> {
-        Watcher { seen: self.clone(), reception: None, reads: VecDeque::new(), writes: VecDeque::new() }
-    }
-
-    /// The engine's end where media goes to [`Seen::arrivals`] and not to the engine.
-    pub(super) fn receiver(&self) -> impl Interceptor + use<> {
-        Watcher { seen: self.clone(), reception: Some(Reception::new()), reads: VecDeque::new(), writes: VecDeque::new() }
-    }
-}
-
-/// What reports on received media: receiver reports (RFC 3550 §6.4.2) of the streams that were placed, transport-wide feedback of all.
-struct Reception {
-    reports: ReceiverReportInterceptor,
-    transport: TwccReceiverInterceptor,
-    transport_cc: Option<u8>,
-    streams: Vec<(u32, u32)>,
-}
-
-impl Reception {
-    fn new() -> Self {
-        Self {
-            reports: ReceiverReportBuilder::new().build(),
-            transport: TwccReceiverBuilder::new().build(),
-            transport_cc: None,
-            streams: Vec::new(),
-        }
-    }
-
-    fn follow(&mut self, seen: &Seen) {
-        if self.transport_cc != seen.transport_cc {
-            self.transport_cc = seen.transport_cc;
-            let extension = |id: u8| RTPHeaderExtension { uri: NUMBERS.to_owned(), id: u16::from(id) };
-            let rtp_header_extensions: Vec<_> = self.transport_cc.map(extension).into_iter().collect();
-            // no stream has this SSRC: the number holds for all that are not bound themselves
-            let info = StreamInfo { ssrc: 0, rtp_header_extensions, ..StreamInfo::default() };
-            match self.transport_cc {
-                Some(_) => self.transport.bind_remote_stream(&info),
-                None => self.transport.unbind_remote_stream(&info),
-            }
-        }
-        if self.streams != seen.streams {
-            let info = |(ssrc, clock_rate): (u32, u32)| StreamInfo { ssrc, clock_rate, ..StreamInfo::default() };
-            let gone = self.streams.iter().filter(|stream| !seen.streams.contains(stream));
-            gone.for_each(|stream| self.reports.unbind_remote_stream(&info(*stream)));
-            let new = seen.streams.iter().filter(|stream| !self.streams.contains(stream));
-            new.for_each(|stream| self.reports.bind_remote_stream(&info(*stream)));
-            self.streams.clone_from(&seen.streams);
-        }
-    }
-
-    /// Hears a packet and gives it back.
-    fn hear(&mut self, packet: TaggedPacket) -> Result<Option<TaggedPacket>, Error> {
-        self.transport.handle_read(packet)?;
-        let Some(packet) = self.transport.poll_read() else { return Ok(None) };
-        self.reports.handle_read(packet)?;
-        Ok(self.reports.poll_read())
-    }
-
-    fn said(&mut self) -> Option<TaggedPacket> {
-        self.transport.poll_write().or_else(|| self.reports.poll_write())
+        Watcher { seen: self.clone(), reads: VecDeque::new(), writes: VecDeque::new() }
     }
 }
 
 struct Watcher {
     seen: Watch,
-    reception: Option<Reception>,
     reads: VecDeque<TaggedPacket>,
     writes: VecDeque<TaggedPacket>,
 }
@@ -221,6 +152,9 @@ impl Watcher {
             } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
                 report.reports.iter().for_each(|report| seen.report(report));
                 seen.clock(report);
+                if seen.sender_reports.len() < SENDER_REPORTS {
+                    seen.sender_reports.push(report.clone());
+                }
             }
         }
     }
@@ -235,21 +169,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Watcher {
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         self.note_incoming(&packet.message.packet);
-        let Some(reception) = &mut self.reception else {
-            self.reads.push_back(packet);
-            return Ok(());
-        };
-        reception.follow(&self.seen.lock());
-        let Some(packet) = reception.hear(packet)? else { return Ok(()) };
-        match packet.message.packet {
-            Packet::Rtp(packet) => {
-                let mut seen = self.seen.lock();
-                if seen.arrivals.len() < ARRIVALS {
-                    seen.arrivals.push(packet);
-                }
-            }
-            _ => self.reads.push_back(packet),
-        }
+        self.reads.push_back(packet);
         Ok(())
     }
 
@@ -263,19 +183,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Watcher {
     }
 
     fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front().or_else(|| self.reception.as_mut()?.said())
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        let Some(reception) = &mut self.reception else { return Ok(()) };
-        reception.follow(&self.seen.lock());
-        reception.transport.handle_timeout(now)?;
-        reception.reports.handle_timeout(now)
-    }
-
-    fn poll_timeout(&mut self) -> Option<Instant> {
-        let reception = self.reception.as_mut()?;
-        [reception.transport.poll_timeout(), reception.reports.poll_timeout()].into_iter().flatten().min()
+        self.writes.pop_front()
     }
 }
 
@@ -290,67 +198,6 @@ impl Interceptor for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use bytes::Bytes;
-    use rtc::interceptor::AttributedPacket;
-    use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
-    use rtc::shared::TransportContext;
-    use std::time::Duration;
-
-    const TRANSPORT_NUMBER: u8 = 3;
-
-    fn rtp(now: Instant, ssrc: u32, number: u16) -> TaggedPacket {
-        let mut header = rtc::rtp::Header { version: 2, ssrc, sequence_number: number, ..Default::default() };
-        header.set_extension(TRANSPORT_NUMBER, Bytes::copy_from_slice(&number.to_be_bytes())).unwrap();
-        let packet = rtc::rtp::Packet { header, payload: Bytes::from_static(&[1; 50]) };
-        TaggedPacket { now, transport: TransportContext::default(), message: AttributedPacket::new(Packet::Rtp(packet)) }
-    }
-
-    /// What leaves by this time: SSRCs reported on, and how many packets transport-wide feedback speaks of.
-    fn said(watcher: &mut impl Interceptor, until: Instant) -> (Vec<u32>, usize) {
-        let (mut reported, mut counted) = (Vec::new(), 0);
-        while let Some(at) = watcher.poll_timeout().filter(|at| *at <= until) {
-            watcher.handle_timeout(at).unwrap();
-            while let Some(packet) = watcher.poll_write() {
-                let Packet::Rtcp(packets) = packet.message.packet else { panic!("media does not leave here") };
-                for packet in packets {
-                    if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
-                        reported.extend(report.reports.iter().map(|report| report.ssrc));
-                    } else if let Some(feedback) = packet.as_any().downcast_ref::<TransportLayerCc>() {
-                        counted += usize::from(feedback.packet_status_count);
-                    }
-                }
-            }
-        }
-        reported.sort_unstable();
-        (reported, counted)
-    }
-
-    #[test]
-    fn every_packet_counts_for_the_transport_and_placed_streams_are_reported_on() {
-        let (watch, now) = (Watch::default(), Instant::now());
-        let mut watcher = watch.receiver();
-        watch.lock().transport_cc = Some(TRANSPORT_NUMBER);
-        watch.lock().streams = vec![(1, 90_000), (2, 90_000)];
-        for number in 0..30 {
-            watcher.handle_read(rtp(now, 1 + u32::from(number) % 3, number)).unwrap();
-            assert!(watcher.poll_read().is_none(), "nothing is left to the engine");
-        }
-        assert_eq!(std::mem::take(&mut watch.lock().arrivals).len(), 30);
-        assert_eq!(said(&mut watcher, now + Duration::from_millis(1100)), (vec![1, 2], 30));
-        // a stream that goes on by another SSRC leaves nothing
-        watch.lock().streams = vec![(1, 90_000), (7, 90_000)];
-        watcher.handle_read(rtp(now, 7, 30)).unwrap();
-        assert_eq!(said(&mut watcher, now + Duration::from_millis(2100)), (vec![1, 7], 1));
-    }
-
-    #[test]
-    fn packets_that_nobody_takes_are_bounded() {
-        let (watch, now) = (Watch::default(), Instant::now());
-        let mut watcher = watch.receiver();
-        (0..1000).for_each(|number| watcher.handle_read(rtp(now, 1, number)).unwrap());
-        assert_eq!(watch.lock().arrivals.len(), ARRIVALS);
-    }
 
     #[test]
     fn round_trips_are_what_remains_of_the_far_ends_delay() {

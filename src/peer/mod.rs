@@ -6,6 +6,7 @@
 //! attached to them.
 
 mod choice;
+mod cipher;
 mod codecs;
 pub mod config;
 mod connection;
@@ -32,6 +33,7 @@ mod processor;
 mod protect;
 mod random;
 mod receiving;
+mod reception;
 mod repeats;
 mod ring;
 mod sdp;
@@ -42,6 +44,7 @@ mod srtp;
 mod stats;
 mod tcp;
 mod timers;
+mod unprotect;
 
 pub use config::{MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};

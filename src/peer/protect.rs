@@ -3,13 +3,10 @@
 //! Nothing is allocated for a packet. A header is the twelve bytes of RFC 3550 §5.1 and what extensions there are; a stream's rollover counter is ours to keep
 //! (RFC 3711 §3.3.1), so no packet of such a stream may go through the engine.
 
-use rtc::crypto::{
-    AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, HmacAlgorithm, Mac, RTCCrypto, SecretVec, StreamCipher,
-    StreamCipherAlgorithm,
-};
-
+use rtc::crypto::{CryptoError, RTCCrypto};
 use serde::Serialize;
 
+use super::cipher::{Cipher, HEADER};
 use super::keys::KEY;
 
 /// How packets are protected: the SRTP protection profile.
@@ -52,19 +49,8 @@ impl Suite {
     }
 }
 
-/// Bytes of an RTP header without extensions.
-pub(super) const HEADER: usize = 12;
 /// Bytes of the one extension there may be, with its frame (RFC 8285 §4.2).
 pub(super) const EXTENSION: usize = 8;
-const GCM_TAG: usize = 16;
-/// Of SHA-1's twenty bytes.
-const CM_TAG: usize = 10;
-const SHA1: usize = 20;
-
-/// Labels of key derivation (RFC 3711 §4.3.2).
-const LABEL_KEY: u8 = 0;
-const LABEL_AUTH: u8 = 1;
-const LABEL_SALT: u8 = 2;
 
 /// An RTP header.
 #[derive(Clone, Copy, Debug)]
@@ -104,11 +90,6 @@ impl Header {
     }
 }
 
-enum Cipher {
-    Gcm { aead: Box<dyn AeadCipher>, salt: [u8; 12] },
-    Cm { stream: Box<dyn StreamCipher>, mac: Box<dyn Mac>, salt: [u8; 14] },
-}
-
 /// Protects the packets of one connection.
 pub(super) struct Protector {
     cipher: Cipher,
@@ -117,43 +98,14 @@ pub(super) struct Protector {
 }
 
 impl Protector {
-    /// From a master key and the block that holds the master salt (12 bytes for GCM, 14 else, then zeroes).
+    /// From a master key and the block that holds the master salt, as [`Cipher::derive`] has them.
     pub(super) fn new(suite: Suite, key: &[u8], salt: &[u8; KEY], crypto: &dyn RTCCrypto) -> Result<Self, CryptoError> {
-        let derive = |label: u8, length: usize| {
-            let mut out = Vec::with_capacity(length.next_multiple_of(KEY));
-            for counter in 0..length.div_ceil(KEY) as u8 {
-                let mut block = *salt;
-                block[7] ^= label;
-                block[KEY - 1] ^= counter;
-                crypto.block_encrypt(BlockCipherAlgorithm::Aes128, key, &mut block)?;
-                out.extend_from_slice(&block);
-            }
-            out.truncate(length);
-            Ok::<_, CryptoError>(SecretVec::new(out))
-        };
-        let (session, session_salt) = (derive(LABEL_KEY, KEY)?, derive(LABEL_SALT, 14)?);
-        let session_salt = session_salt.as_ref();
-        let mut cipher = match suite {
-            Suite::Gcm => Cipher::Gcm { aead: crypto.new_aead(AeadAlgorithm::Aes128Gcm, session.as_ref())?, salt: [0; 12] },
-            Suite::Cm => Cipher::Cm {
-                stream: crypto.new_stream_cipher(StreamCipherAlgorithm::Aes128Ctr, session.as_ref())?,
-                mac: crypto.new_hmac(HmacAlgorithm::Sha1, derive(LABEL_AUTH, SHA1)?.as_ref())?,
-                salt: [0; 14],
-            },
-        };
-        match &mut cipher {
-            Cipher::Gcm { salt, .. } => salt.copy_from_slice(&session_salt[..12]),
-            Cipher::Cm { salt, .. } => salt.copy_from_slice(session_salt),
-        }
-        Ok(Self { cipher, newest: Vec::new() })
+        Ok(Self { cipher: Cipher::derive(suite, key, salt, crypto)?, newest: Vec::new() })
     }
 
     /// Which suite.
     pub(super) fn suite(&self) -> Suite {
-        match self.cipher {
-            Cipher::Gcm { .. } => Suite::Gcm,
-            Cipher::Cm { .. } => Suite::Cm,
-        }
+        self.cipher.suite()
     }
 
     /// Appends the protected packet to `out`: the header, whose extensions stay in the clear (RFC 3711 §3.1), and the payload, which may
@@ -167,30 +119,7 @@ impl Protector {
         out.extend_from_slice(header);
         let body = start + header.len();
         payload.iter().for_each(|part| out.extend_from_slice(part));
-        let rollover = ((index >> 16) as u32).to_be_bytes();
-        let protected = match &mut self.cipher {
-            Cipher::Gcm { aead, salt } => {
-                // RFC 7714 §8.1
-                let mut nonce = *salt;
-                let fields = ssrc.iter().chain(&rollover).chain(&fixed[2..4]);
-                nonce[2..].iter_mut().zip(fields).for_each(|(byte, field)| *byte ^= field);
-                let mut tag = [0; GCM_TAG];
-                let sealed = aead.seal_in_place(&nonce, header, &mut out[body..], &mut tag);
-                sealed.map(|()| out.extend_from_slice(&tag))
-            }
-            Cipher::Cm { stream, mac, salt } => {
-                // RFC 3711 §4.1.1
-                let mut counter = [0; KEY];
-                counter[..14].copy_from_slice(salt);
-                let fields = ssrc.iter().chain(&rollover).chain(&fixed[2..4]);
-                counter[4..14].iter_mut().zip(fields).for_each(|(byte, field)| *byte ^= field);
-                let mut tag = [0; SHA1];
-                let signed = stream
-                    .apply_keystream(&counter, &mut out[body..])
-                    .and_then(|()| mac.sign(&[&out[start..], &rollover], &mut tag));
-                signed.map(|()| out.extend_from_slice(&tag[..CM_TAG]))
-            }
-        };
+        let protected = self.cipher.seal(index, out, start, body);
         if protected.is_err() {
             // nothing of it may leave unprotected
             out.truncate(start);

@@ -10,6 +10,7 @@
 //! a full kernel buffer costs at most 2 ms, then datagrams are dropped and their viewers skip to the next key frame.
 
 mod inputs;
+mod touched;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Described, News};
+use super::connection::{Connection, Described, News, Then};
 use super::demux::Demux;
 use super::engine::Identity;
 use super::gather::PAUSE;
@@ -33,6 +34,7 @@ use super::timers;
 use super::{PeerCommand, PeerEvent};
 use crate::forward::{Layer, SinkId, Stages};
 use crate::vocab::{MediaKind, PeerId};
+use touched::Touched;
 
 /// A peer and the timer it waits for.
 struct Slot {
@@ -79,8 +81,7 @@ pub(super) struct Shard {
     rings: HashMap<LayerKey, Attached>,
     /// Peers of whom a part of a frame waits for the rest.
     gathering: Vec<PeerId>,
-    /// Peers whose engines have something to give.
-    touched: Vec<PeerId>,
+    touched: Touched,
     out: Outbox,
     /// Datagrams of nobody, for a log line a second at most.
     unknown: u64,
@@ -126,7 +127,7 @@ impl Shard {
             handed,
             rings: HashMap::new(),
             gathering: Vec::new(),
-            touched: Vec::new(),
+            touched: Touched::default(),
             out: Outbox::default(),
             unknown: 0,
             stages,
@@ -167,7 +168,7 @@ impl Shard {
         let mut stopping = false;
         loop {
             let now = Instant::now();
-            self.touched.append(&mut self.gathering);
+            self.gathering.drain(..).for_each(|peer| self.touched.note(peer, Then::PassOn));
             stopping |= !self.take_orders(now);
             let more = self.take_datagrams(now, &mut inbox);
             self.take_handed(now);
@@ -405,42 +406,56 @@ impl Shard {
         }
     }
 
-    /// Takes everything out of the engines that were touched and acts on what happened.
+    /// Hands on media that came, takes everything out of the engines that were touched, and acts on what happened.
     fn settle(&mut self, now: Instant) {
         let mut news = Vec::new();
-        while !self.touched.is_empty() {
-            let mut touched = std::mem::take(&mut self.touched);
-            touched.sort_unstable();
-            touched.dedup();
+        for peer in self.touched.take_arrived() {
+            let Some(slot) = self.peers.get_mut(&peer) else { continue };
+            if slot.connection.pass_on(now, &mut news) {
+                self.touched.push(peer);
+            }
+            self.settle_peer(now, peer, &mut news);
+        }
+        loop {
+            let touched = self.touched.take_stirred();
+            if touched.is_empty() {
+                break;
+            }
             for peer in touched {
                 let Some(slot) = self.peers.get_mut(&peer) else { continue };
                 slot.connection.drain(now, &mut self.out, &mut news);
-                if slot.connection.gathers() {
-                    self.gathering.push(peer);
-                }
-                let due = timers::due(self.epoch, slot.connection.next_timeout(), slot.connection.slack());
-                if due != slot.due || !self.timers.contains(&(due, peer)) {
-                    self.timers.remove(&(slot.due, peer));
-                    self.timers.insert((due, peer));
-                    slot.due = due;
-                }
                 if self.out.is_large() {
                     self.out.flush(&self.ports, &mut self.streams);
                 }
-                let closing = slot.connection.is_closing();
-                for news in news.drain(..) {
-                    match news {
-                        News::Down(_) if closing => self.remove(peer),
-                        _ if closing => {}
-                        News::Told(event) => self.tell(event),
-                        News::Up => self.tell(PeerEvent::Up { peer }),
-                        News::Ready => self.attach(now, peer),
-                        News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
-                        News::Down(reason) => {
-                            self.remove(peer);
-                            self.tell(PeerEvent::Down { peer, reason });
-                        }
-                    }
+                self.settle_peer(now, peer, &mut news);
+            }
+        }
+    }
+
+    /// Sets a peer's timer anew, and acts on what happened to it.
+    fn settle_peer(&mut self, now: Instant, peer: PeerId, news: &mut Vec<News>) {
+        let Some(slot) = self.peers.get_mut(&peer) else { return };
+        if slot.connection.gathers() {
+            self.gathering.push(peer);
+        }
+        let due = timers::due(self.epoch, slot.connection.next_timeout(), slot.connection.slack());
+        if due != slot.due || !self.timers.contains(&(due, peer)) {
+            self.timers.remove(&(slot.due, peer));
+            self.timers.insert((due, peer));
+            slot.due = due;
+        }
+        let closing = slot.connection.is_closing();
+        for news in news.drain(..) {
+            match news {
+                News::Down(_) if closing => self.remove(peer),
+                _ if closing => {}
+                News::Told(event) => self.tell(event),
+                News::Up => self.tell(PeerEvent::Up { peer }),
+                News::Ready => self.attach(now, peer),
+                News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
+                News::Down(reason) => {
+                    self.remove(peer);
+                    self.tell(PeerEvent::Down { peer, reason });
                 }
             }
         }
@@ -510,9 +525,7 @@ impl Shard {
         let Some(slot) = self.living(peer) else { return };
         let mut news = Vec::new();
         act(&mut slot.connection, &mut news);
-        if self.touched.last() != Some(&peer) {
-            self.touched.push(peer);
-        }
+        self.touched.push(peer);
         for news in news {
             if let News::Told(event) = news {
                 self.tell(event);

@@ -47,9 +47,28 @@ pub(super) fn build(start: &Start, orders: &mpsc::Sender<Order>) -> Result<Built
     for kind in [MediaKind::Video, MediaKind::Audio] {
         if let Some(pad) = built.pipeline.by_name(tee_name(kind)).and_then(|tee| tee.static_pad("sink")) {
             start.marks.watch(&pad);
+            if kind == MediaKind::Video {
+                keep_pixels(&pad);
+            }
         }
     }
     Ok(built)
+}
+
+/// Leaves the shape of pixels to the source. A branch that scales takes any shape and says so; asked in the middle of a stream, when
+/// the branch is added, a source whose device tells none (most cameras) would take the first that is allowed, 1:2147483647.
+fn keep_pixels(tee: &gst::Pad) {
+    let answered = gst::PadProbeType::QUERY_DOWNSTREAM | gst::PadProbeType::PULL;
+    tee.add_probe(answered, |_, info| {
+        if let Some(gst::QueryViewMut::Caps(caps)) = info.query_mut().map(gst::QueryRef::view_mut)
+            && let Some(mut allowed) = caps.result_owned()
+        {
+            let fields = allowed.make_mut();
+            fields.iter_mut().for_each(|fields| fields.remove_field("pixel-aspect-ratio"));
+            caps.set_result(&allowed);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// The name of the tee a kind's branches hang on.
@@ -236,5 +255,33 @@ fn microphone(start: &Start, description: &mut String) -> bool {
 fn set_microphone(start: &Start, pipeline: &gst::Pipeline) {
     if let (Some(device), Some(microphone)) = (&start.source.audio_device, pipeline.by_name("microphone")) {
         microphone.set_property("device", device);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `v4l2src` of a camera: no word of the pixels' shape, and of what is allowed the first.
+    #[test]
+    fn a_branch_that_scales_leaves_the_shape_of_pixels_as_it_is() {
+        gst::init().unwrap();
+        let pipeline = make::pipeline(
+            "appsrc name=camera is-live=true format=time caps=video/x-raw,format=I420,width=320,height=180,framerate=10/1 ! \
+             tee name=video allow-not-linked=true ! queue ! videoscale ! video/x-raw,width=160,height=90,pixel-aspect-ratio=1/1 ! \
+             fakesink",
+        )
+        .unwrap();
+        let tee = pipeline.by_name("video").unwrap().static_pad("sink").unwrap();
+        let first = |caps: gst::Caps| {
+            let mut first = caps;
+            first.fixate();
+            first.structure(0).unwrap().get::<gst::Fraction>("pixel-aspect-ratio").ok()
+        };
+        let camera = gst::Caps::builder("video/x-raw").field("width", 320).field("height", 180).build();
+        let offered = |tee: &gst::Pad| first(tee.query_caps(Some(&camera)).intersect(&camera));
+        assert_eq!(offered(&tee), Some(gst::Fraction::new(1, i32::MAX)), "what it is about");
+        keep_pixels(&tee);
+        assert_eq!(offered(&tee), None);
     }
 }

@@ -13,6 +13,7 @@ use super::{Connection, News};
 use crate::peer::encoding::Encoding;
 use crate::peer::nack::Missing;
 use crate::peer::receiving::{Placed, Receiving};
+use crate::peer::reception::{Reception, Words};
 use crate::peer::{ReceivedFigures, stats};
 use crate::vocab::LayerId;
 
@@ -37,7 +38,15 @@ impl Connection {
     }
 
     fn say(&mut self, now: Instant, packet: impl Packet + 'static) {
-        let message = RTCMessage::RtcpPacket(String::new(), vec![Box::new(packet)]);
+        self.say_all(now, vec![Box::new(packet)]);
+    }
+
+    fn say_all(&mut self, now: Instant, words: Words) {
+        if words.is_empty() {
+            return;
+        }
+        self.spoke = true;
+        let message = RTCMessage::RtcpPacket(String::new(), words);
         if let Err(error) = self.engine.handle_write(TaggedRTCMessage { now, message }) {
             tracing::trace!(peer = %self.peer, %error, "feedback not sent");
         }
@@ -45,28 +54,58 @@ impl Connection {
 
     /// Reports follow the streams that are known.
     pub(super) fn follow_streams(&mut self) {
-        let mut seen = self.watch.lock();
-        seen.transport_cc = self.receivings.iter().find_map(Receiving::transport_cc);
-        seen.streams.clear();
+        let mut streams = Vec::new();
         for receiving in &self.receivings {
             let rate = receiving.layers.format().codec.clock_rate();
-            seen.streams.extend(receiving.encodings.iter().filter_map(|encoding| Some((encoding.ssrc?, rate))));
+            streams.extend(receiving.encodings.iter().filter_map(|encoding| Some((encoding.ssrc?, rate))));
+        }
+        if self.reception.is_some() || !self.receivings.is_empty() {
+            let transport_cc = self.receivings.iter().find_map(Receiving::transport_cc);
+            self.reception.get_or_insert_with(|| Box::new(Reception::new())).follow(transport_cc, streams);
         }
     }
 
-    /// Takes what came since the last call.
-    pub(super) fn receive(&mut self, now: Instant) {
-        let arrivals = std::mem::take(&mut self.watch.lock().arrivals);
-        let mut news = false;
-        for mut packet in arrivals {
-            let placed = self.receivings.iter_mut().find_map(|receiving| Some((receiving.place(&mut packet)?, receiving)));
-            let Some((Placed { index, recovered, new }, receiving)) = placed else { continue };
-            let taken = receiving.encodings[index].push(now, packet, recovered);
-            self.figures.packets_received += u64::from(taken);
-            news |= new;
+    /// Takes a datagram of media.
+    pub(super) fn take_media(&mut self, now: Instant, datagram: &[u8]) {
+        if self.receivings.is_empty() {
+            return;
         }
-        if news {
+        if self.unprotector.is_none() {
+            self.unprotector = self.crypto.keys().unprotector().ok();
+        }
+        // what comes before the keys is lost
+        let Some(unprotector) = &mut self.unprotector else { return };
+        let packet = match unprotector.open(datagram) {
+            Ok(packet) => packet,
+            Err(refused) => return tracing::trace!(peer = %self.peer, ?refused, "packet of media dropped"),
+        };
+        let heard = match &mut self.reception {
+            Some(reception) => reception.hear(now, packet),
+            None => Some(packet),
+        };
+        let Some(mut packet) = heard else { return };
+        let placed = self.receivings.iter_mut().find_map(|receiving| Some((receiving.place(&mut packet)?, receiving)));
+        let Some((Placed { index, recovered, new }, receiving)) = placed else { return };
+        let taken = receiving.encodings[index].push(now, packet, recovered);
+        self.figures.packets_received += u64::from(taken);
+        if new {
             self.follow_streams();
+        }
+    }
+
+    /// Hears the far end's reports of its streams.
+    pub(super) fn hear_reports(&mut self, now: Instant) {
+        let Some(reception) = &mut self.reception else { return };
+        let reports = std::mem::take(&mut self.watch.lock().sender_reports);
+        reports.into_iter().for_each(|report| reception.hear_report(now, report));
+    }
+
+    /// Reports on what was received, when it is time.
+    pub(super) fn report_reception(&mut self, now: Instant) {
+        let Some(reception) = self.reception.as_mut() else { return };
+        if reception.next_timeout().is_some_and(|due| due <= now) {
+            let words = reception.timeout(now);
+            self.say_all(now, words);
         }
     }
 
@@ -75,8 +114,15 @@ impl Connection {
         self.gathers
     }
 
+    /// Hands on what was received since the last call. Returns whether the connection must be drained: something is to be said.
+    pub(in crate::peer) fn pass_on(&mut self, now: Instant, news: &mut Vec<News>) -> bool {
+        self.write_layers(now, news);
+        self.ask_again(now);
+        std::mem::take(&mut self.spoke)
+    }
+
     /// Hands what was received since the last call to the layers, but for what waits.
-    pub(in crate::peer) fn write_layers(&mut self, now: Instant, news: &mut Vec<News>) {
+    fn write_layers(&mut self, now: Instant, news: &mut Vec<News>) {
         self.gathers = false;
         let mut wanted: Vec<LayerId> = Vec::new();
         for receiving in &mut self.receivings {

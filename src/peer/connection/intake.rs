@@ -18,13 +18,31 @@ use crate::peer::srtp::{Gate, Profile};
 /// Checks kept to be told again to a rebuilt engine; a far end has a few pairs under test.
 const KEPT_CHECKS: usize = 16;
 
+/// What a datagram asks for, once all that came with it are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::peer) enum Then {
+    /// [`Connection::pass_on`]: the engine has not seen it.
+    PassOn,
+    /// [`Connection::drain`].
+    Drain,
+}
+
 impl Connection {
-    /// Takes a datagram of this peer.
-    pub(in crate::peer) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+    /// Takes a datagram of this peer. Returns what is to be called for it.
+    pub(in crate::peer) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Then {
         self.heard = now;
         if classify(datagram) != Wire::Stun {
             self.note_way(now, from);
         }
+        if demux::is_media(datagram) {
+            self.take_media(now, datagram);
+            return Then::PassOn;
+        }
+        self.take_other(now, local, from, datagram);
+        Then::Drain
+    }
+
+    fn take_other(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
         if !self.up && classify(datagram) == Wire::Dtls {
             match self.repeats.hears(datagram) {
                 Heard::New => {
@@ -84,7 +102,8 @@ impl Connection {
             // the engine installs SRTP keys with its events: media that comes in the same batch needs them
             self.events.extend(std::iter::from_fn(|| self.engine.poll_event()));
         }
-        self.collect(now);
+        self.collect();
+        self.hear_reports(now);
     }
 
     /// The far end knows only the profile that is not preferred: a new engine for it, with the same credentials and certificate, is
@@ -111,7 +130,7 @@ impl Connection {
         if ice != self.ice {
             return Err(Error::Other("the new engine has other ICE credentials".into()));
         }
-        (self.engine, self.crypto) = (engine, crypto);
+        (self.engine, self.crypto, self.unprotector) = (engine, crypto, None);
         self.watch = watch;
         self.follow_streams();
         self.timer = Some(now);

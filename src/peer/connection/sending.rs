@@ -17,8 +17,9 @@ use super::Connection;
 use crate::forward::{FramePackets, Layer, Layers, Refresh, Rewriter, Teller, Verdict};
 use crate::peer::SendTrack;
 use crate::peer::choice::Chooser;
+use crate::peer::cipher::HEADER;
 use crate::peer::pace::Pace;
-use crate::peer::protect::{EXTENSION, HEADER, Header};
+use crate::peer::protect::{EXTENSION, Header};
 use crate::peer::socket::Outbox;
 
 /// From one sender report to the next.

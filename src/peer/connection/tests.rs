@@ -287,7 +287,9 @@ fn a_goodbye_is_told_at_once() {
     let datagrams = world.ends[0].out.take();
     let source = world.ends[0].address;
     let other = &mut world.ends[1];
-    datagrams.iter().for_each(|(_, to, datagram)| other.connection.datagram(closed, *to, source, datagram));
+    for (_, to, datagram) in &datagrams {
+        other.connection.datagram(closed, *to, source, datagram);
+    }
     other.drain(closed);
     assert_eq!(other.down(), Some(EndReason::Left));
 }

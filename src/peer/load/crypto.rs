@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::LoadError;
 use crate::peer::Suite;
+use crate::peer::cipher::HEADER;
 use crate::peer::keys::KEY;
-use crate::peer::protect::{HEADER, Header, Protector};
+use crate::peer::protect::{Header, Protector};
 
 /// Bytes of payload: sound, and video as packetisers cut it.
 const PAYLOADS: [usize; 2] = [100, 1200];

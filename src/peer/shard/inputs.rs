@@ -32,10 +32,7 @@ impl Shard {
                         return;
                     };
                     if let Some(slot) = peers.get_mut(&peer) {
-                        slot.connection.datagram(now, local, from, datagram);
-                        if touched.last() != Some(&peer) {
-                            touched.push(peer);
-                        }
+                        touched.note(peer, slot.connection.datagram(now, local, from, datagram));
                     } else if let Some(shard) = elsewhere.get(&peer) {
                         handed[*shard].push(Handed { peer, local, from, datagram: datagram.into() });
                     }
@@ -70,10 +67,7 @@ impl Shard {
         });
         *streams_stir = streams.read(|peer, local, from, datagram| {
             if let Some(slot) = peers.get_mut(&peer) {
-                slot.connection.datagram(now, local, from, datagram);
-                if touched.last() != Some(&peer) {
-                    touched.push(peer);
-                }
+                touched.note(peer, slot.connection.datagram(now, local, from, datagram));
             }
         });
         *streams_stir
@@ -86,10 +80,8 @@ impl Shard {
         }
         for handed in self.common.doors[self.index].inlet.take() {
             if let Some(slot) = self.peers.get_mut(&handed.peer) {
-                slot.connection.datagram(now, handed.local, handed.from, &handed.datagram);
-                if self.touched.last() != Some(&handed.peer) {
-                    self.touched.push(handed.peer);
-                }
+                let then = slot.connection.datagram(now, handed.local, handed.from, &handed.datagram);
+                self.touched.note(handed.peer, then);
             }
         }
     }
