@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
@@ -15,6 +15,8 @@ use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+
+use super::wall;
 
 /// Key-frame requests kept; more in one turn say nothing new.
 const REQUESTS: usize = 32;
@@ -63,7 +65,7 @@ impl Seen {
         }
     }
 
-    fn report(&mut self, report: &ReceptionReport) {
+    fn report(&mut self, now: Instant, report: &ReceptionReport) {
         let known = self.lost.iter().position(|(ssrc, _)| *ssrc == report.ssrc);
         // a peer has one stream per kind, and their retransmissions
         if known.is_none() && self.lost.len() < 8 {
@@ -77,7 +79,7 @@ impl Seen {
         }
         self.trouble |= report.fraction_lost >= TROUBLE_LOST;
         if report.last_sender_report != 0 {
-            self.rtt_ms = round_trip_ms(compact_ntp(SystemTime::now()), report.last_sender_report, report.delay).or(self.rtt_ms);
+            self.rtt_ms = round_trip_ms(wall::compact(now), report.last_sender_report, report.delay).or(self.rtt_ms);
         }
         if let Some(rtt) = self.rtt_ms {
             let least = self.least_rtt_ms.map_or(rtt, |least| least.min(rtt));
@@ -85,14 +87,6 @@ impl Seen {
             self.trouble |= rtt > least + TROUBLE_LATE;
         }
     }
-}
-
-/// The middle 32 bits of an NTP time: seconds and 1/65536 s (RFC 3550 §4).
-fn compact_ntp(time: SystemTime) -> u32 {
-    const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = (since.as_secs() + NTP_TO_UNIX_SECONDS) as u32;
-    (seconds << 16) | ((u64::from(since.subsec_nanos()) << 16) / 1_000_000_000) as u32
 }
 
 /// RFC 3550 §6.4.1; `None` when clocks and rounding leave nothing sensible.
@@ -129,7 +123,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn note_incoming(&self, packet: &Packet) {
+    fn note_incoming(&self, now: Instant, packet: &Packet) {
         let Packet::Rtcp(packets) = packet else { return };
         let mut seen = self.seen.lock();
         for packet in packets {
@@ -148,9 +142,9 @@ impl Watcher {
                     seen.transport.push(word.clone());
                 }
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
-                report.reports.iter().for_each(|report| seen.report(report));
+                report.reports.iter().for_each(|report| seen.report(now, report));
             } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
-                report.reports.iter().for_each(|report| seen.report(report));
+                report.reports.iter().for_each(|report| seen.report(now, report));
                 seen.clock(report);
                 if seen.sender_reports.len() < SENDER_REPORTS {
                     seen.sender_reports.push(report.clone());
@@ -168,7 +162,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Watcher {
     type Time = Instant;
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
-        self.note_incoming(&packet.message.packet);
+        self.note_incoming(packet.now, &packet.message.packet);
         self.reads.push_back(packet);
         Ok(())
     }

@@ -45,6 +45,7 @@ mod stats;
 mod tcp;
 mod timers;
 mod unprotect;
+mod wall;
 
 pub use config::{MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};

@@ -467,7 +467,7 @@ impl Shard {
             let left = Instant::now();
             self.leaving.drain(..).for_each(|came| self.stages.send.note(left.saturating_duration_since(came)));
         }
-        for peer in std::mem::take(&mut self.out.starved) {
+        for peer in self.out.take_starved() {
             if let Some(slot) = self.peers.get_mut(&peer) {
                 slot.connection.tracks_sent().for_each(|index| slot.connection.skip_to_key(now, index));
             }

@@ -1,17 +1,21 @@
 //! The UDP sockets of a shard: batches in, batches out, with the local address of every datagram.
 
+mod batch;
+mod outbox;
+mod trains;
+
+pub(super) use outbox::Outbox;
+
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::vocab::PeerId;
 
 use super::demux::{Wire, classify};
 use super::shards::ShardsError;
-use super::tcp::Streams;
 
 /// Kernel buffers: a key frame of 200 kB to 50 viewers is 10 MB; the kernel's own limit (`net.core.wmem_max`) may be lower.
 const KERNEL_BUFFER: usize = 8 << 20;
@@ -21,10 +25,6 @@ const READS: usize = 8;
 const DATA_PER_READ: usize = 64;
 /// Room for a train of datagrams.
 const READ_BYTES: usize = 65_536;
-/// Bytes that go out with one call at most (the largest UDP payload the kernel cuts).
-const TRAIN_BYTES: usize = 65_000;
-/// Bytes gathered before they are sent without waiting for the end of the turn.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// One bound socket.
 pub(super) struct Port {
@@ -67,6 +67,20 @@ impl Port {
 
     fn serves(&self, local: IpAddr) -> bool {
         self.bound.ip().is_unspecified() || self.bound.ip() == local
+    }
+
+    /// An address as the socket's family has it.
+    fn destination(&self, to: SocketAddr) -> SocketAddr {
+        match (self.bound.is_ipv6(), to.ip()) {
+            (true, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+            _ => to,
+        }
+    }
+
+    /// Waits up to 2 ms; false when the socket is still full.
+    fn wait_writable(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -148,176 +162,6 @@ impl Inbox {
     }
 }
 
-struct Entry {
-    peer: PeerId,
-    local: IpAddr,
-    to: SocketAddr,
-    start: usize,
-    len: usize,
-}
-
-/// Datagrams of all peers on their way out; sent together at the end of a turn.
-#[derive(Default)]
-pub(super) struct Outbox {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Peers that lost datagrams because the kernel's buffer was full.
-    pub(super) starved: Vec<PeerId>,
-    /// Datagrams lost so.
-    pub(super) dropped: u64,
-    /// The peer whose datagrams find the kernel's buffer full.
-    #[cfg(test)]
-    pub(super) clogged: Option<PeerId>,
-}
-
-impl Outbox {
-    pub(super) fn push(&mut self, peer: PeerId, local: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-        self.entries.push(Entry { peer, local: local.ip(), to, start: self.bytes.len(), len: datagram.len() });
-        self.bytes.extend_from_slice(datagram);
-    }
-
-    /// Adds a datagram that is written in its place. One that cannot be written is left out; it must leave nothing behind.
-    pub(super) fn append<E>(
-        &mut self,
-        peer: PeerId,
-        local: SocketAddr,
-        to: SocketAddr,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let start = self.bytes.len();
-        write(&mut self.bytes)?;
-        self.entries.push(Entry { peer, local: local.ip(), to, start, len: self.bytes.len() - start });
-        Ok(())
-    }
-
-    /// Everything in it: `(local, to, datagram)`.
-    #[cfg(test)]
-    pub(super) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {
-        let bytes = std::mem::take(&mut self.bytes);
-        let datagram = |entry: Entry| (entry.local, entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
-        self.entries.drain(..).map(datagram).collect()
-    }
-
-    /// Whether it should be flushed before more is added.
-    pub(super) fn is_large(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
-    }
-
-    /// Sends everything. Neighbours of equal size to one address leave as a train that the kernel or the card cuts. What goes to the
-    /// far end of a stream leaves by that.
-    pub(super) fn flush(&mut self, ports: &[Port], streams: &mut Streams) {
-        if !streams.is_empty() {
-            self.flush_streams(streams);
-        }
-        let mut at = 0;
-        let mut patience = true;
-        while let Some(first) = self.entries.get(at) {
-            let Some(port) = ports.iter().find(|port| port.serves(first.local)) else {
-                at += 1;
-                continue;
-            };
-            let check = classify(&self.bytes[first.start..]) == Wire::Stun;
-            let state = if check { &port.checks } else { &port.state };
-            let most = if check { 1 } else { state.max_gso_segments().max(1) };
-            let mut count = 1;
-            let mut total = first.len;
-            while let Some(next) = self.entries.get(at + count)
-                && count < most
-                && next.to == first.to
-                && next.local == first.local
-                && next.len <= first.len
-                && total + next.len <= TRAIN_BYTES
-                // only the last of a train may be shorter
-                && self.entries[at + count - 1].len == first.len
-            {
-                total += next.len;
-                count += 1;
-            }
-            let transmit = Transmit {
-                destination: destination(port, first.to),
-                ecn: None,
-                contents: &self.bytes[first.start..first.start + total],
-                segment_size: (count > 1).then_some(first.len),
-                src_ip: port.bound.ip().is_unspecified().then_some(first.local),
-            };
-            match self.attempt(state, port, first.peer, &transmit) {
-                Ok(()) => at += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience && !self.is_clogged(first.peer) => {
-                    // one short wait for the whole flush: media that is late by more is better dropped
-                    patience = wait_writable(port);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let late = &self.entries[at..at + count];
-                    self.dropped += late.len() as u64;
-                    let peer = late[0].peer;
-                    if !self.starved.contains(&peer) {
-                        self.starved.push(peer);
-                    }
-                    at += count;
-                }
-                // no segmentation on this path after all: the state now says so, and the same entries go out one by one
-                Err(_) if count > 1 && state.max_gso_segments() < most => {}
-                Err(error) => {
-                    tracing::trace!(%error, "datagram not sent");
-                    at += count;
-                }
-            }
-        }
-        self.entries.clear();
-        self.bytes.clear();
-    }
-}
-
-impl Outbox {
-    /// Takes out what goes by streams.
-    fn flush_streams(&mut self, streams: &mut Streams) {
-        let Self { entries, bytes, starved, dropped, .. } = self;
-        entries.retain(|entry| {
-            let Some(stream) = streams.to(entry.peer, entry.to) else { return true };
-            let datagram = bytes.get(entry.start..entry.start + entry.len).unwrap_or_default();
-            if !stream.push(datagram) {
-                *dropped += 1;
-                if !starved.contains(&entry.peer) {
-                    starved.push(entry.peer);
-                }
-            }
-            false
-        });
-        streams.flush();
-    }
-
-    fn attempt(&self, state: &UdpSocketState, port: &Port, peer: PeerId, transmit: &Transmit<'_>) -> io::Result<()> {
-        match self.is_clogged(peer) {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => state.try_send((&port.socket).into(), transmit),
-        }
-    }
-
-    #[cfg(test)]
-    fn is_clogged(&self, peer: PeerId) -> bool {
-        self.clogged == Some(peer)
-    }
-
-    #[cfg(not(test))]
-    fn is_clogged(&self, _: PeerId) -> bool {
-        false
-    }
-}
-
-fn destination(port: &Port, to: SocketAddr) -> SocketAddr {
-    match (port.bound.is_ipv6(), to.ip()) {
-        (true, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
-        _ => to,
-    }
-}
-
-/// Waits up to 2 ms; false when the socket is still full.
-fn wait_writable(port: &Port) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::from_borrowed_fd(port.fd(), PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).is_ok_and(|ready| ready > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,28 +174,5 @@ mod tests {
         {
             assert_eq!(trains_after(trains, data), next, "{data} in {trains}");
         }
-    }
-
-    #[test]
-    fn a_check_to_an_impossible_address_costs_others_nothing() {
-        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0).unwrap();
-        let offload = ports[0].state.max_gso_segments();
-        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
-        far.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-        let mut outbox = Outbox::default();
-        let check = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-        for impossible in ["127.0.0.1:0", "192.0.2.7:9", "[fe80::1]:9", "224.0.0.1:9"] {
-            outbox.push(PeerId(1), addresses[0], impossible.parse().unwrap(), &check);
-            outbox.push(PeerId(1), addresses[0], impossible.parse().unwrap(), &check);
-        }
-        outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &check);
-        outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &[0x80; 20]);
-        outbox.flush(&ports, &mut Streams::default());
-        assert_eq!(ports[0].state.max_gso_segments(), offload);
-        let mut buffer = [0; 64];
-        assert_eq!(far.recv(&mut buffer).unwrap(), check.len());
-        assert_eq!(buffer[..check.len()], check);
-        far.recv(&mut buffer).unwrap();
-        assert_eq!(buffer[..20], [0x80; 20]);
     }
 }

@@ -70,6 +70,15 @@ test('the history keeps a minute', () => {
   assert.equal(history.latest.frameRate, 30);
 });
 
+test('a picture stands still when none came for five seconds, and not before the first', () => {
+  const history = new History();
+  const add = (second, frames) => { history.add(receiving(second, { bytes: 0, packets: 0, lost: 0, frames })); return history.standsStill; };
+  assert.deepEqual([1, 2, 3, 4, 5, 6, 7].map(second => add(second, 0)), Array(7).fill(false), 'nothing came yet');
+  assert.equal(add(8, 30), false);
+  assert.deepEqual([9, 10, 11, 12, 13].map(second => add(second, 30)), [false, false, false, false, true]);
+  assert.equal(add(14, 31), false);
+});
+
 test('figures for people', () => {
   assert.equal(bitrateText(null), '–');
   assert.equal(bitrateText(1_250_000), '1.3 Mbit/s');

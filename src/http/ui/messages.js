@@ -106,6 +106,9 @@ export function tile(code) {
   }
 }
 
+/** What a tile says over a picture of which no newer one arrives. */
+export const STILL = 'No new picture arrives just now.';
+
 /** The line about the websocket: null when there is nothing to say. */
 export function connection(phase, { problem: why, seconds } = {}) {
   if (phase === 'connecting') return 'Connecting…';

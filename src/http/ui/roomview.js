@@ -244,7 +244,9 @@ export class RoomView {
     if (!session) return;
     if (session.phase === 'waiting') this.#status();
     await session.measure();
-    if (!this.#figures || session !== this.#session) return;
+    if (session !== this.#session) return;
+    this.#tiles.showNotices();
+    if (!this.#figures) return;
     if (this.#ticks % PATHS_EVERY === 0) this.#readSources();
     this.#ticks += 1;
     this.#tiles.showFigures(({ row, history }) => (row.source ? pathOf(this.#sources, row.name, history.latest?.codecs ?? []) : null));

@@ -79,6 +79,9 @@ export function figures(before, now) {
   };
 }
 
+/** Seconds without a new picture after which it counts as standing still. */
+const STILL = 5;
+
 /** The last minute of figures of one connection. */
 export class History {
   rows = [];
@@ -96,6 +99,12 @@ export class History {
 
   get latest() {
     return this.rows.at(-1) ?? null;
+  }
+
+  /** Whether pictures came and come no more: the way does not carry them, or their sender stopped. */
+  get standsStill() {
+    const last = this.rows.slice(-STILL);
+    return last.length === STILL && this.latest.frames > 0 && last.every(row => row.frameRate === 0);
   }
 
   /** One figure over time; unknown values are null. */

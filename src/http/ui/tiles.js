@@ -2,7 +2,7 @@
 
 import { icon, make } from './dom.js';
 import { arrange } from './layout.js';
-import { PATHS, tile as texts } from './messages.js';
+import { PATHS, STILL, tile as texts } from './messages.js';
 import { draw } from './plot.js';
 import { KEPT, bitrateText, numberText } from './stats.js';
 
@@ -41,7 +41,7 @@ class Tile {
 
   /** Shows what the entry says. */
   update(entry, { sound, sink }) {
-    const { row, media, problem, connected } = entry;
+    const { row, media } = entry;
     this.entry = entry;
     this.element.dataset.member = row.member;
     this.element.dataset.stream = row.stream;
@@ -60,9 +60,16 @@ class Tile {
       this.video.setSinkId(sink).catch(() => { this.sink = null; });
     }
     this.#sound(!this.own && sound);
-    this.notice.textContent = connected ? '' : texts(problem);
-    this.notice.hidden = connected || this.own && !problem;
+    this.showNotice();
     this.#picture();
+  }
+
+  /** Says why there is no picture, or no new one. */
+  showNotice() {
+    const { connected, problem, history } = this.entry;
+    const still = connected && !this.own && this.videoExpected && Boolean(history?.standsStill);
+    this.notice.textContent = connected ? (still ? STILL : '') : texts(problem);
+    this.notice.hidden = connected ? !still : this.own && !problem;
   }
 
   #picture() {
@@ -153,6 +160,10 @@ export class Tiles {
       if (this.#stage.children[index] !== element) this.#stage.insertBefore(element, this.#stage.children[index] ?? null);
     });
     this.#arrange();
+  }
+
+  showNotices() {
+    for (const tile of this.#tiles.values()) tile.showNotice();
   }
 
   showFigures(pathOf) {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
@@ -21,6 +21,7 @@ use crate::peer::cipher::HEADER;
 use crate::peer::pace::Pace;
 use crate::peer::protect::{EXTENSION, Header};
 use crate::peer::socket::Outbox;
+use crate::peer::wall;
 
 /// From one sender report to the next.
 const REPORT_SPACING: Duration = Duration::from_secs(1);
@@ -172,26 +173,18 @@ impl Sending {
         }
     }
 
-    fn report(&self, now: Instant, wall: SystemTime) -> Option<SenderReport> {
+    fn report(&self, now: Instant) -> Option<SenderReport> {
         let (timestamp, at) = self.newest?;
         let passed = now.saturating_duration_since(at).as_micros() * u128::from(self.layer.format().codec.clock_rate());
         Some(SenderReport {
             ssrc: self.ssrc,
-            ntp_time: ntp(wall),
+            ntp_time: wall::ntp(now),
             rtp_time: timestamp.wrapping_add((passed / 1_000_000) as u32),
             packet_count: self.packets,
             octet_count: self.octets,
             ..Default::default()
         })
     }
-}
-
-/// Seconds since 1900 and their 2^32nd parts (RFC 3550 §4).
-fn ntp(time: SystemTime) -> u64 {
-    const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-    ((since.as_secs() + NTP_TO_UNIX_SECONDS) << 32) | fraction
 }
 
 impl Connection {
@@ -401,8 +394,7 @@ impl Connection {
 
     /// Gives the engine a report of every track that sent something. Returns whether there was one.
     pub(super) fn report(&mut self, now: Instant) -> bool {
-        let wall = SystemTime::now();
-        let reports: Vec<SenderReport> = self.sendings.iter().filter_map(|sending| sending.report(now, wall)).collect();
+        let reports: Vec<SenderReport> = self.sendings.iter().filter_map(|sending| sending.report(now)).collect();
         let packets = self.figures.packets_sent;
         // the next packet starts them again
         let idle = std::mem::replace(&mut self.reported, packets) == packets;
@@ -415,16 +407,5 @@ impl Connection {
             }
         }
         told
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wall_clock_in_seconds_since_1900_and_fractions() {
-        assert_eq!(ntp(UNIX_EPOCH), 2_208_988_800 << 32);
-        assert_eq!(ntp(UNIX_EPOCH + Duration::from_millis(1500)), (2_208_988_801 << 32) | 1 << 31);
     }
 }
