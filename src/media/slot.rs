@@ -20,6 +20,7 @@ use super::element::Presence;
 use super::examine::Finding;
 use super::mix::Stage;
 use super::pipeline::{BranchId, Device, Marks, News, Order, Pipeline, Start};
+use super::plan::composing::Composer;
 use super::plan::layering::Layering;
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
 use super::sources::{Shared, SlotId, ToOwner};
@@ -65,6 +66,8 @@ pub(super) struct Slot {
     video: TrackId,
     audio: TrackId,
     error: Option<SourceError>,
+    /// Of a mix that runs: what puts its pictures together.
+    composer: Option<Composer>,
     /// What the last look found, until the source is opened.
     look: Look,
     /// Encoders that failed while in use; passed over until the source is closed.
@@ -169,6 +172,7 @@ impl Slot {
             video: TrackId::next(),
             audio: TrackId::next(),
             error: None,
+            composer: None,
             look: Look::Never,
             broken: HashSet::new(),
             decoded: None,
@@ -311,6 +315,10 @@ impl Slot {
                 }
                 self.answer_ready(now);
             }
+            News::Composes { composer, broken } => {
+                self.broken.extend(broken);
+                self.composer = Some(composer);
+            }
             News::Branch(id, Err(error)) => self.branch_failed(now, id, error),
             News::Broke { element, branches, error } => self.codec_broke(now, element, &branches, &error),
             News::Failed { error, culprit } => {
@@ -335,6 +343,7 @@ impl Slot {
             encoders: self.encoders().count(),
             layers: self.encoded_layers(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
+            compositor: self.composer.clone(),
             frames: self.fed.values().map(Fed::frames).sum(),
             strain: self.strain().clone(),
             error: self.error.as_ref().map(ToString::to_string),
@@ -460,7 +469,7 @@ impl Slot {
             self.closing.retain(|thread| !thread.is_finished());
             self.closing.push(pipeline.stop());
         }
-        (self.offer, self.decoded) = (None, None);
+        (self.offer, self.decoded, self.composer) = (None, None, None);
         self.fed.values_mut().for_each(Fed::down);
         self.release_claims();
     }

@@ -19,9 +19,10 @@ use super::layout::Size;
 use super::sound::Ring;
 use crate::forward::Layer;
 use crate::media::SourceError;
-use crate::media::board::Board;
+use crate::media::board::{Board, chain};
 use crate::media::inlet::Inlet;
 use crate::media::pipeline::{PresenceCache, make};
+use crate::media::plan;
 
 /// A pipeline that failed is built anew after this time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,12 +45,17 @@ pub(super) struct Input {
 impl Input {
     /// Pictures, left in `eye`.
     pub fn pictures(layer: &Arc<Layer>, tools: &Tools, eye: Arc<Eye>) -> Self {
-        Self::start("mix-picture", layer, tools.clone(), move |inlet| picture_pipeline(inlet, &eye))
+        let build = {
+            let eye = Arc::clone(&eye);
+            move |inlet: &Inlet, scaler: Option<&str>| picture_pipeline(inlet, &eye, scaler)
+        };
+        // a picture that is turned is turned in plain memory, and is there then
+        Self::start("mix-picture", layer, tools.clone(), eye.turns.is_multiple_of(4), build)
     }
 
     /// Sound, left in `ring`.
     pub fn sound(layer: &Arc<Layer>, tools: &Tools, ring: Arc<Mutex<Ring>>) -> Self {
-        Self::start("mix-sound", layer, tools.clone(), move |inlet| sound_pipeline(inlet, &ring))
+        Self::start("mix-sound", layer, tools.clone(), false, move |inlet, _| sound_pipeline(inlet, &ring))
     }
 
     /// Whether it decodes this layer.
@@ -67,11 +73,12 @@ impl Input {
         name: &str,
         layer: &Arc<Layer>,
         tools: Tools,
-        build: impl Fn(&Inlet) -> Result<gst::Pipeline, SourceError> + Send + 'static,
+        scales: bool,
+        build: impl Fn(&Inlet, Option<&str>) -> Result<gst::Pipeline, SourceError> + Send + 'static,
     ) -> Self {
         let (stop, stopped) = mpsc::channel();
         let of = Arc::clone(layer);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || hold(&of, &tools, &build, &stopped));
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || hold(&of, &tools, scales, &build, &stopped));
         if let Err(error) = &thread {
             warn!(%error, "no thread to decode on");
         }
@@ -79,15 +86,16 @@ impl Input {
     }
 }
 
-type Build = dyn Fn(&Inlet) -> Result<gst::Pipeline, SourceError>;
+type Build = dyn Fn(&Inlet, Option<&str>) -> Result<gst::Pipeline, SourceError>;
 
 /// Keeps a pipeline running until `stopped` says that nobody wants it.
-fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiver<()>) {
+fn hold(layer: &Arc<Layer>, tools: &Tools, scales: bool, build: &Build, stopped: &mpsc::Receiver<()>) {
     let _using = tools.presences.use_codecs(&tools.board);
     let mut passed_over = HashSet::new();
     let mut told: Option<String> = None;
     loop {
-        match once(layer, tools, build, &passed_over, stopped) {
+        let scaler = scaler(tools, &passed_over).filter(|_| scales);
+        match once(layer, tools, scaler, build, &passed_over, stopped) {
             Ok(()) => return,
             Err((error, culprit)) => {
                 let error = error.to_string();
@@ -96,7 +104,7 @@ fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiv
                     told = Some(error);
                 }
                 match culprit {
-                    Some(decoder) => drop(passed_over.insert(decoder)),
+                    Some(element) => drop(passed_over.insert(element)),
                     // all have been tried: the first may do it now
                     None => passed_over.clear(),
                 }
@@ -108,18 +116,30 @@ fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiv
     }
 }
 
-/// One pipeline, from its start to its end. The decoder that failed is named, if it was one.
+/// The board's own scaler: an element or a chain. `None` where software scales.
+fn scaler<'t>(tools: &'t Tools, passed_over: &HashSet<String>) -> Option<&'t str> {
+    let it = plan::board_converter(&tools.board, &|asked| tools.presences.get(asked));
+    let software = chain(it).all(|element| matches!(element, "videoconvertscale" | "videoconvert" | "videoscale"));
+    Some(it).filter(|_| !software && !passed_over.contains(it))
+}
+
+/// One pipeline, from its start to its end. The decoder or scaler that failed is named, if it was one.
 fn once(
     layer: &Arc<Layer>,
     tools: &Tools,
+    scaler: Option<&str>,
     build: &Build,
     passed_over: &HashSet<String>,
     stopped: &mpsc::Receiver<()>,
 ) -> Result<(), (SourceError, Option<String>)> {
     /// How often it is looked whether the pipeline failed.
     const LOOK: Duration = Duration::from_millis(100);
-    let inlet = Inlet::new(Arc::clone(layer), &tools.board, &tools.presences, passed_over).map_err(|error| (error, None))?;
-    let pipeline = build(&inlet).map_err(|error| (error, None))?;
+    let inlet = match scaler {
+        Some(_) => Inlet::unfetched(Arc::clone(layer), &tools.board, &tools.presences, passed_over),
+        None => Inlet::new(Arc::clone(layer), &tools.board, &tools.presences, passed_over),
+    };
+    let inlet = inlet.map_err(|error| (error, None))?;
+    let pipeline = build(&inlet, scaler).map_err(|error| (error, None))?;
     let error_of = || {
         let bus = pipeline.bus()?;
         let message = bus.pop_filtered(&[gst::MessageType::Error])?;
@@ -131,7 +151,9 @@ fn once(
                         .src()
                         .is_some_and(|source| source.has_as_ancestor(&decoder) || source == decoder.upcast_ref::<gst::Object>())
                 });
-                Some((SourceError::Failed(error.error().to_string()), culprit.then(|| inlet.decoder().to_owned())))
+                // a converter that cannot do something says so by what stands in front of it
+                let culprit = if culprit { Some(inlet.decoder()) } else { scaler };
+                Some((SourceError::Failed(error.error().to_string()), culprit.map(str::to_owned)))
             }
             _ => None,
         }
@@ -142,7 +164,7 @@ fn once(
             (SourceError::Failed("the decoder does not start and does not say why".into()), Some(inlet.decoder().to_owned()))
         }));
     } else {
-        info!(codec = %layer.format().codec, element = inlet.decoder(), "decoding for the mix");
+        info!(codec = %layer.format().codec, element = inlet.decoder(), scaler, "decoding for the mix");
         inlet.open();
         while stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(error) = error_of() {
@@ -233,7 +255,7 @@ impl EyeState {
 }
 
 /// The inlet's pictures, turned, scaled and left in the eye.
-fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, SourceError> {
+fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Result<gst::Pipeline, SourceError> {
     let direction = ["identity", "90r", "180", "90l"][usize::from(eye.turns % 4)];
     let turn = if eye.turns.is_multiple_of(4) {
         "identity silent=true".into()
@@ -241,8 +263,9 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, Sour
         format!("videoflip video-direction={direction}")
     };
     let tail = make::bin(&format!(
-        "{turn} name=entry ! videoscale ! videoconvert ! capsfilter name=size caps=video/x-raw,format=I420 ! \
-         appsink name=out sync=false async=false max-buffers=1 drop=true enable-last-sample=false"
+        "{turn} name=entry ! {} ! capsfilter name=size caps=video/x-raw,format=I420 ! \
+         appsink name=out sync=false async=false max-buffers=1 drop=true enable-last-sample=false",
+        scaler.unwrap_or("videoscale ! videoconvert")
     ))?;
     let pipeline = join(inlet, &tail)?;
     if let Some(pad) = inlet.bin().static_pad("src") {

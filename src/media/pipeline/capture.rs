@@ -183,7 +183,7 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
 
 fn mixed(start: &Start, config: &MixConfig) -> Result<Built, SourceError> {
     let stage = start.stage.as_ref().ok_or_else(|| SourceError::Failed("there is nothing to mix".into()))?;
-    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences)?;
+    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences, &start.broken)?;
     let picture = (config.width & !1, config.height & !1, config.framerate);
     Ok(Built { mix: Some(desk), ..raw(pipeline, picture, true) })
 }

@@ -37,6 +37,7 @@ use tracing::{debug, info, warn};
 use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
 use super::element::Presence;
 use super::mix::{self, Stage};
+use super::plan::composing::Composer;
 use super::plan::{SourceOffer, StreamOffer};
 use super::probe::Verdicts;
 use super::probe::prober::{Usage, Using};
@@ -47,6 +48,7 @@ use crate::forward::Stages;
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
 pub(super) use branch::{sound_branch, write_bitrate};
+pub(super) use broken::end as end_apart;
 pub(super) use ingest::{Holds, opus_format};
 pub(super) use shape::Shape;
 pub(super) use watch::Passed;
@@ -93,6 +95,8 @@ pub(super) enum News {
     Flowing,
     /// A codec failed while it ran. What it filled is taken away; the rest goes on.
     Broke { element: String, branches: Vec<BranchId>, error: SourceError },
+    /// What puts a mix's pictures together from now on, and what is of no use for that.
+    Composes { composer: Composer, broken: Vec<String> },
     /// The pipeline failed and has stopped. `culprit` is the codec that said so, if it was one.
     Failed { error: SourceError, culprit: Option<String> },
 }
@@ -314,12 +318,7 @@ impl PresenceCache {
             // its trial did more than reach READY
             return super::element::installed(asked.element(), asked.nodes());
         }
-        let untried_hardware = match asked {
-            Candidate::Encoder(it) => it.hardware,
-            Candidate::Decoder(it) => it.hardware,
-            Candidate::Element(_) => false,
-        };
-        let verdict = match untried_hardware {
+        let verdict = match asked.is_hardware_codec() {
             true => self.verdicts.touch(asked, || asked.presence()),
             false => asked.presence(),
         };
@@ -425,8 +424,18 @@ impl Session {
             // the reason is on the bus, which the handler has turned into an order; `play` finds it first
             debug!("pipeline does not start");
         }
-        session.mix = built.mix.map(|desk| desk.start(session.offset));
+        session.mix = built.mix.map(|desk| desk.start(session.offset, session.reports()));
         session
+    }
+
+    /// Where a mix tells what becomes of it.
+    fn reports(&self) -> mix::Reports {
+        let (news, orders) = (Arc::clone(&self.start.marks.news), self.orders.clone());
+        mix::Reports {
+            composes: Box::new(move |composer, broken| news(News::Composes { composer, broken })),
+            // after the thread's end nobody needs to know
+            fails: Box::new(move |error| drop(orders.send(Order::Fail(error)))),
+        }
     }
 
     /// Errors become orders, on whatever thread posts them; everything else is dropped.
