@@ -3,6 +3,7 @@
 mod broken;
 mod encoding;
 mod layers;
+pub(super) mod raw;
 mod strained;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -53,6 +54,8 @@ pub(super) struct Slot {
     demand: Demand,
     /// Viewers without an answer yet.
     waiting: BTreeMap<PeerId, Waiting>,
+    /// Those who take it as it is.
+    raws: BTreeMap<PeerId, raw::RawViewer>,
     pipeline: Option<Pipeline>,
     device: Arc<Device>,
     /// Threads of pipelines that may still be closing the device.
@@ -161,6 +164,7 @@ impl Slot {
             config,
             open_limit: habits.open_limit,
             waiting: BTreeMap::new(),
+            raws: BTreeMap::new(),
             pipeline: None,
             device: Arc::default(),
             closing: Vec::new(),
@@ -270,6 +274,7 @@ impl Slot {
     /// A viewer left.
     pub fn release(&mut self, now: Instant, viewer: PeerId) {
         self.waiting.remove(&viewer);
+        self.release_raw(viewer);
         if let Some(stage) = &self.stage {
             stage.release(viewer);
         }
@@ -370,10 +375,13 @@ impl Slot {
                     self.strained.forget(&self.shared.strain);
                 }
                 Action::Restore => self.restore(now),
+                Action::Plan(viewer) if self.plan_raw(now, viewer) => {}
                 Action::Plan(viewer) => self.plan(now, viewer),
                 Action::Reject(viewer) => {
                     let error = self.error.clone().unwrap_or(SourceError::Silent(self.open_limit));
-                    self.answer(viewer, Err(error));
+                    if !self.reject_raw(viewer, &error) {
+                        self.answer(viewer, Err(error));
+                    }
                 }
                 Action::DropLayer(codec) => self.drop_layer(codec),
                 Action::CheckFlow => self.check_flow(now),
@@ -490,6 +498,7 @@ impl Slot {
                 }
             }
         }
+        self.restore_raws();
         for codec in self.fed.iter().filter(|(_, fed)| !fed.up()).map(|(codec, _)| *codec).collect::<Vec<_>>() {
             self.refeed(now, codec);
         }

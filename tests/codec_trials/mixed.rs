@@ -88,7 +88,7 @@ fn a_mix_is_put_together_and_scaled_by_the_board() {
         "{mix:#}"
     );
     assert_eq!(mix["compositor"]["reason"], "put together in hardware by nvcompositor");
-    gateway.wait_log("scaler=\"nvvidconv\"");
+    gateway.wait_log("the board scales for the mix scaler=\"nvvidconv\"");
     both_are_seen(&gateway);
     viewer.leave();
     let doctor = super::doctor(&mut standins().portico("", state.path()), &["--board", "jetson-agx-orin"]);

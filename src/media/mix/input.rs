@@ -21,8 +21,9 @@ use crate::forward::Layer;
 use crate::media::SourceError;
 use crate::media::board::{Board, chain};
 use crate::media::inlet::Inlet;
-use crate::media::pipeline::{PresenceCache, make};
+use crate::media::pipeline::{PresenceCache, RAW_QUEUE, RawTap, make};
 use crate::media::plan;
+use crate::vocab::MediaKind;
 
 /// A pipeline that failed is built anew after this time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,8 +37,8 @@ pub(super) struct Tools {
 
 /// A track that is being decoded until this is dropped.
 pub(super) struct Input {
-    /// The layer that it decodes: another one is another input.
-    layer: Arc<Layer>,
+    /// The layer that it decodes: another one is another input. `None`: nothing is decoded.
+    layer: Option<Arc<Layer>>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -58,9 +59,19 @@ impl Input {
         Self::start("mix-sound", layer, tools.clone(), false, move |inlet, _| sound_pipeline(inlet, &ring))
     }
 
+    /// Nothing is decoded: pictures or samples come raw, from a pipeline of another.
+    pub fn raw() -> Self {
+        Self { layer: None, stop: None, thread: None }
+    }
+
+    /// The layer that it decodes.
+    pub fn layer(&self) -> Option<Arc<Layer>> {
+        self.layer.clone()
+    }
+
     /// Whether it decodes this layer.
     pub fn is_of(&self, layer: &Arc<Layer>) -> bool {
-        Arc::ptr_eq(&self.layer, layer)
+        self.layer.as_ref().is_some_and(|own| Arc::ptr_eq(own, layer))
     }
 
     /// Asks it to end. The thread may still be closing a device.
@@ -82,7 +93,7 @@ impl Input {
         if let Err(error) = &thread {
             warn!(%error, "no thread to decode on");
         }
-        Self { layer: Arc::clone(layer), stop: Some(stop), thread: thread.ok() }
+        Self { layer: Some(Arc::clone(layer)), stop: Some(stop), thread: thread.ok() }
     }
 }
 
@@ -164,7 +175,7 @@ fn once(
             (SourceError::Failed("the decoder does not start and does not say why".into()), Some(inlet.decoder().to_owned()))
         }));
     } else {
-        info!(codec = %layer.format().codec, element = inlet.decoder(), scaler, "decoding for the mix");
+        info!(codec = %layer.format().codec, element = inlet.decoder(), "decoding for the mix");
         inlet.open();
         while stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(error) = error_of() {
@@ -256,6 +267,19 @@ impl EyeState {
 
 /// The inlet's pictures, turned, scaled and left in the eye.
 fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Result<gst::Pipeline, SourceError> {
+    join(inlet, &picture_tail("identity silent=true", eye, scaler)?)
+}
+
+/// What is hung on a source's tees, so that its pictures come into the eye and its sound into the ring.
+pub(super) fn raw_taps(tools: &Tools, eye: &Arc<Eye>, ring: &Arc<Mutex<Ring>>) -> Vec<RawTap> {
+    let (tools, eye, ring) = (tools.clone(), Arc::clone(eye), Arc::clone(ring));
+    let pictures = move || picture_tail(RAW_QUEUE, &eye, scaler(&tools, &HashSet::new()));
+    let sound = move || sound_tail("queue max-size-buffers=0 max-size-bytes=0 max-size-time=200000000 leaky=downstream", &ring);
+    vec![RawTap { kind: MediaKind::Video, build: Box::new(pictures) }, RawTap { kind: MediaKind::Audio, build: Box::new(sound) }]
+}
+
+/// Turns and scales pictures and leaves them in the eye. `front` is what they come in by.
+fn picture_tail(front: &str, eye: &Arc<Eye>, scaler: Option<&str>) -> Result<gst::Bin, SourceError> {
     let direction = ["identity", "90r", "180", "90l"][usize::from(eye.turns % 4)];
     let turn = if eye.turns.is_multiple_of(4) {
         "identity silent=true".into()
@@ -263,12 +287,14 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Resu
         format!("videoflip video-direction={direction}")
     };
     let tail = make::bin(&format!(
-        "{turn} name=entry ! {} ! capsfilter name=size caps=video/x-raw,format=I420 ! \
+        "{front} name=entry ! {turn} name=turn ! {} ! capsfilter name=size caps=video/x-raw,format=I420 ! \
          appsink name=out sync=false async=false max-buffers=1 drop=true enable-last-sample=false",
         scaler.unwrap_or("videoscale ! videoconvert")
     ))?;
-    let pipeline = join(inlet, &tail)?;
-    if let Some(pad) = inlet.bin().static_pad("src") {
+    if let Some(scaler) = scaler {
+        info!(scaler, "the board scales for the mix");
+    }
+    if let Some(pad) = tail.static_pad("sink") {
         let (pace, mut last) = (eye.pace, None::<u64>);
         let last = Mutex::new(last.take());
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -284,7 +310,7 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Resu
             gst::PadProbeReturn::Ok
         });
     }
-    if let Some(pad) = tail.by_name("entry").and_then(|entry| entry.static_pad("src")) {
+    if let Some(pad) = tail.by_name("turn").and_then(|turn| turn.static_pad("src")) {
         let eye = Arc::clone(eye);
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
@@ -305,23 +331,27 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Resu
     }
     let eye = Arc::clone(eye);
     on_sample(&tail, move |sample| eye.take(sample))?;
-    Ok(pipeline)
+    Ok(tail)
 }
 
 /// The inlet's sound, put into the ring.
 fn sound_pipeline(inlet: &Inlet, ring: &Arc<Mutex<Ring>>) -> Result<gst::Pipeline, SourceError> {
+    join(inlet, &sound_tail("identity silent=true", ring)?)
+}
+
+/// Puts sound into the ring. `front` is what it comes in by.
+fn sound_tail(front: &str, ring: &Arc<Mutex<Ring>>) -> Result<gst::Bin, SourceError> {
     let tail = make::bin(&format!(
-        "audioconvert name=entry ! audioresample ! {} ! appsink name=out sync=false async=false max-buffers=16 drop=true enable-last-sample=false",
+        "{front} name=entry ! audioconvert ! audioresample ! {} ! appsink name=out sync=false async=false max-buffers=16 drop=true enable-last-sample=false",
         sound_caps()
     ))?;
-    let pipeline = join(inlet, &tail)?;
     let ring = Arc::clone(ring);
     on_sample(&tail, move |sample| {
         let Some(map) = sample.buffer().and_then(|buffer| buffer.map_readable().ok()) else { return };
         let samples = map.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
         ring.lock().unwrap_or_else(PoisonError::into_inner).push(samples);
     })?;
-    Ok(pipeline)
+    Ok(tail)
 }
 
 fn join(inlet: &Inlet, tail: &gst::Bin) -> Result<gst::Pipeline, SourceError> {

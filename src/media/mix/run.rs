@@ -225,12 +225,10 @@ impl Runner {
             self.take_inputs(inputs);
         }
         for part in &mut self.parts {
-            if let Some(order) = &mut part.order {
-                let source = match &part.input.from {
-                    MixFrom::Source(source) => source.clone(),
-                    MixFrom::Published(_) => continue,
-                };
-                order.poll(now, &source, &self.stage);
+            let (Some(order), MixFrom::Source(source)) = (&mut part.order, &part.input.from) else { continue };
+            if order.poll(now, source, &self.stage, self.config.framerate, &self.tools) {
+                let (video, audio) = (part.video.take(), part.audio.take());
+                self.closing.extend(take_out(self.scene.as_ref(), video, audio));
             }
         }
         self.open_inputs();
@@ -246,7 +244,18 @@ impl Runner {
         }
         for input in inputs {
             match self.parts.iter_mut().find(|part| same_thing(&part.input, &input)) {
-                Some(part) => part.input = input,
+                Some(part) => {
+                    let turned = part.input.turns != input.turns;
+                    part.input = input;
+                    // what comes raw is upright
+                    if let Some((seen, layer)) =
+                        part.video.as_mut().filter(|_| turned).and_then(|seen| seen.input.layer().map(|it| (seen, it)))
+                    {
+                        debug!(member = %part.input.member, turns = part.input.turns, "it is held otherwise");
+                        let newer = Seen::new(&layer, &part.input, self.config.framerate, &self.tools);
+                        self.closing.extend(seen.go_on_with(newer));
+                    }
+                }
                 None => {
                     debug!(member = %input.member, stream = %input.stream, "one more in the mix");
                     let order = matches!(input.from, MixFrom::Source(_)).then(Order::new);
@@ -262,6 +271,16 @@ impl Runner {
     fn open_inputs(&mut self) {
         let mut seen = self.parts.iter().filter(|part| part.video.is_some()).count();
         for part in &mut self.parts {
+            if let Some(taken) = part.order.as_ref().and_then(Order::taken) {
+                if taken.kinds.contains(&MediaKind::Video) && part.video.is_none() && seen < MOST_SEEN {
+                    seen += 1;
+                    part.video = Some(Seen::raw(&taken.eye));
+                }
+                if taken.kinds.contains(&MediaKind::Audio) && part.audio.is_none() {
+                    part.audio = Some(Heard { input: Input::raw(), ring: Arc::clone(&taken.ring) });
+                }
+                continue;
+            }
             let layers: Vec<Arc<Layer>> = match (&part.input.from, &part.order) {
                 (MixFrom::Published(tracks), _) => tracks.iter().map(|track| Arc::clone(track.first())).collect(),
                 (MixFrom::Source(_), Some(order)) => order.tracks.clone(),
@@ -304,10 +323,7 @@ impl Runner {
             if let Some(index) = better.filter(|_| again) {
                 debug!(member = %part.input.member, layer = index, "another encoding is decoded");
                 let newer = Seen::new(&track[index], &part.input, self.config.framerate, &self.tools);
-                let old = std::mem::replace(seen, newer);
-                let before = if old.eye.newest().is_some() { Some(old.eye) } else { old.before };
-                (seen.pane, seen.composed, seen.share, seen.before) = (old.pane, old.composed, old.share, before);
-                self.closing.extend(old.input.stop());
+                self.closing.extend(seen.go_on_with(newer));
             }
         }
     }
@@ -317,15 +333,7 @@ impl Runner {
         if let (Some(order), MixFrom::Source(source)) = (&part.order, &part.input.from) {
             order.release(source, &self.stage);
         }
-        if let Some(seen) = part.video {
-            if let (Some(pane), Some(scene)) = (seen.pane, &self.scene) {
-                scene.remove(pane);
-            }
-            self.closing.extend(seen.input.stop());
-        }
-        if let Some(heard) = part.audio {
-            self.closing.extend(heard.input.stop());
-        }
+        self.closing.extend(take_out(self.scene.as_ref(), part.video, part.audio));
     }
 
     fn end(mut self) {
@@ -494,4 +502,15 @@ impl Runner {
         }
         news
     }
+}
+
+/// Takes somebody's picture and sound out of the mix. What is returned may still be closing a decoder.
+fn take_out(scene: Option<&Scene>, video: Option<Seen>, audio: Option<Heard>) -> impl Iterator<Item = JoinHandle<()>> {
+    let input = video.map(|seen| {
+        if let (Some(pane), Some(scene)) = (seen.pane, scene) {
+            scene.remove(pane);
+        }
+        seen.input
+    });
+    input.into_iter().chain(audio.map(|heard| heard.input)).filter_map(Input::stop)
 }

@@ -126,8 +126,10 @@ impl Scene {
     /// Puts what feeds a pad into the bin, and links it.
     fn link(&self, feed: &gst::Bin) -> Result<gst::Pad, SourceError> {
         self.bin.add(feed).map_err(failed)?;
-        let pad = self.compositor.request_pad_simple("sink_%u");
-        let pad = pad.ok_or_else(|| SourceError::Failed("no room in the compositor".into()))?;
+        let Some(pad) = self.compositor.request_pad_simple("sink_%u") else {
+            let _ = self.bin.remove(feed);
+            return Err(SourceError::Failed(format!("no room in {}", self.candidate.element)));
+        };
         let names = &self.candidate.pad;
         let lacking =
             [&names.x, &names.y, &names.width, &names.height].into_iter().find(|name| pad.find_property(name).is_none());

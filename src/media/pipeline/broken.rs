@@ -28,6 +28,9 @@ impl Session {
         if self.mix.as_ref().is_some_and(|mix| mix.takes(&self.pipeline, error, &text)) {
             return true;
         }
+        if self.contain_raw(error) {
+            return true;
+        }
         let encoder = self.branches.iter().find(|(_, branch)| branch.owns(error));
         let (element, branches) = match encoder {
             Some((id, branch)) => (branch.encoder_name(), vec![*id]),

@@ -20,7 +20,7 @@ use crate::media::{SourceError, SourceKind, mix, sound};
 use crate::vocab::{MediaKind, MixConfig};
 
 /// Pictures (raw or JPEG) wait here for at most 3 frames; older ones are dropped, so a slow codec costs frames, not latency.
-pub(super) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
+pub(in crate::media) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
 
 /// A pipeline that has not been started.
 pub(super) struct Built {

@@ -17,6 +17,7 @@ mod fault;
 mod ingest;
 pub(super) mod launch;
 pub(super) mod make;
+mod raw;
 mod rewind;
 mod shape;
 pub(super) mod still;
@@ -45,11 +46,13 @@ use super::sound::Timebase;
 use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
 use crate::forward::Stages;
-use crate::vocab::{Bitrate, Codec, MediaKind};
+use crate::vocab::{Bitrate, Codec, MediaKind, PeerId};
 
 pub(super) use branch::{sound_branch, write_bitrate};
 pub(super) use broken::end as end_apart;
+pub(super) use capture::RAW_QUEUE;
 pub(super) use ingest::{Holds, opus_format};
+pub(super) use raw::{RawDemand, RawTap};
 pub(super) use shape::Shape;
 pub(super) use watch::Passed;
 
@@ -59,6 +62,10 @@ pub(super) enum Order {
     Add(Box<BranchSpec>),
     /// Take a branch away.
     Remove(BranchId),
+    /// Hang what somebody takes as it is on the tees.
+    AddRaw(Arc<RawDemand>),
+    /// Take it away.
+    RemoveRaw(PeerId),
     /// All branches of the start are there: let what was held back flow.
     Flow,
     /// Set an encoder's bit rate.
@@ -358,6 +365,7 @@ struct Session {
     streams_due: Option<Instant>,
     opened: bool,
     branches: HashMap<BranchId, branch::Branch>,
+    raws: Vec<raw::Raw>,
     /// Once a codec of the board is used.
     using: Option<Using>,
     decoders: HashMap<MediaKind, branch::Decoder>,
@@ -411,6 +419,7 @@ impl Session {
             offer: built.offer,
             opened: false,
             branches: HashMap::new(),
+            raws: Vec::new(),
             using: None,
             decoders: HashMap::new(),
             rewinder: built.rewinder,
@@ -487,6 +496,8 @@ impl Session {
                     (self.start.marks.news)(News::Branch(id, outcome));
                 }
                 Order::Remove(id) => self.remove_branch(id),
+                Order::AddRaw(demand) => self.add_raw(demand, inbox),
+                Order::RemoveRaw(viewer) => self.remove_raw(viewer),
                 Order::Flow => self.flow(),
                 Order::Bitrate(id, bitrate) => self.set_bitrate(id, bitrate, inbox),
                 Order::Shape(shape) => self.set_shape(shape, inbox),
@@ -573,6 +584,7 @@ impl Session {
             bus.unset_sync_handler();
         }
         self.branches.clear();
+        self.raws.clear();
         self.decoders.clear();
         info!("source closed");
     }
