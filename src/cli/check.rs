@@ -88,8 +88,11 @@ fn board(file: &Path, as_json: bool) -> ExitCode {
     }
     match checked {
         Ok(board) => {
-            let (encoders, decoders) = (board.encoders.len(), board.decoders.len());
-            print(&format!("OK\nboard {}: {}; encoders {encoders}, decoders {decoders}\n", board.name, board.description));
+            let (encoders, decoders, compositors) = (board.encoders.len(), board.decoders.len(), board.compositors.len());
+            let Board { name, description, .. } = board;
+            print(&format!(
+                "OK\nboard {name}: {description}; encoders {encoders}, decoders {decoders}, compositors {compositors}\n"
+            ));
         }
         Err(error @ BoardError::Read { .. }) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -183,6 +183,7 @@ struct Tried {
 enum Role {
     Encoder,
     Decoder,
+    Compositor,
     Convert,
     Csi,
     Common,
@@ -300,12 +301,17 @@ fn rows(board: &Board, verdicts: &Verdicts) -> Vec<Row> {
         let row = codec_row(board, verdicts, Candidate::Decoder(entry));
         rows.push(Row { role: Role::Decoder, what: entry.input.to_string(), hardware: entry.hardware, ..row });
     }
+    for entry in &board.compositors {
+        let row = codec_row(board, verdicts, Candidate::Compositor(entry));
+        rows.push(Row { role: Role::Compositor, what: "mixed rooms".into(), hardware: entry.hardware, ..row });
+    }
     let mut add = |role, what: String, element: &str, hardware, presence| {
         let (vendor, element) = (board.vendor.get(element).cloned(), element.to_owned());
         rows.push(Row { role, what, element, hardware, requires: Vec::new(), presence, vendor, trial: None });
     };
     let own = board.encoders.iter().filter_map(|entry| entry.convert.as_ref());
-    let converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
+    let mut converters: BTreeSet<&str> = board.convert.iter().chain(own).flat_map(|entry| chain(entry)).collect();
+    converters.extend(board.compositors.iter().flat_map(|entry| entry.around()).filter(|element| *element != "queue"));
     for element in converters {
         add(Role::Convert, "size and format".into(), element, false, element::presence(element));
     }
@@ -399,6 +405,7 @@ fn text(report: &Report) -> String {
     let titles = [
         (Role::Encoder, "Encoders, in order of preference"),
         (Role::Decoder, "Decoders, in order of preference"),
+        (Role::Compositor, "Compositors, in order of preference"),
         (Role::Convert, "Converters"),
         (Role::Csi, "CSI capture"),
         (Role::Common, "Other elements"),

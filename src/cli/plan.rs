@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::{ConfigArgs, exit, print, tell};
 use crate::config::Flags;
-use crate::media::board::Board;
+use crate::media::board::{Board, Candidate};
 use crate::media::element;
-use crate::media::plan::{Choice, Path, Refusal, plan_kind};
+use crate::media::plan::composing::{Composer, compositor_for};
+use crate::media::plan::{Choice, Path, Refusal, SourceOffer, StreamOffer, plan_kind};
 use crate::media::probe::Verdicts;
-use crate::media::{SourceConfig, Wants, device, look};
+use crate::media::{SourceConfig, SourceKind, Wants, device, look};
 use crate::vocab::{Codec, MediaKind, RoomId};
 
 /// Show how each source would reach a viewer, and why.
@@ -61,6 +62,8 @@ pub struct PlanRow {
     pub demand: String,
     /// The path, or why there is none.
     pub outcome: Result<Choice, Refusal>,
+    /// Of a mixed room's picture: what puts it together.
+    pub compositor: Option<Composer>,
 }
 
 /// What browsers can play, best first.
@@ -92,17 +95,20 @@ pub(super) fn main(args: &Args) -> ExitCode {
         return ExitCode::from(exit::USAGE);
     }
     let in_room = |source: &SourceConfig| match &args.room {
-        Some(name) => effective.rooms.iter().any(|room| &room.name == name && room.sources.contains(&source.name)),
+        Some(name) => effective.rooms.iter().any(|room| {
+            let mixes = room.mix_source().as_ref() == Some(&source.name);
+            &room.name == name && (mixes || room.sources.contains(&source.name))
+        }),
         None => true,
     };
     let codecs = if args.codec.is_empty() { BROWSERS.to_vec() } else { args.codec.clone() };
     let of = |kind: MediaKind| codecs.iter().copied().filter(|codec| codec.kind() == kind).collect::<Vec<_>>();
     let wants = Wants { video: of(MediaKind::Video), audio: of(MediaKind::Audio) };
-    let sources: Vec<&SourceConfig> = effective.sources.iter().filter(|source| in_room(source)).collect();
+    let sources: Vec<SourceConfig> = effective.all_sources().into_iter().filter(in_room).collect();
     let progress = indicatif::ProgressBar::new(sources.len() as u64);
     let verdicts = Verdicts::open(&crate::ops::default_state_dir(), &board);
     let mut rows = Vec::new();
-    for source in sources {
+    for source in &sources {
         progress.set_message(format!("opening {}", source.name));
         rows.extend(plan_source(source, &wants, &board, &verdicts, habits.open_limit));
         progress.inc(1);
@@ -127,19 +133,31 @@ fn plan_source(
         format!("{kind} {}", codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(", "))
     };
     let name = source.name.to_string();
-    let offer = match look(source.clone(), board, limit) {
+    let presence = |asked: Candidate<'_>| verdicts.refusal(asked).unwrap_or_else(|| asked.presence());
+    let known = match &source.kind {
+        // what it gives is as configured; opened is what it mixes, each for itself
+        SourceKind::Mix(mix) => {
+            let (width, height, framerate) = (mix.width & !1, mix.height & !1, mix.framerate);
+            let picture = StreamOffer::Picture { width, height, framerate };
+            Ok(SourceOffer { video: Some(picture), audio: Some(StreamOffer::Sound) })
+        }
+        _ => look(source.clone(), board, limit),
+    };
+    let mixed = matches!(source.kind, SourceKind::Mix(_));
+    let compositor = mixed.then(|| compositor_for(board, &presence).ok()).flatten().map(|(_, composer)| composer);
+    let offer = match known {
         Ok(offer) => offer,
         Err(error) => {
             let want = demand(MediaKind::Video, &wants.video);
             let refusal = Refusal { have: "nothing".into(), want: want.clone(), reason: error.to_string() };
-            return vec![PlanRow { source: name, demand: want, outcome: Err(refusal) }];
+            return vec![PlanRow { source: name, demand: want, outcome: Err(refusal), compositor: None }];
         }
     };
     let kinds = [(MediaKind::Video, &wants.video), (MediaKind::Audio, &wants.audio)];
     let row = |(kind, codecs): (MediaKind, &Vec<Codec>)| {
-        let outcome =
-            plan_kind(kind, &offer, wants, board, &|asked| verdicts.refusal(asked).unwrap_or_else(|| asked.presence()), &[])?;
-        Some(PlanRow { source: name.clone(), demand: demand(kind, codecs), outcome })
+        let outcome = plan_kind(kind, &offer, wants, board, &presence, &[])?;
+        let compositor = compositor.clone().filter(|_| kind == MediaKind::Video);
+        Some(PlanRow { source: name.clone(), demand: demand(kind, codecs), outcome, compositor })
     };
     kinds.into_iter().filter_map(row).collect()
 }
@@ -167,12 +185,15 @@ struct Line<'a> {
     choice: Option<&'a Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<&'a Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compositor: Option<&'a Composer>,
 }
 
 impl<'a> From<&'a PlanRow> for Line<'a> {
     fn from(row: &'a PlanRow) -> Self {
         let outcome = row.outcome.as_ref();
-        Self { source: &row.source, demand: &row.demand, choice: outcome.ok(), refused: outcome.err() }
+        let compositor = row.compositor.as_ref();
+        Self { source: &row.source, demand: &row.demand, choice: outcome.ok(), refused: outcome.err(), compositor }
     }
 }
 
@@ -193,7 +214,10 @@ fn report(room: Option<&RoomId>, rows: &[PlanRow]) -> String {
                 print::verdict(name(choice.path), if choice.path == Path::Software { None } else { Some(true) }),
                 choice.codec.name().into(),
                 choice.encoder.as_deref().unwrap_or("-").into(),
-                choice.reason.as_str().into(),
+                match &row.compositor {
+                    Some(it) => format!("{}; {}", it.reason, choice.reason).into(),
+                    None => choice.reason.as_str().into(),
+                },
             ],
             Err(refusal) => vec![
                 source,
@@ -235,8 +259,8 @@ mod tests {
             Choice { path: Path::Software, codec: Codec::H264, encoder: Some("x264enc".into()), reason: "only encoder".into() };
         let refusal = Refusal { have: "raw".into(), want: "VP9".into(), reason: "no encoder".into() };
         vec![
-            PlanRow { source: "door".into(), demand: "video H264".into(), outcome: Ok(choice) },
-            PlanRow { source: "door".into(), demand: "video VP9".into(), outcome: Err(refusal) },
+            PlanRow { source: "door".into(), demand: "video H264".into(), outcome: Ok(choice), compositor: None },
+            PlanRow { source: "door".into(), demand: "video VP9".into(), outcome: Err(refusal), compositor: None },
         ]
     }
 
@@ -256,6 +280,19 @@ mod tests {
         assert_eq!(lines[0]["encoder"], "x264enc");
         assert!(lines[0].get("refused").is_none() && lines[1].get("path").is_none());
         assert_eq!(lines[1]["refused"]["reason"], "no encoder");
+    }
+
+    #[test]
+    fn a_mix_is_planned_as_configured_with_what_puts_it_together() {
+        gstreamer::init().unwrap();
+        let kind = SourceKind::Mix(crate::vocab::MixConfig::default());
+        let name = crate::vocab::SourceName::new("mix:hall").unwrap();
+        let mix = SourceConfig { name, kind, bitrate: crate::vocab::Bitrate::from_bps(1_000_000), audio_device: None };
+        let wants = Wants { video: vec![Codec::VP8], audio: vec![Codec::Opus] };
+        let rows = plan_source(&mix, &wants, &Board::generic(), &Verdicts::default(), std::time::Duration::ZERO);
+        assert_eq!(rows[0].compositor.as_ref().map(|it| it.element.as_str()), Some("compositor"));
+        assert!(rows[1].compositor.is_none() && rows.iter().all(|row| row.outcome.is_ok()), "{rows:?}");
+        assert!(report(None, &rows).contains("put together in software by compositor; encoded in software by vp8enc"));
     }
 
     #[test]

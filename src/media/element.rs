@@ -225,18 +225,36 @@ pub fn package_of(element: &str) -> Option<&'static str> {
 
 /// Elements newer than the oldest GStreamer that Portico runs on (1.20), with the version that brought them.
 const SINCE: &[(&str, (u32, u32))] = &[
+    ("cudacompositor", (1, 26)),
     ("qsvh264dec", (1, 22)),
     ("qsvh264enc", (1, 22)),
     ("vah264enc", (1, 22)),
+    ("vacompositor", (1, 22)),
     ("vah264lpenc", (1, 22)),
     ("videoconvertscale", (1, 22)),
 ];
 
 /// Plugins that register elements only for the devices they find.
 const DEVICE_PLUGINS: &[(&str, &[&str])] = &[
-    ("nvcodec", &["nvav1dec", "nvh264dec", "nvh264enc", "nvh265dec", "nvvp8dec", "nvvp9dec"]),
+    (
+        "nvcodec",
+        &[
+            "cudacompositor",
+            "cudadownload",
+            "cudaupload",
+            "nvav1dec",
+            "nvh264dec",
+            "nvh264enc",
+            "nvh265dec",
+            "nvvp8dec",
+            "nvvp9dec",
+        ],
+    ),
     ("qsv", &["qsvh264dec", "qsvh264enc"]),
-    ("va", &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vavp8dec", "vavp9dec", "vaav1dec", "vapostproc"]),
+    (
+        "va",
+        &["vah264dec", "vah264enc", "vah264lpenc", "vah265dec", "vavp8dec", "vavp9dec", "vaav1dec", "vacompositor", "vapostproc"],
+    ),
     ("v4l2codecs", &["v4l2slh264dec", "v4l2slh265dec", "v4l2slvp8dec", "v4l2slvp9dec"]),
     ("video4linux2", &["v4l2convert", "v4l2h264dec", "v4l2h264enc", "v4l2h265dec", "v4l2jpegdec", "v4l2jpegenc"]),
 ];
@@ -343,6 +361,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "av1dec",
             "av1enc",
             "av1parse",
+            "cudacompositor",
+            "cudadownload",
+            "cudaupload",
             "h264parse",
             "h264timestamper",
             "h265parse",
@@ -363,6 +384,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2slvp8dec",
             "v4l2slvp9dec",
             "vaav1dec",
+            "vacompositor",
             "vah264dec",
             "vah264enc",
             "vah264lpenc",

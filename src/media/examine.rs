@@ -15,7 +15,7 @@ use super::board::{Board, Candidate, DecoderInput};
 use super::config::{PictureConfig, V4l2Config};
 use super::device::{self, FindError, PixelFormat};
 use super::element::{self, Presence};
-use super::plan::{self, Choice, Refusal, SourceOffer, StreamOffer, camera};
+use super::plan::{self, Choice, Refusal, SourceOffer, StreamOffer, camera, composing};
 use super::probe::Verdicts;
 use super::{SourceConfig, SourceError, SourceKind, Wants};
 use crate::vocab::{Codec, MediaKind};
@@ -58,7 +58,10 @@ pub fn examine(source: &SourceConfig, board: &Board, verdicts: &Verdicts) -> Res
             None
         }
         SourceKind::Mix(mix) => {
-            installed(&["compositor", "appsrc", "rtpjitterbuffer", "videoscale"])?;
+            installed(&["appsrc", "rtpjitterbuffer", "videoscale"])?;
+            if composing::compositor_for(board, &|asked| presence(asked, verdicts)).is_err() {
+                installed(&["compositor"])?;
+            }
             let picture = PictureConfig { width: mix.width, height: mix.height, framerate: mix.framerate };
             Some(encoder(picture_offer(&picture), board, verdicts)?)
         }

@@ -59,7 +59,6 @@ pub(super) struct Inlet {
     bin: gst::Bin,
     layer: Arc<Layer>,
     door: Arc<Door>,
-    #[allow(dead_code, reason = "for those who pass over one that breaks")]
     decoder: String,
     id: SinkId,
 }
@@ -73,9 +72,29 @@ impl Inlet {
         presences: &PresenceCache,
         passed_over: &HashSet<String>,
     ) -> Result<Self, SourceError> {
+        Self::make(layer, board, presences, passed_over, true)
+    }
+
+    /// As [`Inlet::new`], but pictures stay in the memory that the decoder leaves them in: for who has the board's converter behind it.
+    pub fn unfetched(
+        layer: Arc<Layer>,
+        board: &Board,
+        presences: &PresenceCache,
+        passed_over: &HashSet<String>,
+    ) -> Result<Self, SourceError> {
+        Self::make(layer, board, presences, passed_over, false)
+    }
+
+    fn make(
+        layer: Arc<Layer>,
+        board: &Board,
+        presences: &PresenceCache,
+        passed_over: &HashSet<String>,
+        fetch: bool,
+    ) -> Result<Self, SourceError> {
         let codec = layer.format().codec;
         let decoder = decoder(codec, board, presences, passed_over)?;
-        let bin = make::bin(&describe(codec, decoder, board, presences))?;
+        let bin = make::bin(&describe(codec, decoder, board, presences, fetch))?;
         let (name, element) = match decoder {
             Some(it) => (it.element.clone(), Some(it)),
             None => ("opusdec".into(), None),
@@ -104,7 +123,6 @@ impl Inlet {
     }
 
     /// The decoder's element.
-    #[allow(dead_code, reason = "for those who pass over one that breaks")]
     pub fn decoder(&self) -> &str {
         &self.decoder
     }
@@ -182,7 +200,7 @@ fn decoder<'b>(
     })
 }
 
-fn describe(codec: Codec, decoder: Option<&DecoderCandidate>, board: &Board, presences: &PresenceCache) -> String {
+fn describe(codec: Codec, decoder: Option<&DecoderCandidate>, board: &Board, presences: &PresenceCache, fetch: bool) -> String {
     let (name, depay, coded) = depayloader(codec);
     let kind = codec.kind();
     let caps = format!(
@@ -204,7 +222,7 @@ fn describe(codec: Codec, decoder: Option<&DecoderCandidate>, board: &Board, pre
     };
     // what leaves a hardware decoder may be in memory that only the board's own converter reads
     let fetch = match decoder {
-        Some(it) if it.hardware => {
+        Some(it) if it.hardware && fetch => {
             format!("{} ! video/x-raw ! ", plan::board_converter(board, &|asked: Candidate<'_>| presences.get(asked)))
         }
         _ => String::new(),

@@ -213,6 +213,9 @@ pub struct SourceFigures {
     pub layers: Vec<EncodedLayer>,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,
+    /// Of a mix that runs: what puts its pictures together, and why not something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compositor: Option<plan::composing::Composer>,
     /// Frames that the layers in use got so far, for who watches that it flows; begins anew when a layer does. Not shown.
     #[serde(skip)]
     pub frames: u64,

@@ -3,6 +3,7 @@
 mod broken;
 mod encoding;
 mod layers;
+pub(super) mod raw;
 mod strained;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -20,6 +21,7 @@ use super::element::Presence;
 use super::examine::Finding;
 use super::mix::Stage;
 use super::pipeline::{BranchId, Device, Marks, News, Order, Pipeline, Start};
+use super::plan::composing::Composer;
 use super::plan::layering::Layering;
 use super::plan::{self, Choice, Path, SourceOffer, StreamOffer};
 use super::sources::{Shared, SlotId, ToOwner};
@@ -52,6 +54,8 @@ pub(super) struct Slot {
     demand: Demand,
     /// Viewers without an answer yet.
     waiting: BTreeMap<PeerId, Waiting>,
+    /// Those who take it as it is.
+    raws: BTreeMap<PeerId, raw::RawViewer>,
     pipeline: Option<Pipeline>,
     device: Arc<Device>,
     /// Threads of pipelines that may still be closing the device.
@@ -65,6 +69,8 @@ pub(super) struct Slot {
     video: TrackId,
     audio: TrackId,
     error: Option<SourceError>,
+    /// Of a mix that runs: what puts its pictures together.
+    composer: Option<Composer>,
     /// What the last look found, until the source is opened.
     look: Look,
     /// Encoders that failed while in use; passed over until the source is closed.
@@ -158,6 +164,7 @@ impl Slot {
             config,
             open_limit: habits.open_limit,
             waiting: BTreeMap::new(),
+            raws: BTreeMap::new(),
             pipeline: None,
             device: Arc::default(),
             closing: Vec::new(),
@@ -169,6 +176,7 @@ impl Slot {
             video: TrackId::next(),
             audio: TrackId::next(),
             error: None,
+            composer: None,
             look: Look::Never,
             broken: HashSet::new(),
             decoded: None,
@@ -266,6 +274,7 @@ impl Slot {
     /// A viewer left.
     pub fn release(&mut self, now: Instant, viewer: PeerId) {
         self.waiting.remove(&viewer);
+        self.release_raw(viewer);
         if let Some(stage) = &self.stage {
             stage.release(viewer);
         }
@@ -311,6 +320,10 @@ impl Slot {
                 }
                 self.answer_ready(now);
             }
+            News::Composes { composer, broken } => {
+                self.broken.extend(broken);
+                self.composer = Some(composer);
+            }
             News::Branch(id, Err(error)) => self.branch_failed(now, id, error),
             News::Broke { element, branches, error } => self.codec_broke(now, element, &branches, &error),
             News::Failed { error, culprit } => {
@@ -335,6 +348,7 @@ impl Slot {
             encoders: self.encoders().count(),
             layers: self.encoded_layers(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
+            compositor: self.composer.clone(),
             frames: self.fed.values().map(Fed::frames).sum(),
             strain: self.strain().clone(),
             error: self.error.as_ref().map(ToString::to_string),
@@ -361,10 +375,13 @@ impl Slot {
                     self.strained.forget(&self.shared.strain);
                 }
                 Action::Restore => self.restore(now),
+                Action::Plan(viewer) if self.plan_raw(now, viewer) => {}
                 Action::Plan(viewer) => self.plan(now, viewer),
                 Action::Reject(viewer) => {
                     let error = self.error.clone().unwrap_or(SourceError::Silent(self.open_limit));
-                    self.answer(viewer, Err(error));
+                    if !self.reject_raw(viewer, &error) {
+                        self.answer(viewer, Err(error));
+                    }
                 }
                 Action::DropLayer(codec) => self.drop_layer(codec),
                 Action::CheckFlow => self.check_flow(now),
@@ -460,7 +477,7 @@ impl Slot {
             self.closing.retain(|thread| !thread.is_finished());
             self.closing.push(pipeline.stop());
         }
-        (self.offer, self.decoded) = (None, None);
+        (self.offer, self.decoded, self.composer) = (None, None, None);
         self.fed.values_mut().for_each(Fed::down);
         self.release_claims();
     }
@@ -481,6 +498,7 @@ impl Slot {
                 }
             }
         }
+        self.restore_raws();
         for codec in self.fed.iter().filter(|(_, fed)| !fed.up()).map(|(codec, _)| *codec).collect::<Vec<_>>() {
             self.refeed(now, codec);
         }

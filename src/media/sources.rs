@@ -17,12 +17,13 @@ use super::budget::{Budget, ClaimId};
 use super::examine::{Finding, examine};
 use super::mix::{MixInput, Stage};
 use super::pipeline::still::{self, KeyFrame};
-use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, Start};
+use super::pipeline::{Marks, News, Order, Pipeline, PresenceCache, RawDemand, Start};
 use super::plan::{Choice, SourceOffer};
 use super::probe::Verdicts;
 use super::probe::child::Runner;
 use super::probe::prober::{Prober, Usage};
 use super::slot::Slot;
+use super::slot::raw::RawReply;
 use super::snapshot::SnapshotError;
 use super::sound::{self, Speaker, SpeakerConfig};
 use super::strain::heat::{Warmth, judge};
@@ -56,6 +57,12 @@ pub(super) struct SlotId(pub(super) u64);
 /// What reaches the owner.
 pub(super) enum ToOwner {
     Command(MediaCommand),
+    /// A mix wants a source as it is.
+    Raw {
+        source: SourceName,
+        demand: Arc<RawDemand>,
+        reply: RawReply,
+    },
     /// These sources from now on.
     Configure {
         habits: SourcesConfig,
@@ -276,6 +283,11 @@ impl Owner {
             let now = Instant::now();
             match message {
                 Ok(ToOwner::Command(command)) => self.command(now, command),
+                Ok(ToOwner::Raw { source, demand, reply }) => match self.slots.iter_mut().find(|slot| *slot.name() == source) {
+                    Some(slot) => slot.demand_raw(now, demand, reply),
+                    // nobody listening is nobody to tell
+                    None => drop(reply.send(Err(SourceError::Unknown(source)))),
+                },
                 Ok(ToOwner::Configure { habits, sources }) => self.configure(now, &habits, sources),
                 Ok(ToOwner::News { slot, run, news }) => {
                     if let Some(slot) = self.slot(slot) {

@@ -279,6 +279,9 @@ pub struct Facts {
     /// Tribe: `front` or `back`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
+    /// Tribe: its pictures come as its camera sees them; `orientation` and `camera` say how they are to be turned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unturned: Option<bool>,
     /// Tribe: `wifi` or `mobile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
@@ -374,11 +377,26 @@ impl Facts {
         put(&mut self.platform, newer.platform);
         put(&mut self.orientation, newer.orientation);
         put(&mut self.camera, newer.camera);
+        put(&mut self.unturned, newer.unturned);
         put(&mut self.network, newer.network);
         put(&mut self.audio_muted, newer.audio_muted);
         put(&mut self.video_muted, newer.video_muted);
         put(&mut self.state, newer.state);
         put(&mut self.client, newer.client);
+    }
+
+    /// Quarter turns, clockwise, that put its pictures upright: 0 for all who turn them themselves, and where it does not say how it is held.
+    pub fn quarter_turns(&self) -> u8 {
+        if self.unturned != Some(true) {
+            return 0;
+        }
+        match (self.orientation, self.camera.as_deref()) {
+            (Some(0), Some("front")) | (Some(180), Some("back")) => 1,
+            (Some(270), Some("front" | "back")) => 2,
+            (Some(0), Some("back")) | (Some(180), Some("front")) => 3,
+            // 90 is upright
+            _ => 0,
+        }
     }
 }
 

@@ -177,6 +177,8 @@ pub struct MixPart {
     pub stream: StreamName,
     /// What its owner is called by people.
     pub label: String,
+    /// Quarter turns, clockwise, that put its picture upright.
+    pub turns: u8,
     /// Where its media comes from.
     pub feed: Feed,
 }

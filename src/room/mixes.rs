@@ -111,6 +111,7 @@ impl Rooms {
                 member: member.id,
                 stream: stream.name.clone(),
                 label: member.facts.name.clone().unwrap_or_else(|| member.user_id.clone()),
+                turns: member.facts.quarter_turns(),
                 feed: stream.feed(),
             })
         });

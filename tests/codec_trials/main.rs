@@ -3,6 +3,7 @@
 mod boards;
 mod faults;
 mod gateway;
+mod mixed;
 #[path = "../support/picture.rs"]
 #[allow(dead_code, reason = "used in part")]
 mod picture;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 #![allow(missing_docs, reason = "a plugin has no users of its items")]
 
+mod compose;
 mod convert;
 mod decoder;
 mod encoder;
@@ -26,6 +27,7 @@ use gstreamer as gst;
 use gstreamer::glib;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    compose::register(plugin)?;
     convert::register(plugin)?;
     encoder::register(plugin)?;
     decoder::register(plugin)?;

@@ -13,7 +13,7 @@ pub enum Quirk {
     LateKey,
     /// No key frame but the first.
     NoKey,
-    /// Pictures of any size are refused.
+    /// Pictures of any size are refused; a compositor does not start.
     RefuseSize,
     /// Pictures of more than 1280x720 are refused.
     RefuseLarge,

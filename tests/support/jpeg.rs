@@ -13,6 +13,8 @@ pub struct Seen {
     pub colours: usize,
     /// Red, green, blue of the pixel in the middle.
     pub middle: [u8; 3],
+    /// The same of the left and the right half, at three tenths of the height.
+    pub halves: [[u8; 3]; 2],
 }
 
 /// Decodes a JPEG; a test fails where it is none.
@@ -34,12 +36,16 @@ pub fn see(jpeg: &[u8]) -> Seen {
     let size = |field: &str| usize::try_from(caps.get::<i32>(field).expect(field)).expect(field);
     let (width, height) = (size("width"), size("height"));
     let pixels = sample.buffer().expect("a picture").map_readable().expect("memory");
-    let middle = (height / 2 * width + width / 2) * 4;
+    let pixel = |x: usize, y: usize| {
+        let at = (y * width + x) * 4;
+        [pixels[at], pixels[at + 1], pixels[at + 2]]
+    };
     let seen = Seen {
         width,
         height,
         colours: pixels.chunks_exact(4).collect::<HashSet<_>>().len(),
-        middle: [pixels[middle], pixels[middle + 1], pixels[middle + 2]],
+        middle: pixel(width / 2, height / 2),
+        halves: [pixel(width / 4, height * 3 / 10), pixel(width * 3 / 4, height * 3 / 10)],
     };
     drop(pixels);
     let _ = pipeline.set_state(gstreamer::State::Null);

@@ -121,11 +121,24 @@ view! {
         pub layers: Vec<EncodedLayer>,
         /// The paths in use.
         pub paths: Vec<PathChoice>,
+        /// Of a mix that runs: what puts its pictures together.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub compositor: Option<Compositor>,
         /// How much less it does than it could.
         pub strain: SourceStrain,
         /// The last error; only shown to callers with the control right.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub error: Option<String>,
+    }
+
+    /// What puts the pictures of a mixed room together.
+    pub struct Compositor {
+        /// GStreamer's name of it.
+        pub element: String,
+        /// Whether the work is done outside the CPU.
+        pub hardware: bool,
+        /// Why this one and no other.
+        pub reason: String,
     }
 
     /// How much less a source does than it could, because the board is hot or its encoder slow.
@@ -436,6 +449,7 @@ impl From<SourceFigures> for Source {
             encoders: figures.encoders,
             layers: figures.layers.into_iter().map(EncodedLayer::from).collect(),
             paths: figures.paths.into_iter().map(PathChoice::from).collect(),
+            compositor: figures.compositor.map(|it| Compositor { element: it.element, hardware: it.hardware, reason: it.reason }),
             strain: SourceStrain {
                 degree: figures.strain.degree.as_str().into(),
                 reason: Some(figures.strain.reason).filter(|reason| !reason.is_empty()),

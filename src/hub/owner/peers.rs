@@ -274,7 +274,7 @@ impl Owner {
                     MixFrom::Published(tracks.iter().filter_map(|track| self.layers.get(track).cloned()).collect())
                 }
             },
-            turns: 0,
+            turns: part.turns,
         };
         let inputs = parts.into_iter().map(input).collect();
         (self.media)(MediaCommand::Mix { source, inputs });

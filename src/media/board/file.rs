@@ -223,6 +223,12 @@ fn join(board: &mut Board, other: Board) {
             board.decoders.push(entry);
         }
     }
+    let own = board.compositors.len();
+    for entry in other.compositors {
+        if !board.compositors[..own].iter().any(|have| have.element == entry.element) {
+            board.compositors.push(entry);
+        }
+    }
     for chain in other.convert {
         if !board.convert.contains(&chain) {
             board.convert.push(chain);
@@ -241,7 +247,8 @@ pub(super) fn check(path: &Path) -> Result<Board, BoardError> {
     let board = Loaded { name, origin: Origin::File(path.into()), file: parse(path, &text)? }.alone();
     let encoders = board.encoders.iter().flat_map(|it| [&it.input_caps, &it.output_caps]);
     let others = board.decoders.iter().map(|it| &it.output_caps).chain(board.csi.iter().map(|it| &it.output_caps));
-    for caps in encoders.chain(others).filter(|caps| !caps.is_empty()) {
+    let compositors = board.compositors.iter().flat_map(|it| [&it.input_caps, &it.output_caps]);
+    for caps in encoders.chain(others).chain(compositors).filter(|caps| !caps.is_empty()) {
         if caps.parse::<gstreamer::Caps>().is_err() {
             // written as it is, so it is found where it stands
             let at = text.find(caps.as_str()).unwrap_or(0);

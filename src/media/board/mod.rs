@@ -32,6 +32,8 @@ pub struct Board {
     pub decoders: Vec<DecoderCandidate>,
     /// Elements that capture from the CSI connector, in order of preference. Empty where there is none.
     pub csi: Vec<CsiCandidate>,
+    /// What puts the pictures of a mixed room together, in order of preference.
+    pub compositors: Vec<CompositorCandidate>,
     /// Converters and scalers in order of preference. Each is one element or a chain written `a ! b`.
     pub convert: Vec<String>,
     /// Where elements come from that Debian has no package of.
@@ -248,6 +250,64 @@ pub struct CsiCandidate {
     pub properties: BTreeMap<String, String>,
 }
 
+/// One way to put pictures together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CompositorCandidate {
+    /// GStreamer's name of it.
+    pub element: String,
+    /// True when the work is done outside the CPU.
+    pub hardware: bool,
+    /// Elements in front of each of its pads, which bring pictures from plain memory (I420) into its own; empty where it takes these.
+    pub upload: String,
+    /// Caps in front of each of its pads, without size and rate; empty: whatever comes.
+    pub input_caps: String,
+    /// Caps behind it, without size and rate.
+    pub output_caps: String,
+    /// Elements behind it, which bring its picture into plain memory (I420); empty where it gives that.
+    pub download: String,
+    /// Properties, as for encoders.
+    pub properties: BTreeMap<String, String>,
+    /// What its pads call a picture's place.
+    pub pad: PadNames,
+    /// As for encoders.
+    pub requires: Vec<String>,
+    /// As for encoders.
+    pub nodes: Vec<PathBuf>,
+}
+
+/// Properties of a compositor's pads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PadNames {
+    /// Pixels from the left.
+    pub x: String,
+    /// Pixels from above.
+    pub y: String,
+    /// Pixels.
+    pub width: String,
+    /// Pixels.
+    pub height: String,
+    /// What is higher is in front. A compositor without it shows later pads in front.
+    pub depth: String,
+    /// How much is seen of a picture, 1 being all. A compositor without it does not dim what is frozen.
+    pub alpha: String,
+}
+
+impl Default for PadNames {
+    /// Those of GStreamer's own compositors.
+    fn default() -> Self {
+        let [x, y, width, height, depth, alpha] = ["xpos", "ypos", "width", "height", "zorder", "alpha"].map(str::to_owned);
+        Self { x, y, width, height, depth, alpha }
+    }
+}
+
+impl CompositorCandidate {
+    /// The elements around it.
+    pub fn around(&self) -> impl Iterator<Item = &str> {
+        [&self.upload, &self.download].into_iter().filter(|it| !it.is_empty()).flat_map(|it| chain(it))
+    }
+}
+
 impl Board {
     /// The board this machine is, from its device tree; `generic` where none is recognised.
     ///
@@ -305,6 +365,8 @@ pub enum Candidate<'a> {
     Encoder(&'a EncoderCandidate),
     /// A way to decode.
     Decoder(&'a DecoderCandidate),
+    /// A way to put pictures together.
+    Compositor(&'a CompositorCandidate),
     /// Anything else, by GStreamer's name of it.
     Element(&'a str),
 }
@@ -315,6 +377,7 @@ impl Candidate<'_> {
         match self {
             Self::Encoder(it) => &it.element,
             Self::Decoder(it) => &it.element,
+            Self::Compositor(it) => &it.element,
             Self::Element(element) => element,
         }
     }
@@ -324,6 +387,7 @@ impl Candidate<'_> {
         match self {
             Self::Encoder(it) => &it.requires,
             Self::Decoder(it) => &it.requires,
+            Self::Compositor(it) => &it.requires,
             Self::Element(_) => &[],
         }
     }
@@ -333,7 +397,17 @@ impl Candidate<'_> {
         match self {
             Self::Encoder(it) => &it.nodes,
             Self::Decoder(it) => &it.nodes,
+            Self::Compositor(it) => &it.nodes,
             Self::Element(_) => &[],
+        }
+    }
+
+    /// True when the work is done outside the CPU by a codec that can be tried.
+    pub fn is_hardware_codec(&self) -> bool {
+        match self {
+            Self::Encoder(it) => it.hardware,
+            Self::Decoder(it) => it.hardware,
+            Self::Compositor(_) | Self::Element(_) => false,
         }
     }
 

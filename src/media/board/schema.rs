@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    BitrateControl, Board, CsiCandidate, DecoderCandidate, DecoderInput, EncoderCandidate, EncoderLimits, KeyMethod, Origin,
-    Quirk, System,
+    BitrateControl, Board, CompositorCandidate, CsiCandidate, DecoderCandidate, DecoderInput, EncoderCandidate, EncoderLimits,
+    KeyMethod, Origin, PadNames, Quirk, System,
 };
 use crate::vocab::Codec;
 
@@ -34,6 +34,8 @@ pub(super) struct BoardFile {
     encoder: Vec<EncoderEntry>,
     #[serde(default)]
     decoder: Vec<DecoderEntry>,
+    #[serde(default)]
+    compose: Vec<ComposeEntry>,
     #[serde(default)]
     csi: Vec<CsiEntry>,
     #[serde(default)]
@@ -80,6 +82,26 @@ struct DecoderEntry {
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ComposeEntry {
+    element: ElementName,
+    hardware: bool,
+    upload: Option<Chain>,
+    #[serde(default)]
+    input_caps: String,
+    output_caps: String,
+    download: Option<Chain>,
+    #[serde(default)]
+    properties: BTreeMap<String, PropertyValue>,
+    #[serde(default)]
+    pad: PadNames,
+    #[serde(default)]
+    requires: Vec<String>,
+    #[serde(default)]
+    nodes: Vec<PathBuf>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CsiEntry {
     element: ElementName,
     output_caps: String,
@@ -95,6 +117,7 @@ impl BoardFile {
             origin,
             encoders: self.encoder.into_iter().map(EncoderEntry::candidate).collect(),
             decoders: self.decoder.into_iter().map(DecoderEntry::candidate).collect(),
+            compositors: self.compose.into_iter().map(ComposeEntry::candidate).collect(),
             csi: self.csi.into_iter().map(CsiEntry::candidate).collect(),
             convert: self.convert.into_iter().map(|chain| chain.0).collect(),
             vendor: self.vendor,
@@ -131,6 +154,24 @@ impl DecoderEntry {
             hardware: self.hardware,
             output_caps: self.output_caps,
             properties: texts(self.properties),
+            requires: self.requires,
+            nodes: self.nodes,
+        }
+    }
+}
+
+impl ComposeEntry {
+    fn candidate(self) -> CompositorCandidate {
+        let text = |chain: Option<Chain>| chain.map(|chain| chain.0).unwrap_or_default();
+        CompositorCandidate {
+            element: self.element.0,
+            hardware: self.hardware,
+            upload: text(self.upload),
+            input_caps: self.input_caps,
+            output_caps: self.output_caps,
+            download: text(self.download),
+            properties: texts(self.properties),
+            pad: self.pad,
             requires: self.requires,
             nodes: self.nodes,
         }

@@ -125,6 +125,7 @@ fn every_list_ends_in_software() {
             assert!(!last.hardware, "{}: {codec} decoder", board.name);
         }
         assert!(!board.decoders_of(DecoderInput::Jpeg).last().unwrap().hardware);
+        assert!(!board.compositors.last().unwrap().hardware, "{}: compositor", board.name);
         assert!(board.convert.ends_with(&["videoconvertscale".into(), "videoconvert ! videoscale".into()]));
     }
 }
@@ -139,6 +140,8 @@ fn every_element_has_a_package_or_a_vendor() {
         board.encoders.iter().for_each(|entry| known(&entry.element));
         board.decoders.iter().for_each(|entry| known(&entry.element));
         board.csi.iter().for_each(|entry| known(&entry.element));
+        let compositors = board.compositors.iter().flat_map(|it| it.around().chain([it.element.as_str()]));
+        compositors.for_each(known);
         let chains = board.convert.iter().chain(board.encoders.iter().filter_map(|entry| entry.convert.as_ref()));
         chains.flat_map(|entry| chain(entry)).for_each(known);
     }
@@ -150,7 +153,9 @@ fn caps_of_every_file_are_caps() {
     for board in Board::all(nowhere()).unwrap() {
         let encoders = board.encoders.iter().flat_map(|entry| [&entry.input_caps, &entry.output_caps]);
         let decoders = board.decoders.iter().map(|entry| &entry.output_caps).filter(|caps| !caps.is_empty());
-        for caps in encoders.chain(decoders).chain(board.csi.iter().map(|entry| &entry.output_caps)) {
+        let compositors = board.compositors.iter().flat_map(|it| [&it.input_caps, &it.output_caps]);
+        let compositors = compositors.filter(|caps| !caps.is_empty());
+        for caps in encoders.chain(compositors).chain(decoders).chain(board.csi.iter().map(|entry| &entry.output_caps)) {
             assert!(caps.parse::<gstreamer::Caps>().is_ok(), "{}: {caps}", board.name);
         }
     }
@@ -299,6 +304,9 @@ fn broken_override_names_file_line_and_what_is_allowed() {
              output_caps = \"a/b\"\nbitrate = {{ property = \"bitrate\", unit = \"kbps\" }}\n{line}\n"
         )
     };
+    let compose = |line: &str| {
+        format!("description = \"x\"\n[[compose]]\nelement = \"x\"\nhardware = true\noutput_caps = \"a/b\"\n{line}\n")
+    };
     let cases = [
         ("description = \"x\"\nspeed = 3\n".to_owned(), ":2:1:", "unknown field `speed`"),
         ("description = \"x\"\nconvert = [\n".to_owned(), ":2:12:", "unclosed array"),
@@ -307,6 +315,8 @@ fn broken_override_names_file_line_and_what_is_allowed() {
         (entry("properties = { a = [1] }"), ":9:20:", "a text, a number, true or false"),
         (entry("").replace("H264", "MPEG2"), ":3:9:", "unknown variant `MPEG2`"),
         (entry("").replace("kbps", "mbps"), ":8:42:", "`bps` or `kbps`"),
+        (compose("pad = { left = \"x\" }"), ":6:9:", "unknown field `left`"),
+        (compose("upload = \"a b\""), ":6:10:", "no element name"),
         ("compatible = []\n".to_owned(), ":1:1:", "missing field `description`"),
     ];
     for (text, place, message) in cases {
@@ -404,4 +414,26 @@ fn software_encoders_encode_at_once_and_make_key_frames_only_on_demand() {
         // A few frames are on their way through the pipeline when the event goes up.
         assert!(matches!(forced[..], [at] if (10..16).contains(&at)), "{}: key frames at {forced:?}", entry.element);
     }
+}
+
+#[test]
+fn a_compositor_is_put_before_the_software_and_its_file_is_checked() {
+    gstreamer::init().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gl.toml");
+    // the example of `pipelines/README.md`
+    let readme = include_str!("../../../pipelines/README.md");
+    let example =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).find(|it| it.contains("[[compose]]"));
+    std::fs::write(&file, format!("description = \"mine\"\n{}", example.unwrap())).unwrap();
+    let alone = Board::check(&file).unwrap();
+    assert_eq!(alone.compositors.len(), 1);
+    assert_eq!(alone.compositors[0].pad, PadNames::default());
+    let board = Board::recognise(dir.path(), Some("gl"), nowhere()).unwrap();
+    let elements: Vec<_> = board.compositors.iter().map(|it| it.element.as_str()).collect();
+    assert_eq!(elements, ["glvideomixer", "compositor"]);
+    let other = std::fs::read_to_string(&file).unwrap().replace(",format=RGBA", ",format");
+    std::fs::write(&file, other).unwrap();
+    let error = Board::check(&file).unwrap_err().to_string();
+    assert!(error.contains("are no caps"), "{error}");
 }

@@ -19,9 +19,11 @@ use super::layout::Size;
 use super::sound::Ring;
 use crate::forward::Layer;
 use crate::media::SourceError;
-use crate::media::board::Board;
+use crate::media::board::{Board, chain};
 use crate::media::inlet::Inlet;
-use crate::media::pipeline::{PresenceCache, make};
+use crate::media::pipeline::{PresenceCache, RAW_QUEUE, RawTap, make};
+use crate::media::plan;
+use crate::vocab::MediaKind;
 
 /// A pipeline that failed is built anew after this time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,8 +37,8 @@ pub(super) struct Tools {
 
 /// A track that is being decoded until this is dropped.
 pub(super) struct Input {
-    /// The layer that it decodes: another one is another input.
-    layer: Arc<Layer>,
+    /// The layer that it decodes: another one is another input. `None`: nothing is decoded.
+    layer: Option<Arc<Layer>>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,17 +46,32 @@ pub(super) struct Input {
 impl Input {
     /// Pictures, left in `eye`.
     pub fn pictures(layer: &Arc<Layer>, tools: &Tools, eye: Arc<Eye>) -> Self {
-        Self::start("mix-picture", layer, tools.clone(), move |inlet| picture_pipeline(inlet, &eye))
+        let build = {
+            let eye = Arc::clone(&eye);
+            move |inlet: &Inlet, scaler: Option<&str>| picture_pipeline(inlet, &eye, scaler)
+        };
+        // a picture that is turned is turned in plain memory, and is there then
+        Self::start("mix-picture", layer, tools.clone(), eye.turns.is_multiple_of(4), build)
     }
 
     /// Sound, left in `ring`.
     pub fn sound(layer: &Arc<Layer>, tools: &Tools, ring: Arc<Mutex<Ring>>) -> Self {
-        Self::start("mix-sound", layer, tools.clone(), move |inlet| sound_pipeline(inlet, &ring))
+        Self::start("mix-sound", layer, tools.clone(), false, move |inlet, _| sound_pipeline(inlet, &ring))
+    }
+
+    /// Nothing is decoded: pictures or samples come raw, from a pipeline of another.
+    pub fn raw() -> Self {
+        Self { layer: None, stop: None, thread: None }
+    }
+
+    /// The layer that it decodes.
+    pub fn layer(&self) -> Option<Arc<Layer>> {
+        self.layer.clone()
     }
 
     /// Whether it decodes this layer.
     pub fn is_of(&self, layer: &Arc<Layer>) -> bool {
-        Arc::ptr_eq(&self.layer, layer)
+        self.layer.as_ref().is_some_and(|own| Arc::ptr_eq(own, layer))
     }
 
     /// Asks it to end. The thread may still be closing a device.
@@ -67,27 +84,29 @@ impl Input {
         name: &str,
         layer: &Arc<Layer>,
         tools: Tools,
-        build: impl Fn(&Inlet) -> Result<gst::Pipeline, SourceError> + Send + 'static,
+        scales: bool,
+        build: impl Fn(&Inlet, Option<&str>) -> Result<gst::Pipeline, SourceError> + Send + 'static,
     ) -> Self {
         let (stop, stopped) = mpsc::channel();
         let of = Arc::clone(layer);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || hold(&of, &tools, &build, &stopped));
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || hold(&of, &tools, scales, &build, &stopped));
         if let Err(error) = &thread {
             warn!(%error, "no thread to decode on");
         }
-        Self { layer: Arc::clone(layer), stop: Some(stop), thread: thread.ok() }
+        Self { layer: Some(Arc::clone(layer)), stop: Some(stop), thread: thread.ok() }
     }
 }
 
-type Build = dyn Fn(&Inlet) -> Result<gst::Pipeline, SourceError>;
+type Build = dyn Fn(&Inlet, Option<&str>) -> Result<gst::Pipeline, SourceError>;
 
 /// Keeps a pipeline running until `stopped` says that nobody wants it.
-fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiver<()>) {
+fn hold(layer: &Arc<Layer>, tools: &Tools, scales: bool, build: &Build, stopped: &mpsc::Receiver<()>) {
     let _using = tools.presences.use_codecs(&tools.board);
     let mut passed_over = HashSet::new();
     let mut told: Option<String> = None;
     loop {
-        match once(layer, tools, build, &passed_over, stopped) {
+        let scaler = scaler(tools, &passed_over).filter(|_| scales);
+        match once(layer, tools, scaler, build, &passed_over, stopped) {
             Ok(()) => return,
             Err((error, culprit)) => {
                 let error = error.to_string();
@@ -96,7 +115,7 @@ fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiv
                     told = Some(error);
                 }
                 match culprit {
-                    Some(decoder) => drop(passed_over.insert(decoder)),
+                    Some(element) => drop(passed_over.insert(element)),
                     // all have been tried: the first may do it now
                     None => passed_over.clear(),
                 }
@@ -108,18 +127,30 @@ fn hold(layer: &Arc<Layer>, tools: &Tools, build: &Build, stopped: &mpsc::Receiv
     }
 }
 
-/// One pipeline, from its start to its end. The decoder that failed is named, if it was one.
+/// The board's own scaler: an element or a chain. `None` where software scales.
+fn scaler<'t>(tools: &'t Tools, passed_over: &HashSet<String>) -> Option<&'t str> {
+    let it = plan::board_converter(&tools.board, &|asked| tools.presences.get(asked));
+    let software = chain(it).all(|element| matches!(element, "videoconvertscale" | "videoconvert" | "videoscale"));
+    Some(it).filter(|_| !software && !passed_over.contains(it))
+}
+
+/// One pipeline, from its start to its end. The decoder or scaler that failed is named, if it was one.
 fn once(
     layer: &Arc<Layer>,
     tools: &Tools,
+    scaler: Option<&str>,
     build: &Build,
     passed_over: &HashSet<String>,
     stopped: &mpsc::Receiver<()>,
 ) -> Result<(), (SourceError, Option<String>)> {
     /// How often it is looked whether the pipeline failed.
     const LOOK: Duration = Duration::from_millis(100);
-    let inlet = Inlet::new(Arc::clone(layer), &tools.board, &tools.presences, passed_over).map_err(|error| (error, None))?;
-    let pipeline = build(&inlet).map_err(|error| (error, None))?;
+    let inlet = match scaler {
+        Some(_) => Inlet::unfetched(Arc::clone(layer), &tools.board, &tools.presences, passed_over),
+        None => Inlet::new(Arc::clone(layer), &tools.board, &tools.presences, passed_over),
+    };
+    let inlet = inlet.map_err(|error| (error, None))?;
+    let pipeline = build(&inlet, scaler).map_err(|error| (error, None))?;
     let error_of = || {
         let bus = pipeline.bus()?;
         let message = bus.pop_filtered(&[gst::MessageType::Error])?;
@@ -131,7 +162,9 @@ fn once(
                         .src()
                         .is_some_and(|source| source.has_as_ancestor(&decoder) || source == decoder.upcast_ref::<gst::Object>())
                 });
-                Some((SourceError::Failed(error.error().to_string()), culprit.then(|| inlet.decoder().to_owned())))
+                // a converter that cannot do something says so by what stands in front of it
+                let culprit = if culprit { Some(inlet.decoder()) } else { scaler };
+                Some((SourceError::Failed(error.error().to_string()), culprit.map(str::to_owned)))
             }
             _ => None,
         }
@@ -233,7 +266,20 @@ impl EyeState {
 }
 
 /// The inlet's pictures, turned, scaled and left in the eye.
-fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, SourceError> {
+fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>, scaler: Option<&str>) -> Result<gst::Pipeline, SourceError> {
+    join(inlet, &picture_tail("identity silent=true", eye, scaler)?)
+}
+
+/// What is hung on a source's tees, so that its pictures come into the eye and its sound into the ring.
+pub(super) fn raw_taps(tools: &Tools, eye: &Arc<Eye>, ring: &Arc<Mutex<Ring>>) -> Vec<RawTap> {
+    let (tools, eye, ring) = (tools.clone(), Arc::clone(eye), Arc::clone(ring));
+    let pictures = move || picture_tail(RAW_QUEUE, &eye, scaler(&tools, &HashSet::new()));
+    let sound = move || sound_tail("queue max-size-buffers=0 max-size-bytes=0 max-size-time=200000000 leaky=downstream", &ring);
+    vec![RawTap { kind: MediaKind::Video, build: Box::new(pictures) }, RawTap { kind: MediaKind::Audio, build: Box::new(sound) }]
+}
+
+/// Turns and scales pictures and leaves them in the eye. `front` is what they come in by.
+fn picture_tail(front: &str, eye: &Arc<Eye>, scaler: Option<&str>) -> Result<gst::Bin, SourceError> {
     let direction = ["identity", "90r", "180", "90l"][usize::from(eye.turns % 4)];
     let turn = if eye.turns.is_multiple_of(4) {
         "identity silent=true".into()
@@ -241,11 +287,14 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, Sour
         format!("videoflip video-direction={direction}")
     };
     let tail = make::bin(&format!(
-        "{turn} name=entry ! videoscale ! videoconvert ! capsfilter name=size caps=video/x-raw,format=I420 ! \
-         appsink name=out sync=false async=false max-buffers=1 drop=true enable-last-sample=false"
+        "{front} name=entry ! {turn} name=turn ! {} ! capsfilter name=size caps=video/x-raw,format=I420 ! \
+         appsink name=out sync=false async=false max-buffers=1 drop=true enable-last-sample=false",
+        scaler.unwrap_or("videoscale ! videoconvert")
     ))?;
-    let pipeline = join(inlet, &tail)?;
-    if let Some(pad) = inlet.bin().static_pad("src") {
+    if let Some(scaler) = scaler {
+        info!(scaler, "the board scales for the mix");
+    }
+    if let Some(pad) = tail.static_pad("sink") {
         let (pace, mut last) = (eye.pace, None::<u64>);
         let last = Mutex::new(last.take());
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -261,7 +310,7 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, Sour
             gst::PadProbeReturn::Ok
         });
     }
-    if let Some(pad) = tail.by_name("entry").and_then(|entry| entry.static_pad("src")) {
+    if let Some(pad) = tail.by_name("turn").and_then(|turn| turn.static_pad("src")) {
         let eye = Arc::clone(eye);
         pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
@@ -282,23 +331,27 @@ fn picture_pipeline(inlet: &Inlet, eye: &Arc<Eye>) -> Result<gst::Pipeline, Sour
     }
     let eye = Arc::clone(eye);
     on_sample(&tail, move |sample| eye.take(sample))?;
-    Ok(pipeline)
+    Ok(tail)
 }
 
 /// The inlet's sound, put into the ring.
 fn sound_pipeline(inlet: &Inlet, ring: &Arc<Mutex<Ring>>) -> Result<gst::Pipeline, SourceError> {
+    join(inlet, &sound_tail("identity silent=true", ring)?)
+}
+
+/// Puts sound into the ring. `front` is what it comes in by.
+fn sound_tail(front: &str, ring: &Arc<Mutex<Ring>>) -> Result<gst::Bin, SourceError> {
     let tail = make::bin(&format!(
-        "audioconvert name=entry ! audioresample ! {} ! appsink name=out sync=false async=false max-buffers=16 drop=true enable-last-sample=false",
+        "{front} name=entry ! audioconvert ! audioresample ! {} ! appsink name=out sync=false async=false max-buffers=16 drop=true enable-last-sample=false",
         sound_caps()
     ))?;
-    let pipeline = join(inlet, &tail)?;
     let ring = Arc::clone(ring);
     on_sample(&tail, move |sample| {
         let Some(map) = sample.buffer().and_then(|buffer| buffer.map_readable().ok()) else { return };
         let samples = map.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
         ring.lock().unwrap_or_else(PoisonError::into_inner).push(samples);
     })?;
-    Ok(pipeline)
+    Ok(tail)
 }
 
 fn join(inlet: &Inlet, tail: &gst::Bin) -> Result<gst::Pipeline, SourceError> {

@@ -19,6 +19,8 @@
 //! | `layout` `speaker` `sound` `pick` | PURE: rectangles, who speaks, sums, which of several encodings |
 //! | `input` | one publisher's track, decoded by a pipeline of its own |
 //! | `scene` | the compositor and its pads |
+//! | `stagehand` | which compositor, and the next one when it fails |
+//! | `part` | what is mixed, as the runner keeps it |
 //! | `ear` | what a listener hears |
 //! | `run` | the clock that drives all of them |
 //! | `rehearsal` | a mix without a network, for the benchmark |
@@ -26,16 +28,19 @@
 mod ear;
 mod input;
 mod layout;
+mod part;
 mod pick;
 pub mod rehearsal;
 mod run;
 mod scene;
 mod sound;
 mod speaker;
+mod stagehand;
 #[cfg(test)]
 mod tests;
 
 pub(super) use run::{Desk, Running, build};
+pub(super) use stagehand::Reports;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};

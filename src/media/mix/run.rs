@@ -1,6 +1,6 @@
 //! The clock of a mix: every 20 ms a block of sound, and so many times a second a picture, of what is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,22 +9,23 @@ use std::time::{Duration, Instant};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::ear::{Ear, Voice, push_block, sound_caps};
-use super::input::{Eye, Input, Picture, Tools};
+use super::input::{Input, Tools};
 use super::layout::{Seats, Size, place};
+use super::part::{Heard, Order, Part, Seen, same_thing};
 use super::pick::pick;
-use super::scene::{Pane, Scene};
+use super::scene::Scene;
 use super::sound::{BLOCK_TIME, Ring, Sum};
 use super::speaker::{self, Speakers};
+use super::stagehand::{self, Faults, Reports, Stagehand};
 use super::{Key, MixFrom, MixInput, Stage};
 use crate::forward::Layer;
+use crate::media::SourceError;
 use crate::media::pipeline::make;
-use crate::media::sources::ToOwner;
-use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
-use crate::vocab::{Codec, MediaKind, MemberId, MixConfig, MixLayout, PeerId, SourceName};
+use crate::media::plan::composing::compositor_for;
+use crate::vocab::{MediaKind, MemberId, MixConfig, MixLayout, PeerId};
 
 /// A picture that is older than this is frozen: longer than the pauses of a line that loses packets, shorter than anybody's patience.
 const FREEZE: Duration = Duration::from_secs(2);
@@ -32,8 +33,6 @@ const FREEZE: Duration = Duration::from_secs(2);
 const STILL: Duration = Duration::from_millis(250);
 /// A clock that is behind by more than this goes on from now: the machine slept, or had no time.
 const BEHIND: Duration = Duration::from_millis(300);
-/// A source that gave nothing is asked again after this time.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Most pictures in a mix: five rows of five. Who comes beyond them is heard, not seen.
 const MOST_SEEN: usize = 25;
 /// How often it is looked whether another of a publisher's encodings fits its place better. It must do so twice in a row.
@@ -46,8 +45,8 @@ pub(in crate::media) struct Desk {
     stage: Arc<Stage>,
     config: MixConfig,
     tools: Tools,
+    broken: HashSet<String>,
     pipeline: gst::Pipeline,
-    scene: Scene,
     sound: gst_app::AppSrc,
 }
 
@@ -55,6 +54,7 @@ pub(in crate::media) struct Desk {
 pub(in crate::media) struct Running {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    faults: Arc<Faults>,
 }
 
 /// The picture's size, which is even.
@@ -62,19 +62,18 @@ pub(super) fn size_of(config: &MixConfig) -> Size {
     Size { width: config.width & !1, height: config.height & !1 }
 }
 
-/// Builds the pipeline of a mix up to its tees.
+/// Builds the pipeline of a mix up to its tees. What puts pictures together is added when it plays; `broken` are elements that failed
+/// before.
 pub(in crate::media) fn build(
     stage: &Arc<Stage>,
     config: &MixConfig,
     board: &Arc<crate::media::board::Board>,
     presences: &Arc<crate::media::pipeline::PresenceCache>,
+    broken: &HashSet<String>,
 ) -> Result<(gst::Pipeline, Desk), SourceError> {
-    let Size { width, height } = size_of(config);
-    let framerate = config.framerate.max(1);
+    compositor_for(board, &|asked| presences.get(asked)).map_err(|lacking| stagehand::none(&lacking))?;
     let pipeline = make::pipeline(&format!(
-        "compositor name=mix background=black ! \
-         video/x-raw,format=I420,width={width},height={height},framerate={framerate}/1,pixel-aspect-ratio=1/1 ! \
-         tee name=video allow-not-linked=true \
+        "tee name=video allow-not-linked=true \
          appsrc name=sound format=time is-live=false caps=\"{}\" ! tee name=audio allow-not-linked=true",
         sound_caps()
     ))?;
@@ -84,7 +83,7 @@ pub(in crate::media) fn build(
         stage: Arc::clone(stage),
         config: config.clone(),
         tools: Tools { board: Arc::clone(board), presences: Arc::clone(presences) },
-        scene: Scene::new(&pipeline, framerate, config.names)?,
+        broken: broken.clone(),
         pipeline: pipeline.clone(),
         sound,
     };
@@ -93,14 +92,24 @@ pub(in crate::media) fn build(
 
 impl Desk {
     /// Starts the clock; the pipeline plays. `offset` is what is added to its times.
-    pub fn start(self, offset: Duration) -> Running {
+    pub fn start(self, offset: Duration, reports: Reports) -> Running {
         let stop = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("mix".into()).spawn(move || Runner::new(self, offset).run(&stopped));
+        let (stopped, faults) = (Arc::clone(&stop), Arc::<Faults>::default());
+        let noted = Arc::clone(&faults);
+        let thread = std::thread::Builder::new()
+            .name("mix".into())
+            .spawn(move || Runner::new(self, offset, faults, reports).run(&stopped));
         if let Err(error) = &thread {
             warn!(%error, "no thread to mix on");
         }
-        Running { stop, thread: thread.ok() }
+        Running { stop, thread: thread.ok(), faults: noted }
+    }
+}
+
+impl Running {
+    /// Takes an error of the pipeline that concerns nothing but the compositor. `text` is what it says.
+    pub fn takes(&self, pipeline: &gst::Pipeline, error: &gst::message::Error, text: &str) -> bool {
+        self.faults.note(pipeline, error, text)
     }
 }
 
@@ -113,82 +122,14 @@ impl Drop for Running {
     }
 }
 
-/// One thing that is mixed, as the runner keeps it.
-struct Part {
-    input: MixInput,
-    /// A demand on its source, where it is one.
-    order: Option<Order>,
-    video: Option<Seen>,
-    audio: Option<Heard>,
-}
-
-impl Part {
-    /// Whether it has a picture, or may have one.
-    fn is_seen(&self) -> bool {
-        self.video.is_some() || self.order.as_ref().is_some_and(|order| order.tracks.is_empty())
-    }
-
-    fn key(&self) -> Key {
-        (self.input.member, self.input.stream.clone())
-    }
-}
-
-/// A demand on a source of this gateway.
-struct Order {
-    viewer: PeerId,
-    answer: Option<oneshot::Receiver<Result<Vec<PlannedTrack>, SourceError>>>,
-    /// Its tracks, once they are there.
-    tracks: Vec<Arc<Layer>>,
-    /// When it is asked again, after it gave nothing.
-    again: Option<Instant>,
-}
-
-struct Seen {
-    input: Input,
-    eye: Arc<Eye>,
-    /// From its first picture on.
-    pane: Option<Pane>,
-    /// The last picture that was composed: which eye's, and its number.
-    composed: Option<(usize, u64)>,
-    /// What it was decoded from before: its last picture stays until there is one of the other encoding.
-    before: Option<Arc<Eye>>,
-    /// Its part of the frame's height.
-    share: f64,
-    /// The encoding that fitted better at the last look.
-    better: Option<usize>,
-}
-
-impl Seen {
-    fn new(layer: &Arc<Layer>, part: &MixInput, framerate: u32, tools: &Tools) -> Self {
-        let eye = Arc::new(Eye::new(framerate, part.turns));
-        let input = Input::pictures(layer, tools, Arc::clone(&eye));
-        Self { input, eye, pane: None, composed: None, before: None, share: 1.0, better: None }
-    }
-
-    /// The eye that has the newest picture, and the picture.
-    fn newest(&self) -> Option<(&Eye, Picture)> {
-        let of = |eye: &'_ Eye| eye.newest();
-        let now = of(&self.eye).map(|picture| (&*self.eye, picture));
-        now.or_else(|| self.before.as_deref().and_then(|before| Some((before, of(before)?))))
-    }
-
-    /// Which picture that is.
-    fn mark((eye, picture): &(&Eye, Picture)) -> Option<(usize, u64)> {
-        Some((std::ptr::from_ref(*eye).addr(), picture.number))
-    }
-}
-
-struct Heard {
-    input: Input,
-    ring: Arc<Mutex<Ring>>,
-}
-
 struct Runner {
     stage: Arc<Stage>,
     config: MixConfig,
     tools: Tools,
     pipeline: gst::Pipeline,
-    scene: Scene,
+    stagehand: Stagehand,
+    /// `None` once nothing puts pictures together any more.
+    scene: Option<Scene>,
     sound: gst_app::AppSrc,
     offset: Duration,
     began: Instant,
@@ -208,15 +149,18 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(desk: Desk, offset: Duration) -> Self {
-        let Desk { stage, config, tools, pipeline, scene, sound } = desk;
+    fn new(desk: Desk, offset: Duration, faults: Arc<Faults>, reports: Reports) -> Self {
+        let Desk { stage, config, tools, broken, pipeline, sound } = desk;
+        let picture = (size_of(&config), config.framerate.max(1));
+        let stagehand = Stagehand::new(&pipeline, tools.clone(), picture, config.names, &broken, faults, reports);
         Self {
             layout: config.layout,
             stage,
             config,
             tools,
             pipeline,
-            scene,
+            stagehand,
+            scene: None,
             sound,
             offset,
             began: Instant::now(),
@@ -234,6 +178,7 @@ impl Runner {
     }
 
     fn run(mut self, stopped: &AtomicBool) {
+        self.scene = self.stagehand.scene();
         let frame = Duration::from_secs(1) / self.config.framerate.max(1);
         let (mut next_sound, mut next_picture) = (self.began, self.began);
         while !stopped.load(Ordering::Relaxed) {
@@ -280,12 +225,10 @@ impl Runner {
             self.take_inputs(inputs);
         }
         for part in &mut self.parts {
-            if let Some(order) = &mut part.order {
-                let source = match &part.input.from {
-                    MixFrom::Source(source) => source.clone(),
-                    MixFrom::Published(_) => continue,
-                };
-                order.poll(now, &source, &self.stage);
+            let (Some(order), MixFrom::Source(source)) = (&mut part.order, &part.input.from) else { continue };
+            if order.poll(now, source, &self.stage, self.config.framerate, &self.tools) {
+                let (video, audio) = (part.video.take(), part.audio.take());
+                self.closing.extend(take_out(self.scene.as_ref(), video, audio));
             }
         }
         self.open_inputs();
@@ -301,7 +244,18 @@ impl Runner {
         }
         for input in inputs {
             match self.parts.iter_mut().find(|part| same_thing(&part.input, &input)) {
-                Some(part) => part.input = input,
+                Some(part) => {
+                    let turned = part.input.turns != input.turns;
+                    part.input = input;
+                    // what comes raw is upright
+                    if let Some((seen, layer)) =
+                        part.video.as_mut().filter(|_| turned).and_then(|seen| seen.input.layer().map(|it| (seen, it)))
+                    {
+                        debug!(member = %part.input.member, turns = part.input.turns, "it is held otherwise");
+                        let newer = Seen::new(&layer, &part.input, self.config.framerate, &self.tools);
+                        self.closing.extend(seen.go_on_with(newer));
+                    }
+                }
                 None => {
                     debug!(member = %input.member, stream = %input.stream, "one more in the mix");
                     let order = matches!(input.from, MixFrom::Source(_)).then(Order::new);
@@ -317,6 +271,16 @@ impl Runner {
     fn open_inputs(&mut self) {
         let mut seen = self.parts.iter().filter(|part| part.video.is_some()).count();
         for part in &mut self.parts {
+            if let Some(taken) = part.order.as_ref().and_then(Order::taken) {
+                if taken.kinds.contains(&MediaKind::Video) && part.video.is_none() && seen < MOST_SEEN {
+                    seen += 1;
+                    part.video = Some(Seen::raw(&taken.eye));
+                }
+                if taken.kinds.contains(&MediaKind::Audio) && part.audio.is_none() {
+                    part.audio = Some(Heard { input: Input::raw(), ring: Arc::clone(&taken.ring) });
+                }
+                continue;
+            }
             let layers: Vec<Arc<Layer>> = match (&part.input.from, &part.order) {
                 (MixFrom::Published(tracks), _) => tracks.iter().map(|track| Arc::clone(track.first())).collect(),
                 (MixFrom::Source(_), Some(order)) => order.tracks.clone(),
@@ -359,10 +323,7 @@ impl Runner {
             if let Some(index) = better.filter(|_| again) {
                 debug!(member = %part.input.member, layer = index, "another encoding is decoded");
                 let newer = Seen::new(&track[index], &part.input, self.config.framerate, &self.tools);
-                let old = std::mem::replace(seen, newer);
-                let before = if old.eye.newest().is_some() { Some(old.eye) } else { old.before };
-                (seen.pane, seen.composed, seen.share, seen.before) = (old.pane, old.composed, old.share, before);
-                self.closing.extend(old.input.stop());
+                self.closing.extend(seen.go_on_with(newer));
             }
         }
     }
@@ -372,15 +333,7 @@ impl Runner {
         if let (Some(order), MixFrom::Source(source)) = (&part.order, &part.input.from) {
             order.release(source, &self.stage);
         }
-        if let Some(seen) = part.video {
-            if let Some(pane) = seen.pane {
-                self.scene.remove(pane);
-            }
-            self.closing.extend(seen.input.stop());
-        }
-        if let Some(heard) = part.audio {
-            self.closing.extend(heard.input.stop());
-        }
+        self.closing.extend(take_out(self.scene.as_ref(), part.video, part.audio));
     }
 
     fn end(mut self) {
@@ -455,7 +408,8 @@ impl Runner {
     // ---- picture ----
 
     fn mix_picture(&mut self, now: Instant) {
-        if !self.scene.has_room() {
+        self.look_at_scene(now);
+        if !self.scene.as_ref().is_some_and(Scene::has_room) {
             return;
         }
         let mut news = self.open_panes();
@@ -481,7 +435,23 @@ impl Runner {
                 shown.push((pane, picture));
             }
         }
-        self.scene.compose(now.saturating_duration_since(self.began), shown.into_iter());
+        if let Some(scene) = &mut self.scene {
+            scene.compose(now.saturating_duration_since(self.began), shown.into_iter());
+        }
+    }
+
+    /// A compositor that fails gives way to the board's next one.
+    fn look_at_scene(&mut self, now: Instant) {
+        let Some(why) = self.scene.as_ref().and_then(|scene| self.stagehand.trouble(now, scene)) else { return };
+        let Some(scene) = self.scene.take() else { return };
+        self.stagehand.pass_over(scene.element(), &why);
+        // its panes go with it
+        for seen in self.parts.iter_mut().filter_map(|part| part.video.as_mut()) {
+            (seen.pane, seen.composed) = (None, None);
+        }
+        scene.end();
+        self.scene = self.stagehand.scene();
+        self.composed = None;
     }
 
     /// Who gave its first picture gets a place. Returns whether somebody did.
@@ -492,9 +462,10 @@ impl Runner {
             if seen.newest().is_none() {
                 continue;
             }
-            match self.scene.add(&part.input.label) {
-                Ok(pane) => (seen.pane, news) = (Some(pane), true),
-                Err(error) => warn!(%error, "a publisher has no place in the mix"),
+            match self.scene.as_ref().map(|scene| scene.add(&part.input.label)) {
+                None => {}
+                Some(Ok(pane)) => (seen.pane, news) = (Some(pane), true),
+                Some(Err(error)) => warn!(%error, "a publisher has no place in the mix"),
             }
         }
         news
@@ -533,52 +504,13 @@ impl Runner {
     }
 }
 
-/// Whether it can go on as it is, or with another name.
-fn same_thing(one: &MixInput, other: &MixInput) -> bool {
-    let from = match (&one.from, &other.from) {
-        (MixFrom::Published(one), MixFrom::Published(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one.first(), other.first()))
+/// Takes somebody's picture and sound out of the mix. What is returned may still be closing a decoder.
+fn take_out(scene: Option<&Scene>, video: Option<Seen>, audio: Option<Heard>) -> impl Iterator<Item = JoinHandle<()>> {
+    let input = video.map(|seen| {
+        if let (Some(pane), Some(scene)) = (seen.pane, scene) {
+            scene.remove(pane);
         }
-        (MixFrom::Source(one), MixFrom::Source(other)) => one == other,
-        _ => false,
-    };
-    from && one.member == other.member && one.stream == other.stream && one.turns == other.turns
-}
-
-impl Order {
-    fn new() -> Self {
-        Self { viewer: PeerId::next(), answer: None, tracks: Vec::new(), again: None }
-    }
-
-    /// Asks, and takes the answer once it is there.
-    fn poll(&mut self, now: Instant, source: &SourceName, stage: &Stage) {
-        if let Some(answer) = &mut self.answer {
-            match answer.try_recv() {
-                Ok(Ok(tracks)) => {
-                    self.tracks = tracks.iter().map(|track| Arc::clone(track.layers.first())).collect();
-                    self.answer = None;
-                }
-                Ok(Err(error)) => {
-                    warn!(%source, %error, "a source cannot be mixed in; it is asked again");
-                    (self.answer, self.again) = (None, Some(now + ASK_AGAIN));
-                }
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Err(oneshot::error::TryRecvError::Closed) => (self.answer, self.again) = (None, Some(now + ASK_AGAIN)),
-            }
-            return;
-        }
-        if !self.tracks.is_empty() || self.again.is_some_and(|again| now < again) {
-            return;
-        }
-        let (reply, answer) = oneshot::channel();
-        let wants = Wants { video: vec![Codec::H264, Codec::VP8, Codec::VP9], audio: vec![Codec::Opus] };
-        let demand = MediaCommand::Demand { source: source.clone(), viewer: self.viewer, listener: None, wants, reply };
-        // after the owner's end nobody answers, and nobody waits
-        let _ = stage.orders.send(ToOwner::Command(demand));
-        self.answer = Some(answer);
-    }
-
-    fn release(&self, source: &SourceName, stage: &Stage) {
-        let _ = stage.orders.send(ToOwner::Command(MediaCommand::Release { source: source.clone(), viewer: self.viewer }));
-    }
+        seen.input
+    });
+    input.into_iter().chain(audio.map(|heard| heard.input)).filter_map(Input::stop)
 }

@@ -213,6 +213,11 @@ fn four_are_seen_in_their_places_and_nobody_hears_itself() {
     green.hears("two others, once more", &[440, 1400], &[700, 1000]);
     nobody.sees("two", &[((0.25, 0.3), RED), ((0.75, 0.3), WHITE)]);
 
+    // the cameras are not encoded on their way here: the mix's own encoder is the only one
+    let figures = bench.all_figures();
+    let encoders: Vec<_> = figures.iter().map(|it| (it.source.as_str(), it.state, it.encoders)).collect();
+    assert_eq!(figures.iter().map(|it| it.encoders).sum::<usize>(), 1, "{encoders:?}");
+    assert!(figures.iter().filter(|it| it.source != "mix:a").all(|it| it.paths.is_empty()), "nor their sound: {figures:?}");
     // one encoder of pictures for both viewers; none when nobody looks, and the sources are let go
     let of_mix = |figures: &crate::media::SourceFigures| figures.source == "mix:a";
     assert!(bench.all_figures().iter().any(|it| of_mix(it) && it.encoders == 1 && it.viewers == 2));
@@ -294,4 +299,17 @@ fn what_is_told_of_a_mix_before_it_is_configured_is_kept() {
     mix(&bench, &[of_source(1, "blue")]);
     bench.configure_mix(&sources(), small());
     Viewer::new(&mut bench, None).sees("the one", &[((0.5, 0.1), BLUE)]);
+}
+
+/// What cannot scale is no scaler: neither behind a camera, which is encoded then, nor behind a decoder.
+#[test]
+fn a_scaler_of_the_board_that_fails_is_passed_over_and_the_camera_goes_on() {
+    let mut board = Board::generic();
+    board.convert.insert(0, "identity".into());
+    let mut bench = Bench::with_mix_on(board, &sources(), small());
+    mix(&bench, &[of_source(1, "red"), of_source(2, "green")]);
+    let viewer = Viewer::new(&mut bench, None);
+    let red = bench.until("red is encoded", |it| it.encoders == 1);
+    assert_eq!((red.source.as_str(), red.error), ("red", None));
+    viewer.sees("both", &[((0.25, 0.3), RED), ((0.75, 0.3), GREEN)]);
 }

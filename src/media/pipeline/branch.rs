@@ -249,7 +249,7 @@ impl Session {
     }
 
     /// Starts the bin, then links it, so that data meets running elements.
-    fn hang(&mut self, tee: &gst::Element, bin: gst::Bin, inbox: &mpsc::Receiver<Order>) -> Result<Hung, SourceError> {
+    pub(super) fn hang(&mut self, tee: &gst::Element, bin: gst::Bin, inbox: &mpsc::Receiver<Order>) -> Result<Hung, SourceError> {
         if bin.parent().is_none() {
             self.pipeline.add(&bin).map_err(|error| SourceError::Failed(error.to_string()))?;
         }

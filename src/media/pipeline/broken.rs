@@ -24,6 +24,13 @@ impl Session {
             // of something that was taken away for an earlier error
             return true;
         }
+        let text = fault::redact(error.error().message());
+        if self.mix.as_ref().is_some_and(|mix| mix.takes(&self.pipeline, error, &text)) {
+            return true;
+        }
+        if self.contain_raw(error) {
+            return true;
+        }
         let encoder = self.branches.iter().find(|(_, branch)| branch.owns(error));
         let (element, branches) = match encoder {
             Some((id, branch)) => (branch.encoder_name(), vec![*id]),
@@ -80,7 +87,7 @@ pub(super) fn entry(target: &gst::Pad) -> Result<gst::GhostPad, gst::glib::BoolE
 }
 
 /// Stops elements that are no part of the pipeline any more, without waiting for ever.
-pub(super) fn end(bin: gst::Bin) {
+pub(in crate::media) fn end(bin: gst::Bin) {
     let (done, ended) = mpsc::sync_channel(1);
     let work = move || {
         if bin.set_state(gst::State::Null).is_err() {

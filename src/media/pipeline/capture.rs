@@ -20,7 +20,7 @@ use crate::media::{SourceError, SourceKind, mix, sound};
 use crate::vocab::{MediaKind, MixConfig};
 
 /// Pictures (raw or JPEG) wait here for at most 3 frames; older ones are dropped, so a slow codec costs frames, not latency.
-pub(super) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
+pub(in crate::media) const RAW_QUEUE: &str = "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream";
 
 /// A pipeline that has not been started.
 pub(super) struct Built {
@@ -202,7 +202,7 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
 
 fn mixed(start: &Start, config: &MixConfig) -> Result<Built, SourceError> {
     let stage = start.stage.as_ref().ok_or_else(|| SourceError::Failed("there is nothing to mix".into()))?;
-    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences)?;
+    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences, &start.broken)?;
     let picture = (config.width & !1, config.height & !1, config.framerate);
     Ok(Built { mix: Some(desk), ..raw(pipeline, picture, true) })
 }

@@ -17,6 +17,7 @@ mod fault;
 mod ingest;
 pub(super) mod launch;
 pub(super) mod make;
+mod raw;
 mod rewind;
 mod shape;
 pub(super) mod still;
@@ -37,6 +38,7 @@ use tracing::{debug, info, warn};
 use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
 use super::element::Presence;
 use super::mix::{self, Stage};
+use super::plan::composing::Composer;
 use super::plan::{SourceOffer, StreamOffer};
 use super::probe::Verdicts;
 use super::probe::prober::{Usage, Using};
@@ -44,10 +46,13 @@ use super::sound::Timebase;
 use super::tap::{Feed, LastFrame};
 use super::{SourceConfig, SourceError};
 use crate::forward::Stages;
-use crate::vocab::{Bitrate, Codec, MediaKind};
+use crate::vocab::{Bitrate, Codec, MediaKind, PeerId};
 
 pub(super) use branch::{sound_branch, write_bitrate};
+pub(super) use broken::end as end_apart;
+pub(super) use capture::RAW_QUEUE;
 pub(super) use ingest::{Holds, opus_format};
+pub(super) use raw::{RawDemand, RawTap};
 pub(super) use shape::Shape;
 pub(super) use watch::Passed;
 
@@ -57,6 +62,10 @@ pub(super) enum Order {
     Add(Box<BranchSpec>),
     /// Take a branch away.
     Remove(BranchId),
+    /// Hang what somebody takes as it is on the tees.
+    AddRaw(Arc<RawDemand>),
+    /// Take it away.
+    RemoveRaw(PeerId),
     /// All branches of the start are there: let what was held back flow.
     Flow,
     /// Set an encoder's bit rate.
@@ -93,6 +102,8 @@ pub(super) enum News {
     Flowing,
     /// A codec failed while it ran. What it filled is taken away; the rest goes on.
     Broke { element: String, branches: Vec<BranchId>, error: SourceError },
+    /// What puts a mix's pictures together from now on, and what is of no use for that.
+    Composes { composer: Composer, broken: Vec<String> },
     /// The pipeline failed and has stopped. `culprit` is the codec that said so, if it was one.
     Failed { error: SourceError, culprit: Option<String> },
 }
@@ -314,12 +325,7 @@ impl PresenceCache {
             // its trial did more than reach READY
             return super::element::installed(asked.element(), asked.nodes());
         }
-        let untried_hardware = match asked {
-            Candidate::Encoder(it) => it.hardware,
-            Candidate::Decoder(it) => it.hardware,
-            Candidate::Element(_) => false,
-        };
-        let verdict = match untried_hardware {
+        let verdict = match asked.is_hardware_codec() {
             true => self.verdicts.touch(asked, || asked.presence()),
             false => asked.presence(),
         };
@@ -359,6 +365,7 @@ struct Session {
     streams_due: Option<Instant>,
     opened: bool,
     branches: HashMap<BranchId, branch::Branch>,
+    raws: Vec<raw::Raw>,
     /// Once a codec of the board is used.
     using: Option<Using>,
     decoders: HashMap<MediaKind, branch::Decoder>,
@@ -412,6 +419,7 @@ impl Session {
             offer: built.offer,
             opened: false,
             branches: HashMap::new(),
+            raws: Vec::new(),
             using: None,
             decoders: HashMap::new(),
             rewinder: built.rewinder,
@@ -425,8 +433,18 @@ impl Session {
             // the reason is on the bus, which the handler has turned into an order; `play` finds it first
             debug!("pipeline does not start");
         }
-        session.mix = built.mix.map(|desk| desk.start(session.offset));
+        session.mix = built.mix.map(|desk| desk.start(session.offset, session.reports()));
         session
+    }
+
+    /// Where a mix tells what becomes of it.
+    fn reports(&self) -> mix::Reports {
+        let (news, orders) = (Arc::clone(&self.start.marks.news), self.orders.clone());
+        mix::Reports {
+            composes: Box::new(move |composer, broken| news(News::Composes { composer, broken })),
+            // after the thread's end nobody needs to know
+            fails: Box::new(move |error| drop(orders.send(Order::Fail(error)))),
+        }
     }
 
     /// Errors become orders, on whatever thread posts them; everything else is dropped.
@@ -478,6 +496,8 @@ impl Session {
                     (self.start.marks.news)(News::Branch(id, outcome));
                 }
                 Order::Remove(id) => self.remove_branch(id),
+                Order::AddRaw(demand) => self.add_raw(demand, inbox),
+                Order::RemoveRaw(viewer) => self.remove_raw(viewer),
                 Order::Flow => self.flow(),
                 Order::Bitrate(id, bitrate) => self.set_bitrate(id, bitrate, inbox),
                 Order::Shape(shape) => self.set_shape(shape, inbox),
@@ -564,6 +584,7 @@ impl Session {
             bus.unset_sync_handler();
         }
         self.branches.clear();
+        self.raws.clear();
         self.decoders.clear();
         info!("source closed");
     }

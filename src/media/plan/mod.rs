@@ -5,6 +5,7 @@
 //! `docs/design/planner.md`.
 
 pub mod camera;
+pub mod composing;
 pub mod layering;
 
 #[cfg(test)]

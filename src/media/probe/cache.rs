@@ -204,7 +204,7 @@ impl Verdicts {
         let (role, settings) = match candidate {
             Candidate::Encoder(it) => ("encoder", serde_json::to_vec(it)),
             Candidate::Decoder(it) => ("decoder", serde_json::to_vec(it)),
-            Candidate::Element(_) => return None,
+            Candidate::Compositor(_) | Candidate::Element(_) => return None,
         };
         let digest = Sha256::digest(settings.ok()?);
         let version = {

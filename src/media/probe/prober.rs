@@ -229,18 +229,10 @@ impl Prober {
     }
 }
 
-fn is_hardware(candidate: &Candidate<'_>) -> bool {
-    match candidate {
-        Candidate::Encoder(it) => it.hardware,
-        Candidate::Decoder(it) => it.hardware,
-        Candidate::Element(_) => false,
-    }
-}
-
 /// The hardware candidates that are there and of which nothing is known.
 fn wanting<'b>(board: &'b Board, verdicts: &'b Verdicts) -> impl Iterator<Item = Candidate<'b>> {
     let there = |it: &Candidate<'_>| element::installed(it.element(), it.nodes()).is_ready();
-    candidates(board).filter(is_hardware).filter(there).filter(|it| verdicts.wants_trial(*it))
+    candidates(board).filter(Candidate::is_hardware_codec).filter(there).filter(|it| verdicts.wants_trial(*it))
 }
 
 pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner: &Runner, tell: &dyn Fn()) {

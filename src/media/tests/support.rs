@@ -56,6 +56,11 @@ impl Bench {
         Self::start(Board::generic(), mixing(sources, mix))
     }
 
+    /// The same on a board.
+    pub fn with_mix_on(board: Board, sources: &str, mix: MixConfig) -> Self {
+        Self::start(board, mixing(sources, mix))
+    }
+
     /// Other sources from now on, and a mix named `mix:a`.
     pub fn configure_mix(&self, sources: &str, mix: MixConfig) {
         self.media.configure(mixing(sources, mix));

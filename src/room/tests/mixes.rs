@@ -99,3 +99,40 @@ fn a_room_that_becomes_mixed_cuts_its_players_off_and_back_again_shows_all() {
         "{told:?}"
     );
 }
+
+/// The table of the tribe document's page: clockwise, by camera.
+#[test]
+fn who_sends_pictures_as_the_camera_sees_them_is_turned_by_what_it_tells() {
+    let facts = |orientation: i64, camera: &str, unturned| Facts {
+        orientation: Some(orientation),
+        camera: Some(camera.into()),
+        unturned,
+        ..Facts::default()
+    };
+    let degrees = |camera| [90, 0, 180, 270].map(|held| u32::from(facts(held, camera, Some(true)).quarter_turns()) * 90);
+    assert_eq!(degrees("back"), [0, 270, 90, 180]);
+    assert_eq!(degrees("front"), [0, 90, 270, 180]);
+    assert_eq!(facts(0, "back", None).quarter_turns(), 0, "who turns them itself");
+    assert_eq!(facts(45, "back", Some(true)).quarter_turns(), 0, "an angle that is none");
+    assert_eq!(Facts { unturned: Some(true), ..Facts::default() }.quarter_turns(), 0, "who tells nothing");
+
+    let mut world = world();
+    let mut joining = joining("hall", "one");
+    joining.facts = facts(90, "back", Some(true));
+    let (one, _) = world.join(joining);
+    world.publish_up(one, "main");
+    let turns = |world: &World| {
+        let last = world.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Mix { parts, .. } => Some(parts.iter().map(|part| part.turns).collect::<Vec<_>>()),
+            _ => None,
+        });
+        last.unwrap()
+    };
+    assert_eq!(turns(&world), [0]);
+    // it is held otherwise, and then says that of its other camera
+    let change = |orientation, camera: Option<&str>| Facts { orientation, camera: camera.map(Into::into), ..Facts::default() };
+    world.ask(one, Command::Show { facts: change(Some(0), None) });
+    assert_eq!(turns(&world), [3]);
+    world.ask(one, Command::Show { facts: change(None, Some("front")) });
+    assert_eq!(turns(&world), [1]);
+}

@@ -14,6 +14,9 @@ pub struct TribeConfig {
     pub renegotiation: bool,
     /// Halve the picture that clients on a mobile network are asked to capture. Default false.
     pub halve_on_mobile: bool,
+    /// In mixed rooms, turn the pictures of clients by the orientation and camera that they tell. Only for clients that send their pictures
+    /// as the camera sees them: browsers and most apps send them upright. Default false.
+    pub rotate_by_orientation: bool,
     /// Most video sent to a client per stream, in bit/s; a client may ask for less, down to 64000. Default 2000000.
     pub max_video_bitrate: Bitrate,
     /// Most audio sent to a client per stream, in bit/s; a client may ask for less, down to 16000. Default 64000.
@@ -26,6 +29,7 @@ impl Default for TribeConfig {
             max_members: 8,
             renegotiation: true,
             halve_on_mobile: false,
+            rotate_by_orientation: false,
             max_video_bitrate: Bitrate::from_bps(2_000_000),
             max_audio_bitrate: Bitrate::from_bps(64_000),
         }

@@ -179,6 +179,7 @@ impl Tribe {
             platform: Some(text(join.platform)),
             orientation: Some(number(join.orientation).unwrap_or(UPRIGHT)),
             camera: join.camera.map(|camera| camera.0),
+            unturned: config.rotate_by_orientation.then_some(true),
             network: join.network_type.map(|network| network.0),
             client: Some(Box::new(ClientFacts {
                 device: text(join.device_name),
