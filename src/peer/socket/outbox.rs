@@ -254,7 +254,7 @@ mod tests {
             let mut buffer = [0; 2000];
             for datagram in &expected[&number] {
                 let (len, from) = viewer.recv_from(&mut buffer).unwrap();
-                assert_eq!((&buffer[..len] == &datagram[..], from), (true, addresses[number % addresses.len()]));
+                assert_eq!((buffer[..len] == datagram[..], from), (true, addresses[number % addresses.len()]));
             }
         }
     }
