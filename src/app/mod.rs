@@ -37,14 +37,14 @@ use crate::http::{Origins, Parts, Readiness};
 use crate::hub::{Hub, HubParts};
 use crate::media::snapshot::{SnapshotFigures, Snapshots};
 use crate::media::{Media, MediaError, MediaSourceConfig, device};
-use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure};
+use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure, find_secret};
 use crate::ops::metrics::{self, Metrics, Registry};
+use crate::ops::turn::IceServers;
 use crate::ops::{announce, archive, net, tls};
 use crate::peer::{self, Processor, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
-use crate::signalling::whip::IceServer;
 use desk_metrics::{DeskCollector, LatestFigures};
 use events::ToldEvents;
 use found::Found;
@@ -293,7 +293,9 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     ));
     let stock =
         Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
-    let ice_servers = &config.media.ice_servers;
+    let plane = &config.media;
+    let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
+    let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
     let readiness = Readiness::waiting_for(&[SOURCES]);
     let look_again = Arc::new(Notify::new());
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), Arc::clone(&look_again), stop.clone()));
@@ -312,7 +314,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         signer: access.has_secret().then(|| Arc::new(access::Door(Arc::clone(&access))) as _),
         inventory: Arc::new(stock.clone()),
         stills: Arc::new(RoomStills { hub: hub.clone(), snapshots }),
-        ice_servers: ice_servers.iter().map(IceServer::open).collect(),
+        ice_servers: ice_servers.clone(),
         origins: Origins::parse(&config.http.allowed_origins).map_err(|error| StartError::Origins(error.to_string()))?,
         trusted_proxies: config.http.trusted_proxies.clone(),
         limits: config.http.limits.clone(),
@@ -325,7 +327,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let mounts = mounts::Mounts {
         hub: hub.clone(),
         access: Arc::clone(&access),
-        ice_servers: ice_servers.clone(),
+        ice_servers,
         tribe: config.tribe.clone(),
         algorea: config.algorea.clone(),
         #[cfg(feature = "socketio")]

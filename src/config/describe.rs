@@ -49,6 +49,7 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("names", "[\"door.example\"]"),
     ("state_dir", "\"/var/lib/portico\""),
     ("ice_addresses", "[\"192.168.1.7\"]"),
+    ("turn_secret_file", "\"/etc/portico/turn-secret\""),
     ("ice_servers", "[\"stun:stun.example:3478\"]"),
     ("board", "\"generic\""),
     ("sources", "[\"door\"]"),

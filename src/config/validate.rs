@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::problem::Problem;
 use super::tree::{Node, Step, path_text};
 use super::{Config, MERGED_BY_NAME};
 use crate::channel::rpc::{check_path, check_target};
 use crate::media::config::SourceKind;
-use crate::ops::access::{Secret, SecretError, check_exposure};
+use crate::ops::access::{Secret, SecretError, check_exposure, find_secret};
 use crate::ops::mdns::MAX_NAME;
 use crate::ops::tls::TlsMode;
 use crate::room::{RoomConfig, Topology};
@@ -265,6 +266,32 @@ fn media(config: &Config, found: &mut Findings<'_>) {
                 "allowed: stun:HOST:PORT, turn:HOST:PORT, turns:HOST:PORT",
             );
         }
+    }
+    let relays = config.media.ice_servers.iter().any(|server| server.starts_with("turn"));
+    match config.media.turn_secret_file.as_deref().map(find_secret) {
+        Some(Err(error @ SecretError::NoCredential(_))) => {
+            // there only while the service runs: that it is missing now says nothing
+            let help = "give it to the service: /etc/credstore/NAME and LoadCredential=NAME:NAME, or write a path";
+            found.warning(&keys(&["media", "turn_secret_file"]), error.to_string(), help);
+        }
+        Some(Err(error)) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let help = "write into it what `static-auth-secret` of the TURN server says";
+            found.error(&keys(&["media", "turn_secret_file"]), format!("{error}{cause}"), help);
+        }
+        Some(Ok(_)) if !relays => {
+            let help = "name the relay in `ice_servers`, as in turn:HOST:3478";
+            found.warning(&keys(&["media", "turn_secret_file"]), "no TURN server is named", help);
+        }
+        None if relays => {
+            let help = "most refuse clients without: write the secret that it shares with the gateway into `turn_secret_file`";
+            found.warning(&keys(&["media", "ice_servers"]), "clients get no credentials for the TURN server", help);
+        }
+        _ => {}
+    }
+    if !(Duration::from_secs(60)..=Duration::from_secs(7 * 86_400)).contains(&config.media.turn_lifetime) {
+        let message = "it must be from 1 min to 7 days";
+        found.error(&keys(&["media", "turn_lifetime"]), message, "12h is what most need: longer than a visit");
     }
     let audio = config.media.publish_codecs.iter().position(|codec| codec.kind() != MediaKind::Video);
     if let Some(index) = audio {

@@ -1,5 +1,7 @@
 //! `/whip` and `/whep`: the HTTP side of RFC 9725 and draft-ietf-wish-whep-04.
 
+use std::time::SystemTime;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts as Head;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use super::resource::{Opening, Patched, Resource, gone};
 use super::{ApiError, App, Caller};
 use crate::room::{DialectName, Facts, Joining, Topology};
-use crate::signalling::whip::{DEFAULT_STREAM, FRAGMENT_TYPE, Fragment, MAX_FRAGMENT, MAX_SDP, Role, SDP_TYPE};
+use crate::signalling::whip::{DEFAULT_STREAM, FRAGMENT_TYPE, Fragment, MAX_FRAGMENT, MAX_SDP, Role, SDP_TYPE, link};
 use crate::vocab::{Right, RoomId, StreamName};
 
 /// W3C LDP section 7.1.
@@ -243,7 +245,8 @@ async fn read_text(headers: &HeaderMap, body: Body, most: usize) -> Result<Strin
 }
 
 fn add_links(headers: &mut HeaderMap, app: &App) {
-    for value in app.parts.ice_servers.iter().filter_map(|server| server.link()) {
+    let servers = app.parts.ice_servers.told(SystemTime::now());
+    for value in servers.iter().filter_map(|server| link(&server.url, server.credentials.as_ref())) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(header::LINK, value);
         }

@@ -53,7 +53,7 @@ pub use serve::{Admission, serve};
 pub use stills::{NoStill, Still, Stills};
 
 use crate::ops::metrics::Metrics;
-use crate::signalling::whip::IceServer;
+use crate::ops::turn::IceServers;
 
 #[cfg(test)]
 mod fake;
@@ -73,7 +73,7 @@ pub struct Parts {
     /// Takes pictures of streams.
     pub stills: Arc<dyn Stills>,
     /// Servers told to WHIP and WHEP clients.
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: IceServers,
     /// Origins and host names that browsers may come from, besides the gateway's own.
     pub origins: Origins,
     /// Reverse proxies that are believed when they say whom a request comes from.

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod net;
 pub mod status;
 pub mod tls;
+pub mod turn;
 pub mod watchdog;
 pub mod web;
 

@@ -1,6 +1,8 @@
 //! `[media]` of the configuration: how packets reach members.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,14 @@ pub struct MediaConfig {
     pub ice_tcp: bool,
     /// STUN and TURN servers told to clients (WHIP and WHEP `Link`, page), as in `stun:host:3478`. Default none.
     pub ice_servers: Vec<String>,
+    /// A file with the secret that the TURN servers share with the gateway (coturn's `static-auth-secret`): clients then get a name and a password of
+    /// their own that end. A name without `/` is that of a systemd credential. Default none: TURN servers are told without credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn_secret_file: Option<PathBuf>,
+    /// How long a client may use a TURN server. 1 min to 7 days; default 12 h. After it the client's way by the relay ends.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "crate::vocab::DurationText")]
+    pub turn_lifetime: Duration,
     /// Threads that carry packets. 0 to 64; 0: one per core but one, 4 at most. Default 0. One carries some 30 viewers before the next is
     /// used.
     #[schemars(range(max = 64))]
@@ -38,6 +48,8 @@ impl Default for MediaConfig {
             ice_addresses: Vec::new(),
             ice_tcp: true,
             ice_servers: Vec::new(),
+            turn_secret_file: None,
+            turn_lifetime: Duration::from_secs(12 * 3600),
             shards: 0,
             srtp: SrtpPreference::Auto,
             publish_codecs: vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1],

@@ -72,9 +72,17 @@ function inPage() {
   const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
   window.t = {
     sleep,
+    /** The kind of the own candidate that is in use. */
+    async localCandidate(name) {
+      const { pc } = pcs.get(name);
+      const stats = await pc.getStats();
+      return stats.get(stats.get((await stat(pc, 'transport')).selectedCandidatePairId)?.localCandidateId)?.candidateType;
+    },
+    /** Kinds of all own candidates. */
+    gatheredKinds: name => [...pcs.get(name).pc.localDescription.sdp.matchAll(/^a=candidate:.* typ (\w+)/gm)].map(match => match[1]),
     /** Plays a WHEP address in a new <video>; resolves when answered. */
-    async play(name, url, { token, codec, tcp, by } = {}) {
-      const pc = new RTCPeerConnection();
+    async play(name, url, { token, codec, tcp, by, ice } = {}) {
+      const pc = new RTCPeerConnection(ice);
       const video = pc.addTransceiver('video', { direction: 'recvonly' });
       pc.addTransceiver('audio', { direction: 'recvonly' });
       if (codec) {
@@ -96,10 +104,10 @@ function inPage() {
     },
     /** Publishes the fake camera and microphone by WHIP; `encodings` are the picture's `sendEncodings`, `size` its width and height.
      *  `window[by](port)` gives a port that leads to the gateway's. */
-    async publish(name, url, { token, codec, tcp, by, video = true, audio = true, encodings, size = [640, 360] } = {}) {
+    async publish(name, url, { token, codec, tcp, by, video = true, audio = true, encodings, size = [640, 360], ice } = {}) {
       const [width, height] = size;
       const stream = await navigator.mediaDevices.getUserMedia({ video: video && { width, height }, audio });
-      const pc = new RTCPeerConnection();
+      const pc = new RTCPeerConnection(ice);
       for (const track of stream.getTracks()) {
         const several = encodings && track.kind === 'video' ? { sendEncodings: encodings } : {};
         const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream], ...several });

@@ -23,6 +23,7 @@ use crate::http::ApiError;
 use crate::hub::Hub;
 use crate::ops::access::Access;
 use crate::ops::metrics::Metrics;
+use crate::ops::turn::IceServers;
 use crate::signalling::algorea::AlgoreaConfig;
 use crate::signalling::listener::{ListenerConfig, ListenerDialect, RoomPrefixes};
 use crate::signalling::prefixed::Prefixed;
@@ -36,7 +37,7 @@ use crate::vocab::RoomPrefix;
 pub(super) struct Mounts {
     pub hub: Hub,
     pub access: Arc<Access>,
-    pub ice_servers: Vec<String>,
+    pub ice_servers: IceServers,
     pub tribe: TribeConfig,
     pub algorea: AlgoreaConfig,
     #[cfg(feature = "socketio")]

@@ -29,12 +29,18 @@ impl Mounts {
             // the page brings its token in `join`, and hears there that it needs one: a refused upgrade tells a browser nothing
             Err(_) => Grant::nothing(),
         };
+        let wall = SystemTime::now();
         let deps = page::Deps {
             access: Arc::new(PageTokens(Arc::clone(&self.access))),
             grant,
             remote: Some(caller.remote),
-            ice_servers: self.ice_servers.iter().map(|url| page::IceServer::open(url)).collect(),
-            wall: SystemTime::now(),
+            ice_servers: self
+                .ice_servers
+                .told(wall)
+                .into_iter()
+                .map(|server| page::IceServer::new(server.url, server.credentials))
+                .collect(),
+            wall,
         };
         self.run(&page::ENTRY, None, caller.remote, ws, |now| Box::new(page::Page::new(now, deps)))
     }

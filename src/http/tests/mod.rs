@@ -9,7 +9,7 @@ mod transcripts;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -25,6 +25,7 @@ use super::*;
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Path, Refusal};
+use crate::ops::turn::IceServers;
 use crate::peer::PeerFigures;
 use crate::vocab::{Codec, Grant, MemberId, MixLayout, PeerId, Right, Rights, RoomId, RoomPattern, SourceName};
 
@@ -152,7 +153,7 @@ impl Rig {
             signer: Some(Arc::new(FakeSigner)),
             inventory: Arc::new(FakeInventory),
             stills: Arc::new(NoStills),
-            ice_servers: vec![IceServer::open("stun:stun.example.net:3478")],
+            ice_servers: IceServers::new(vec!["stun:stun.example.net:3478".into()], None, Duration::ZERO),
             origins: Origins::parse(&["https://app.example"]).unwrap(),
             trusted_proxies: Vec::new(),
             limits: Limits::default(),

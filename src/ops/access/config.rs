@@ -84,9 +84,13 @@ impl AccessConfig {
         if let Some(secret) = &self.token_secret {
             return Ok(Some(secret.clone()));
         }
-        let Some(file) = &self.token_secret_file else { return Ok(None) };
-        read_secret(&credential::locate(file)?).map(Some)
+        self.token_secret_file.as_deref().map(find_secret).transpose()
     }
+}
+
+/// Reads a secret from where the configuration says it is: a file, or a systemd credential.
+pub fn find_secret(file: &std::path::Path) -> Result<Secret, SecretError> {
+    read_secret(&credential::locate(file)?)
 }
 
 /// Reads a secret from a file. White space around it is ignored; shorter than [`Secret::MIN_CHARS`] is refused.
@@ -100,14 +104,14 @@ pub fn read_secret(path: &std::path::Path) -> Result<Secret, SecretError> {
     }
 }
 
-/// Why there is no usable token secret.
+/// Why there is no usable secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// A credential is named, and systemd gave none.
-    #[error("the token secret: {0}")]
+    #[error("the secret: {0}")]
     NoCredential(#[from] NoCredential),
     /// The file cannot be read.
-    #[error("the token secret file {} cannot be read", path.display())]
+    #[error("the secret file {} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -116,7 +120,7 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// It holds too little.
-    #[error("the token secret in {} has {chars} characters, at least {} are needed", path.display(), Secret::MIN_CHARS)]
+    #[error("the secret in {} has {chars} characters, at least {} are needed", path.display(), Secret::MIN_CHARS)]
     Short {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,7 @@ mod config;
 mod token;
 
 pub use bearer::PageTokens;
-pub use config::{AccessConfig, Secret, SecretError, read_secret};
+pub use config::{AccessConfig, Secret, SecretError, find_secret, read_secret};
 pub use token::{AccessError, LEEWAY, TokenRequest, sign};
 
 use std::net::{IpAddr, SocketAddr};

@@ -63,9 +63,10 @@ pub struct IceServer {
 }
 
 impl IceServer {
-    /// A server that asks for no credentials.
-    pub fn open(url: &str) -> Self {
-        Self { urls: vec![url.into()], username: None, credential: None }
+    /// A server, with user name and password where it is a relay that wants them.
+    pub fn new(url: String, credentials: Option<(String, String)>) -> Self {
+        let (username, credential) = credentials.unzip();
+        Self { urls: vec![url], username, credential }
     }
 }
 

@@ -25,7 +25,7 @@ fn page_with(grant: Grant) -> Page {
             access: Arc::new(OneToken),
             grant,
             remote: None,
-            ice_servers: vec![IceServer::open("stun:127.0.0.1:3478")],
+            ice_servers: vec![IceServer::new("stun:127.0.0.1:3478".into(), None)],
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
         },
     )

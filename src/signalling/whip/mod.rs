@@ -16,7 +16,7 @@ mod offer;
 
 pub use exchange::{EntityTag, Exchange, Patch, PatchError};
 pub use fragment::{Fragment, FragmentError};
-pub use link::IceServer;
+pub use link::link;
 pub use offer::{OfferError, OfferIce, check, cut, restart};
 
 /// Media type of offers and answers, RFC 8866 §8.1.
