@@ -31,6 +31,51 @@ fn four_publish_three_watch_and_each_sees_all_and_hears_the_others() {
     assert_eq!((&seen["idle"]["encoders"], &seen["idle"]["viewers"]), (&0.into(), &0.into()), "{seen:#}");
 }
 
+/// Who is there all the time, and a room that nothing happens in.
+const STAYING: &str = r#"
+[[room]]
+name = "hall"
+topology = "mcu"
+sources = ["green", "blue"]
+mix = { width = 640, height = 360, framerate = 25 }
+[[room]]
+name = "plain"
+sources = ["plain"]
+[[source]]
+name = "green"
+type = "test"
+pattern = "green"
+width = 320
+height = 180
+framerate = 10
+[[source]]
+name = "blue"
+type = "test"
+pattern = "blue"
+width = 320
+height = 180
+framerate = 10
+[[source]]
+name = "plain"
+type = "test"
+width = 160
+height = 90
+framerate = 25
+"#;
+
+/// As a viewer's browser shows it, by the RTP time of the pictures. Who stays is seen in each, and neither the pictures nor what moves in
+/// them pause for more than 100 ms. On a busy machine everything pauses now and then: that counts only where the plain picture does not.
+#[test]
+fn nobody_stalls_or_blackens_the_others() {
+    let gateway = Gateway::start(STAYING);
+    let seen = node("mcu_stall.mjs", &[&gateway.base, "hall", "plain"]);
+    for what in ["join", "turn", "freeze", "thaw", "leave"] {
+        let found = &seen["best"][what];
+        assert_eq!(found["black"], 0, "{what}: {seen:#}");
+        assert!(found["smooth"].as_u64() > Some(0) || found["stalled"] == 0, "{what}: {seen:#}");
+    }
+}
+
 #[test]
 fn visitors_of_the_page_see_one_picture_and_choose_its_layout() {
     let gateway = Gateway::start(ROOM);
@@ -45,4 +90,37 @@ fn visitors_of_the_page_see_one_picture_and_choose_its_layout() {
     assert_eq!(seen["people"], "3 people", "the mix is none: {seen:#}");
     let here = seen["here"].as_str().unwrap_or_default();
     assert!(here.starts_with("Here: ") && here.contains("Anna") && here.contains("Ben"), "{seen:#}");
+}
+
+/// A room for every dialect; PeerJS clients name none, theirs is configured.
+fn with_client(client: &str, more: &str) -> serde_json::Value {
+    let config = format!("[http]\nallowed_origins = [\"*\"]\n{more}{ROOM}[[peerjs.mount]]\nkey = \"hall\"\n");
+    let gateway = Gateway::start(&config);
+    node("mcu_dialects.mjs", &[&gateway.base, "hall", client])
+}
+
+#[test]
+fn a_tribe_client_gets_the_mix_and_is_in_it() {
+    assert_eq!(with_client("tribe", "")["members"], serde_json::json!(["mix", "page", "tribe"]));
+}
+
+#[test]
+fn a_vamp_client_gets_the_mix_and_is_in_it() {
+    assert_eq!(with_client("vamp", "")["members"], serde_json::json!(["mix", "page", "vamp"]));
+}
+
+#[test]
+fn a_peerjs_client_gets_the_mix_and_is_in_it() {
+    assert_eq!(with_client("peerjs", "")["members"], serde_json::json!(["mix", "page", "peerjs"]));
+}
+
+#[test]
+fn a_whep_player_gets_the_mix() {
+    let seen = with_client("whep", "");
+    assert_eq!(seen["seen"].as_array().map(Vec::len), Some(1), "{seen:#}");
+}
+
+#[test]
+fn a_tribe_client_that_does_not_turn_its_pictures_is_turned_where_that_is_configured() {
+    assert_eq!(with_client("tribe-turned", "[tribe]\nrotate_by_orientation = true\n")["turned"], true);
 }

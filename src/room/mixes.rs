@@ -48,12 +48,14 @@ impl Rooms {
                     self.remix(&room);
                 }
                 (Some(id), None) => {
-                    let stream = self.member(id).streams.first();
-                    if let Some(Origin::Source(mix)) = stream.map(|stream| stream.origin.clone()) {
+                    let mix = self.member(id).streams.first().map(|stream| stream.origin.clone());
+                    // first: what ends together with the mix is told to all, and they must have been shown it
+                    self.show_streams(&room);
+                    self.end_place(id, EndReason::Left);
+                    if let Some(Origin::Source(mix)) = mix {
                         self.effects.push_back(Effect::Mix { mix, parts: Vec::new() });
                     }
-                    self.end_place(id, EndReason::Left);
-                    self.show_streams(&room);
+                    self.feed_meetings(&room);
                 }
                 _ => {}
             }
@@ -71,11 +73,11 @@ impl Rooms {
         }
     }
 
-    /// The room is not mixed any more: all are told what there is.
+    /// The room is not mixed any more: all are told what there is beside the mix.
     fn show_streams(&mut self, room: &RoomId) {
         for (owner, name) in self.all_streams(room) {
             let member = self.member(owner);
-            if let Some(stream) = member.stream(&name).filter(|_| member.visible) {
+            if let Some(stream) = member.stream(&name).filter(|_| member.visible && member.dialect != DialectName::Mix) {
                 let stream = stream.view();
                 self.tell_others(owner, Notice::StreamUp { member: owner, stream });
             }

@@ -1,5 +1,6 @@
 // A mixed room in pages of one Chromium: each publishes a canvas of one colour and one tone, most of them watch the mix. argv: base, room
 import { withBrowser } from './browser.mjs';
+import { inPage } from './lib/mcu.mjs';
 import { until } from './lib/until.mjs';
 
 const [base, room] = process.argv.slice(2);
@@ -7,123 +8,6 @@ const COLOURS = { red: [255, 0, 0], green: [0, 255, 0], blue: [0, 0, 255], white
 const TONES = { red: 440, green: 700, blue: 1000, white: 1400, yellow: 1900 };
 /** The middles of the four pictures. */
 const PLACES = [[0.25, 0.2], [0.75, 0.2], [0.25, 0.7], [0.75, 0.7]];
-
-/** Defines `window.member` in the page: one member of the room, by the page's own signalling. */
-function inPage() {
-  const peers = new Map();
-  const waiting = new Map();
-  const streams = new Map();
-  let socket, samples, analyser, element;
-  const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 180 });
-  const picture = canvas.getContext('2d', { alpha: false });
-  const look = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true });
-  let drawing, count = 0;
-
-  const draw = colour => {
-    picture.fillStyle = colour;
-    picture.fillRect(0, 0, canvas.width, canvas.height);
-    // something moves, so that every frame is a new one
-    picture.fillStyle = count++ % 2 ? '#777' : '#888';
-    picture.fillRect(0, canvas.height - 8, 8, 8);
-  };
-  const gathered = pc => new Promise(done => {
-    if (pc.iceGatheringState === 'complete') return done();
-    pc.addEventListener('icegatheringstatechange', () => pc.iceGatheringState === 'complete' && done());
-    setTimeout(done, 2000);
-  });
-  const answerTo = key => new Promise((done, fail) => waiting.set(key, { done, fail }));
-  function hear(message) {
-    const { type, peer } = message;
-    for (const { id, name, streams: shown } of [message.member?.id ? message.member : [], ...(message.members ?? [])].flat()) {
-      streams.set(id, { name, streams: shown.map(stream => stream.name) });
-    }
-    if (type === 'stream-up') streams.get(message.member).streams.push(message.stream.name);
-    if (type === 'left') streams.delete(message.member);
-    if (type === 'refused') waiting.get(message.re)?.fail(new Error(`${message.re}: ${message.message}`));
-    waiting.get(peer ? `${type} ${peer}` : type)?.done(message);
-  }
-  async function offer(peer, pc, request) {
-    peers.set(peer, pc);
-    await pc.setLocalDescription();
-    await gathered(pc);
-    const [answer, up] = [answerTo(`answer ${peer}`), answerTo(`peer-up ${peer}`)];
-    socket.send(JSON.stringify({ ...request, peer, sdp: pc.localDescription.sdp }));
-    await pc.setRemoteDescription({ type: 'answer', sdp: (await answer).sdp });
-    await up;
-  }
-  window.member = {
-    async join(room, name) {
-      socket = new WebSocket(`${location.origin.replace('http', 'ws')}/page`);
-      socket.addEventListener('message', ({ data }) => hear(JSON.parse(data)));
-      await new Promise(done => socket.addEventListener('open', done));
-      const welcome = answerTo('welcome');
-      socket.send(JSON.stringify({ type: 'join', room, name }));
-      await welcome;
-    },
-    async publish(colour, tone) {
-      draw(colour);
-      drawing = setInterval(draw, 100, colour);
-      const context = new AudioContext();
-      const out = context.createMediaStreamDestination();
-      const voice = new OscillatorNode(context, { frequency: tone });
-      voice.connect(new GainNode(context, { gain: 0.15 })).connect(out);
-      voice.start();
-      const pc = new RTCPeerConnection();
-      for (const track of [...canvas.captureStream(10).getTracks(), ...out.stream.getTracks()]) pc.addTransceiver(track, { direction: 'sendonly' });
-      await offer('own', pc, { type: 'publish', stream: 'main' });
-    },
-    /** Plays the one stream that is shown of the others. */
-    async watch() {
-      const shown = [...streams].flatMap(([id, { streams }]) => streams.map(stream => ({ member: id, stream })));
-      if (shown.length !== 1) throw new Error(`these are shown: ${JSON.stringify([...streams])}`);
-      const pc = new RTCPeerConnection();
-      for (const kind of ['video', 'audio']) pc.addTransceiver(kind, { direction: 'recvonly' });
-      element = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, srcObject: new MediaStream() });
-      const context = new AudioContext();
-      analyser = new AnalyserNode(context, { fftSize: 16384 });
-      samples = new Float32Array(analyser.fftSize);
-      pc.ontrack = ({ track }) => {
-        element.srcObject.addTrack(track);
-        // the element pulls the sound, the analyser listens to it
-        if (track.kind === 'audio') context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
-      };
-      document.body.append(element);
-      await offer('mix', pc, { type: 'play', ...shown[0] });
-      return [...streams.values()];
-    },
-    colour(x, y) {
-      if (!element.videoWidth) return null;
-      look.drawImage(element, x * element.videoWidth, y * element.videoHeight, 1, 1, 0, 0, 1, 1);
-      return [...look.getImageData(0, 0, 1, 1).data].slice(0, 3);
-    },
-    /** How much there is of a tone, 1 being full scale. */
-    tone(frequency) {
-      analyser.getFloatTimeDomainData(samples);
-      const step = 2 * Math.PI * frequency / analyser.context.sampleRate;
-      let [real, imaginary] = [0, 0];
-      samples.forEach((sample, n) => {
-        real += sample * Math.cos(step * n);
-        imaginary += sample * Math.sin(step * n);
-      });
-      return 2 * Math.hypot(real, imaginary) / samples.length;
-    },
-    /** Holds the picture still, as a camera that fails does. */
-    freeze: () => clearInterval(drawing),
-    thaw: colour => { drawing = setInterval(draw, 100, colour); },
-    /** The phone is turned: what was wide is high. */
-    turn: () => Object.assign(canvas, { width: 180, height: 320 }),
-    async figures() {
-      const pc = peers.get('mix');
-      const video = [...(await pc.getStats()).values()].find(s => s.type === 'inbound-rtp' && s.kind === 'video');
-      return { state: pc.connectionState, frames: video?.framesDecoded ?? 0 };
-    },
-    leave() {
-      socket.send(JSON.stringify({ type: 'leave' }));
-      for (const pc of peers.values()) pc.close();
-      clearInterval(drawing);
-    },
-  };
-}
 
 /** As a canvas takes it: the name `green` is another green there. */
 const css = name => `rgb(${COLOURS[name]})`;

@@ -423,8 +423,11 @@ fn a_compositor_is_put_before_the_software_and_its_file_is_checked() {
     let file = dir.path().join("gl.toml");
     // the example of `pipelines/README.md`
     let readme = include_str!("../../../pipelines/README.md");
-    let example =
-        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).find(|it| it.contains("[[compose]]"));
+    let example = readme
+        .split("```toml fragment\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .find(|it| it.contains("[[compose]]"));
     std::fs::write(&file, format!("description = \"mine\"\n{}", example.unwrap())).unwrap();
     let alone = Board::check(&file).unwrap();
     assert_eq!(alone.compositors.len(), 1);

@@ -94,7 +94,7 @@ fn a_room_that_becomes_mixed_cuts_its_players_off_and_back_again_shows_all() {
     assert!(
         matches!(
             told.as_slice(),
-            [Notice::StreamDown { .. }, Notice::MemberLeft { .. }, Notice::StreamUp { member, .. }] if *member == publisher
+            [Notice::StreamUp { member, .. }, Notice::StreamDown { .. }, Notice::MemberLeft { .. }] if *member == publisher
         ),
         "{told:?}"
     );
