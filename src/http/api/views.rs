@@ -119,6 +119,8 @@ view! {
         pub encoders: usize,
         /// What each of them makes.
         pub layers: Vec<EncodedLayer>,
+        /// The elements that decode pictures for it now, one for each that runs.
+        pub decoders: Vec<String>,
         /// The paths in use.
         pub paths: Vec<PathChoice>,
         /// How much less it does than it could.
@@ -435,6 +437,7 @@ impl From<SourceFigures> for Source {
             viewers: figures.viewers,
             encoders: figures.encoders,
             layers: figures.layers.into_iter().map(EncodedLayer::from).collect(),
+            decoders: figures.decoders,
             paths: figures.paths.into_iter().map(PathChoice::from).collect(),
             strain: SourceStrain {
                 degree: figures.strain.degree.as_str().into(),

@@ -21,6 +21,7 @@ use super::sound::{BLOCK_TIME, Ring, Sum};
 use super::speaker::{self, Speakers};
 use super::{Key, MixFrom, MixInput, Stage};
 use crate::forward::Layer;
+use crate::media::decoding::Decoding;
 use crate::media::pipeline::make;
 use crate::media::sources::ToOwner;
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
@@ -68,6 +69,7 @@ pub(in crate::media) fn build(
     config: &MixConfig,
     board: &Arc<crate::media::board::Board>,
     presences: &Arc<crate::media::pipeline::PresenceCache>,
+    decoding: &Arc<Decoding>,
 ) -> Result<(gst::Pipeline, Desk), SourceError> {
     let Size { width, height } = size_of(config);
     let framerate = config.framerate.max(1);
@@ -83,7 +85,7 @@ pub(in crate::media) fn build(
     let desk = Desk {
         stage: Arc::clone(stage),
         config: config.clone(),
-        tools: Tools { board: Arc::clone(board), presences: Arc::clone(presences) },
+        tools: Tools { board: Arc::clone(board), presences: Arc::clone(presences), decoding: Arc::clone(decoding) },
         scene: Scene::new(&pipeline, framerate, config.names)?,
         pipeline: pipeline.clone(),
         sound,

@@ -35,6 +35,7 @@ use gstreamer::prelude::*;
 use tracing::{debug, info, warn};
 
 use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
+use super::decoding::{AtWork, Decoding};
 use super::element::Presence;
 use super::mix::{self, Stage};
 use super::plan::{SourceOffer, StreamOffer};
@@ -153,6 +154,8 @@ pub(super) struct Start {
     pub device: Arc<Device>,
     /// Where it is counted how long frames take.
     pub stages: Arc<Stages>,
+    /// Where it is noted what decodes pictures.
+    pub decoding: Arc<Decoding>,
     /// Of a mix: what is to be mixed.
     pub stage: Option<Arc<Stage>>,
     /// Codecs that failed while in use: they are passed over.
@@ -362,6 +365,8 @@ struct Session {
     /// Once a codec of the board is used.
     using: Option<Using>,
     decoders: HashMap<MediaKind, branch::Decoder>,
+    /// Of a camera that gives JPEG: its decoder is there for as long as the pipeline.
+    _jpeg: Option<AtWork>,
     rewinder: Option<Arc<rewind::Rewinder>>,
     /// Of a mix: what gives its pictures and its sound.
     mix: Option<mix::Running>,
@@ -402,8 +407,10 @@ impl Session {
         if cancels {
             Timebase::get().apply(&built.pipeline);
         }
+        let jpeg = built.pipeline.by_name("jpeg").and_then(|jpeg| jpeg.factory());
         let mut session = Self {
             orders,
+            _jpeg: jpeg.map(|factory| start.decoding.begin(&factory.name())),
             pipeline: built.pipeline,
             offset: if cancels { Duration::ZERO } else { start.epoch.elapsed() },
             all_streams: !built.offer_later,
