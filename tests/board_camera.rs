@@ -4,6 +4,10 @@
 
 #[path = "support/clients.rs"]
 mod clients;
+#[path = "board/codecs.rs"]
+mod codecs;
+#[path = "board/coded.rs"]
+mod coded;
 #[path = "board/flat.rs"]
 mod flat;
 #[path = "support/picture.rs"]
@@ -90,7 +94,7 @@ fn holds(pid: u32, node: &Path) -> bool {
     files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == node))
 }
 
-fn until(what: &str, fits: impl Fn() -> bool) {
+fn until(what: &str, mut fits: impl FnMut() -> bool) {
     let limit = Instant::now() + PATIENCE;
     while !fits() {
         assert!(Instant::now() < limit, "not in time: {what}");

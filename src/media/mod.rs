@@ -7,6 +7,7 @@
 pub mod board;
 mod budget;
 pub mod config;
+mod decoding;
 mod demand;
 pub mod device;
 pub mod element;
@@ -211,6 +212,9 @@ pub struct SourceFigures {
     /// What each of them makes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<EncodedLayer>,
+    /// The elements that decode pictures for it now, one for each that runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decoders: Vec<String>,
     /// The paths in use, with reasons.
     pub paths: Vec<plan::Choice>,
     /// Of a mix that runs: what puts its pictures together, and why not something else.

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::board::Candidate;
 use super::config::SourcesConfig;
+use super::decoding::Decoding;
 use super::demand::{Action, Demand, Habits};
 use super::element::Presence;
 use super::examine::Finding;
@@ -65,6 +66,7 @@ pub(super) struct Slot {
     offer: Option<SourceOffer>,
     fed: BTreeMap<Codec, Fed>,
     last_frame: Arc<LastFrame>,
+    decoding: Arc<Decoding>,
     epoch: Instant,
     video: TrackId,
     audio: TrackId,
@@ -172,6 +174,7 @@ impl Slot {
             offer: None,
             fed: BTreeMap::new(),
             last_frame: Arc::new(LastFrame::new(epoch)),
+            decoding: Arc::default(),
             epoch,
             video: TrackId::next(),
             audio: TrackId::next(),
@@ -347,6 +350,7 @@ impl Slot {
             viewers: self.demand.viewers(),
             encoders: self.encoders().count(),
             layers: self.encoded_layers(),
+            decoders: self.decoding.elements(),
             paths: in_use.map(|(_, fed)| fed.choice.clone()).collect(),
             compositor: self.composer.clone(),
             frames: self.fed.values().map(Fed::frames).sum(),
@@ -411,6 +415,7 @@ impl Slot {
             holds: Arc::default(),
             device: Arc::clone(&self.device),
             stages: Arc::clone(&self.shared.stages),
+            decoding: Arc::clone(&self.decoding),
             broken: self.broken.clone(),
             cancel_echo: self.shared.speaker.cancels_echo(),
             stage: self.stage.clone(),

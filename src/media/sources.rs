@@ -461,6 +461,7 @@ pub fn look(source: SourceConfig, board: &Board, limit: Duration) -> Result<Sour
         holds: Arc::default(),
         device: Arc::default(),
         stages: Arc::default(),
+        decoding: Arc::default(),
         broken: std::collections::HashSet::new(),
         cancel_echo: false,
         stage: None,

@@ -135,7 +135,7 @@ fn what_is_said_is_heard_on_the_speaker_and_by_the_microphone() {
     // what is played comes back as loud as it was said: the tone is at -13 dB
     let loud = |seconds: &[f64]| seconds.iter().filter(|level| **level > -25.0).count() >= 3;
     comes_back(false, loud);
-    // The emulated processor does not keep up with the canceller, so that what it leaves cannot be judged here: `media::sound` does, in
-    // simulated time. That the same devices give sound through it is seen.
+    // What the canceller leaves is judged in simulated time, by `media::sound`: here it takes too little off a tone, see
+    // docs/guide/testing.md. That the same devices give sound through it is seen.
     comes_back(true, |seconds| seconds.len() >= 3);
 }

@@ -214,7 +214,8 @@ const NVMM: &str = "video/x-raw(memory:NVMM),format=NV12";
 /// Decoders, Pi.
 pub static V4L2_DEC: Decoder =
     Decoder { element: "v4l2h264dec", sink: H264, src: PLAIN, properties: &[("extra-controls", Kind::Controls)] };
-pub static V4L2_JPEG: Decoder = Decoder { element: "v4l2jpegdec", sink: "image/jpeg", src: PLAIN, properties: &[] };
+pub static V4L2_JPEG: Decoder =
+    Decoder { element: "v4l2jpegdec", sink: "image/jpeg,parsed=(boolean)true", src: PLAIN, properties: &[] };
 /// Jetson.
 pub static NVV4L2_DEC: Decoder = Decoder {
     element: "nvv4l2decoder",

@@ -119,6 +119,8 @@ view! {
         pub encoders: usize,
         /// What each of them makes.
         pub layers: Vec<EncodedLayer>,
+        /// The elements that decode pictures for it now, one for each that runs.
+        pub decoders: Vec<String>,
         /// The paths in use.
         pub paths: Vec<PathChoice>,
         /// Of a mix that runs: what puts its pictures together.
@@ -448,6 +450,7 @@ impl From<SourceFigures> for Source {
             viewers: figures.viewers,
             encoders: figures.encoders,
             layers: figures.layers.into_iter().map(EncodedLayer::from).collect(),
+            decoders: figures.decoders,
             paths: figures.paths.into_iter().map(PathChoice::from).collect(),
             compositor: figures.compositor.map(|it| Compositor { element: it.element, hardware: it.hardware, reason: it.reason }),
             strain: SourceStrain {

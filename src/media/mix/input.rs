@@ -20,6 +20,7 @@ use super::sound::Ring;
 use crate::forward::Layer;
 use crate::media::SourceError;
 use crate::media::board::{Board, chain};
+use crate::media::decoding::Decoding;
 use crate::media::inlet::Inlet;
 use crate::media::pipeline::{PresenceCache, RAW_QUEUE, RawTap, make};
 use crate::media::plan;
@@ -33,6 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Tools {
     pub board: Arc<Board>,
     pub presences: Arc<PresenceCache>,
+    pub decoding: Arc<Decoding>,
 }
 
 /// A track that is being decoded until this is dropped.
@@ -175,7 +177,9 @@ fn once(
             (SourceError::Failed("the decoder does not start and does not say why".into()), Some(inlet.decoder().to_owned()))
         }));
     } else {
-        info!(codec = %layer.format().codec, element = inlet.decoder(), "decoding for the mix");
+        let codec = layer.format().codec;
+        info!(%codec, element = inlet.decoder(), "decoding for the mix");
+        let _at_work = (codec.kind() == MediaKind::Video).then(|| tools.decoding.begin(inlet.decoder()));
         inlet.open();
         while stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(error) = error_of() {

@@ -23,6 +23,7 @@ use super::stagehand::{self, Faults, Reports, Stagehand};
 use super::{Key, MixFrom, MixInput, Stage};
 use crate::forward::Layer;
 use crate::media::SourceError;
+use crate::media::decoding::Decoding;
 use crate::media::pipeline::make;
 use crate::media::plan::composing::compositor_for;
 use crate::vocab::{MediaKind, MemberId, MixConfig, MixLayout, PeerId};
@@ -70,6 +71,7 @@ pub(in crate::media) fn build(
     board: &Arc<crate::media::board::Board>,
     presences: &Arc<crate::media::pipeline::PresenceCache>,
     broken: &HashSet<String>,
+    decoding: &Arc<Decoding>,
 ) -> Result<(gst::Pipeline, Desk), SourceError> {
     compositor_for(board, &|asked| presences.get(asked)).map_err(|lacking| stagehand::none(&lacking))?;
     let pipeline = make::pipeline(&format!(
@@ -82,7 +84,7 @@ pub(in crate::media) fn build(
     let desk = Desk {
         stage: Arc::clone(stage),
         config: config.clone(),
-        tools: Tools { board: Arc::clone(board), presences: Arc::clone(presences) },
+        tools: Tools { board: Arc::clone(board), presences: Arc::clone(presences), decoding: Arc::clone(decoding) },
         broken: broken.clone(),
         pipeline: pipeline.clone(),
         sound,

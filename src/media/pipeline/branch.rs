@@ -15,6 +15,7 @@ use super::{BranchId, BranchSpec, Encode, News, Order, Session, broken, fault, m
 use crate::forward::Stages;
 use crate::media::SourceError;
 use crate::media::board::{BitrateControl, EncoderLimits};
+use crate::media::decoding::AtWork;
 use crate::media::plan::StreamOffer;
 use crate::vocab::{Bitrate, Codec, MediaKind};
 
@@ -53,6 +54,7 @@ pub(super) struct Branch {
 pub(super) struct Decoder {
     hung: Hung,
     tee: gst::Element,
+    _at_work: Option<AtWork>,
 }
 
 impl Hung {
@@ -226,7 +228,9 @@ impl Session {
         let _ = behind.sync_state_with_parent();
         match self.hang(tee, bin, inbox) {
             Ok(hung) => {
-                self.decoders.insert(kind, Decoder { hung, tee: behind.clone() });
+                let element = encode.decoder.as_ref().map_or("decodebin", |it| it.element.as_str());
+                let at_work = (kind == MediaKind::Video).then(|| self.start.decoding.begin(element));
+                self.decoders.insert(kind, Decoder { hung, tee: behind.clone(), _at_work: at_work });
                 Ok(behind)
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::rewind::Rewinder;
 use super::{Order, Start, fault, ingest, make};
-use crate::media::board::{Candidate, DecoderInput};
+use crate::media::board::{Candidate, DecoderCandidate, DecoderInput};
 use crate::media::config::{PictureConfig, TestConfig, V4l2Config};
 use crate::media::device::{self, FindError, PixelFormat};
 use crate::media::element::{Presence, package_of};
@@ -166,20 +166,13 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
     })?;
     let mode =
         camera::choose(&found.modes, &config.picture, config.format).map_err(|error| SourceError::Failed(error.to_string()))?;
+    let presence = |asked: Candidate<'_>| match start.broken.contains(asked.element()) {
+        true => Presence::NotReady { why: "it failed while in use".into() },
+        false => start.presences.get(asked),
+    };
+    let jpeg = (mode.pixel == PixelFormat::Mjpeg).then(|| decoder_for(DecoderInput::Jpeg, &start.board, &presence)).flatten();
     let mut description = match &mode.pixel {
-        PixelFormat::Mjpeg => {
-            let presence = |asked: Candidate<'_>| match start.broken.contains(asked.element()) {
-                true => Presence::NotReady { why: "it failed while in use".into() },
-                false => start.presences.get(asked),
-            };
-            let decoder = decoder_for(DecoderInput::Jpeg, &start.board, &presence);
-            let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
-            let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };
-            format!(
-                "v4l2src name=camera ! {} ! {RAW_QUEUE} ! {element} name=jpeg ! {caps} tee name=video allow-not-linked=true",
-                caps_of(&mode)
-            )
-        }
+        PixelFormat::Mjpeg => format!("v4l2src name=camera ! {} ! {}", caps_of(&mode), decoded_jpeg(jpeg)),
         // the rest is added below: what it holds is known only from the stream
         PixelFormat::H264 => format!("v4l2src name=camera ! {} ! identity name=coded silent=true", caps_of(&mode)),
         PixelFormat::Raw(_) | PixelFormat::Other(_) => {
@@ -191,6 +184,7 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
     if let Some(camera) = pipeline.by_name("camera") {
         camera.set_property("device", found.node.to_string_lossy().as_ref());
     }
+    set_jpeg(&pipeline, jpeg);
     set_microphone(start, &pipeline);
     if mode.pixel != PixelFormat::H264 {
         return Ok(raw(pipeline, (mode.width, mode.height, mode.frames_per_second()), sound));
@@ -200,9 +194,24 @@ fn v4l2(start: &Start, config: &V4l2Config, orders: &mpsc::Sender<Order>) -> Res
     Ok(Built { pipeline, offer, offer_later: true, rewinder: None, mix: None })
 }
 
+/// From a camera's JPEG to pictures; `jpegdec` where the board names no decoder.
+pub(super) fn decoded_jpeg(decoder: Option<&DecoderCandidate>) -> String {
+    let (element, caps) = decoder.map_or(("jpegdec", ""), |it| (it.element.as_str(), it.output_caps.as_str()));
+    let caps = if caps.is_empty() { String::new() } else { format!("{caps} !") };
+    let parser = decoder.map_or("", make::jpeg_parser);
+    format!("{RAW_QUEUE} ! {parser}{element} name=jpeg ! {caps} tee name=video allow-not-linked=true")
+}
+
+/// Gives that decoder its properties.
+pub(super) fn set_jpeg(pipeline: &gst::Pipeline, decoder: Option<&DecoderCandidate>) {
+    if let (Some(element), Some(decoder)) = (pipeline.by_name("jpeg"), decoder) {
+        make::set_all(&element, &decoder.properties);
+    }
+}
+
 fn mixed(start: &Start, config: &MixConfig) -> Result<Built, SourceError> {
     let stage = start.stage.as_ref().ok_or_else(|| SourceError::Failed("there is nothing to mix".into()))?;
-    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences, &start.broken)?;
+    let (pipeline, desk) = mix::build(stage, config, &start.board, &start.presences, &start.broken, &start.decoding)?;
     let picture = (config.width & !1, config.height & !1, config.framerate);
     Ok(Built { mix: Some(desk), ..raw(pipeline, picture, true) })
 }

@@ -7,6 +7,7 @@ use gstreamer::prelude::*;
 use tracing::{debug, warn};
 
 use crate::media::SourceError;
+use crate::media::board::DecoderCandidate;
 use crate::media::element::package_of;
 
 /// The error for an element that is not registered.
@@ -56,6 +57,13 @@ fn parse_error(context: &gst::ParseContext, error: &gst::glib::Error) -> SourceE
         Some(element) => missing(element),
         None => SourceError::Failed(super::fault::redact(error.message())),
     }
+}
+
+/// What stands in front of a decoder of JPEG: drivers' decoders take it parsed only (`v4l2jpegdec` of GStreamer 1.22 announces
+/// `parsed=true`). Software takes what cameras give as it is, also pictures that a parser would throw away.
+pub(in crate::media) fn jpeg_parser(decoder: &DecoderCandidate) -> &'static str {
+    let parsed = decoder.hardware && gst::ElementFactory::find("jpegparse").is_some();
+    if parsed { "jpegparse ! " } else { "" }
 }
 
 /// Sets a property as `gst-launch-1.0` would. One that the element lacks is skipped; returns whether it was set.

@@ -36,6 +36,7 @@ use gstreamer::prelude::*;
 use tracing::{debug, info, warn};
 
 use super::board::{BitrateChange, Board, Candidate, DecoderCandidate, DecoderInput, EncoderCandidate};
+use super::decoding::{AtWork, Decoding};
 use super::element::Presence;
 use super::mix::{self, Stage};
 use super::plan::composing::Composer;
@@ -164,6 +165,8 @@ pub(super) struct Start {
     pub device: Arc<Device>,
     /// Where it is counted how long frames take.
     pub stages: Arc<Stages>,
+    /// Where it is noted what decodes pictures.
+    pub decoding: Arc<Decoding>,
     /// Of a mix: what is to be mixed.
     pub stage: Option<Arc<Stage>>,
     /// Codecs that failed while in use: they are passed over.
@@ -369,6 +372,8 @@ struct Session {
     /// Once a codec of the board is used.
     using: Option<Using>,
     decoders: HashMap<MediaKind, branch::Decoder>,
+    /// Of a camera that gives JPEG: its decoder is there for as long as the pipeline.
+    _jpeg: Option<AtWork>,
     rewinder: Option<Arc<rewind::Rewinder>>,
     /// Of a mix: what gives its pictures and its sound.
     mix: Option<mix::Running>,
@@ -409,8 +414,10 @@ impl Session {
         if cancels {
             Timebase::get().apply(&built.pipeline);
         }
+        let jpeg = built.pipeline.by_name("jpeg").and_then(|jpeg| jpeg.factory());
         let mut session = Self {
             orders,
+            _jpeg: jpeg.map(|factory| start.decoding.begin(&factory.name())),
             pipeline: built.pipeline,
             offset: if cancels { Duration::ZERO } else { start.epoch.elapsed() },
             all_streams: !built.offer_later,

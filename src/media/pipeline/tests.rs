@@ -22,6 +22,7 @@ fn start(news: mpsc::Sender<News>) -> Start {
         holds: Arc::default(),
         device: Arc::default(),
         stages: Arc::default(),
+        decoding: Arc::default(),
         broken: HashSet::new(),
         cancel_echo: false,
         stage: None,
@@ -80,4 +81,34 @@ fn a_pipeline_waits_for_the_one_before_and_can_be_told_not_to() {
     assert!(device.hold(&inbox).is_none());
     drop(held);
     assert!(device.hold(&inbox).is_some());
+}
+
+/// A driver's decoder takes JPEG parsed only, and is told by its properties what it gets (`mjpeg` of NVIDIA's); here software stands
+/// for it.
+#[test]
+fn a_cameras_jpeg_is_decoded_as_the_board_file_says() {
+    gst::init().unwrap();
+    let candidate = |hardware| DecoderCandidate {
+        input: DecoderInput::Jpeg,
+        element: "jpegdec".into(),
+        hardware,
+        output_caps: "video/x-raw".into(),
+        properties: [("max-errors".to_owned(), "7".to_owned())].into(),
+        requires: Vec::new(),
+        nodes: Vec::new(),
+    };
+    for (decoder, parsed, errors) in [(Some(candidate(true)), true, 7), (Some(candidate(false)), false, 7), (None, false, 0)] {
+        let rest = capture::decoded_jpeg(decoder.as_ref());
+        assert_eq!(rest.contains("jpegparse"), parsed, "{rest}");
+        let source = "videotestsrc num-buffers=3 ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! jpegenc";
+        let pipeline = make::pipeline(&format!("{source} ! {rest} ! appsink name=out sync=false")).unwrap();
+        capture::set_jpeg(&pipeline, decoder.as_ref());
+        assert_eq!(pipeline.by_name("jpeg").unwrap().property::<i32>("max-errors"), errors);
+        let out = pipeline.by_name("out").and_then(|out| out.downcast::<gstreamer_app::AppSink>().ok()).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let sample = out.try_pull_sample(gst::ClockTime::from_seconds(20)).expect("a picture");
+        let caps = sample.caps_owned().unwrap();
+        assert_eq!(caps.structure(0).unwrap().get::<i32>("width"), Ok(64));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }

@@ -206,7 +206,7 @@ fn count(pad: &gst::Pad, passed: &Arc<AtomicU32>) {
 
 fn decoder(candidate: &DecoderCandidate) -> Observed {
     let mut observed = Observed { stage: Stage::Made, size_in: Some(SIZE), ..Observed::default() };
-    let source = match sample_source(candidate.input) {
+    let source = match sample_source(candidate) {
         Ok(source) => source,
         Err(why) => return Observed { stage: Stage::Untried, error: Some(why), ..observed },
     };
@@ -339,9 +339,9 @@ fn size(limits: &EncoderLimits) -> (u32, u32) {
 }
 
 /// What gives a decoder its sample, up to the `!` in front of it. `Err` when nothing here makes one.
-fn sample_source(input: DecoderInput) -> Result<String, String> {
+fn sample_source(candidate: &DecoderCandidate) -> Result<String, String> {
     let (width, height) = SIZE;
-    let (maker, parser) = match input {
+    let (maker, parser) = match candidate.input {
         DecoderInput::Codec(Codec::H264) => {
             return Ok(format!(
                 "appsrc name=sample format=time caps=\"video/x-h264,stream-format=(string)byte-stream,alignment=(string)au,\
@@ -353,7 +353,7 @@ fn sample_source(input: DecoderInput) -> Result<String, String> {
         DecoderInput::Codec(Codec::VP9) => ("vp9enc deadline=1 cpu-used=8", "vp9parse ! "),
         DecoderInput::Codec(Codec::AV1) => ("av1enc cpu-used=8 usage-profile=realtime", "av1parse ! "),
         DecoderInput::Codec(Codec::Opus) => return Err("sound is not tried".into()),
-        DecoderInput::Jpeg => ("jpegenc", ""),
+        DecoderInput::Jpeg => ("jpegenc", make::jpeg_parser(candidate)),
     };
     let element = maker.split(' ').next().unwrap_or(maker);
     if gst::ElementFactory::find(element).is_none() {
