@@ -246,7 +246,7 @@ fn the_example_changes_nothing_and_shows_only_what_is_allowed() {
     let example = example();
     assert_eq!(parse("example", &example).unwrap().config, Config::default());
     // every `#key = value` made live; what names files of this machine or excludes another key is left as it is
-    let impossible = ["#token_secret", "#cert", "#key ", "#ca "];
+    let impossible = ["#token_secret", "#turn_secret", "#cert", "#key ", "#ca "];
     let live = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') && !rest.is_empty() && !impossible.iter().any(|p| line.starts_with(p)) => {
             rest.to_owned()

@@ -71,11 +71,9 @@ pub(super) fn possible(config: SpeakerConfig) -> SpeakerConfig {
 
 /// What stands behind a microphone, so that others do not hear themselves. The speaker's probe must be there when it starts.
 pub(super) fn canceller() -> String {
-    // what is more than an echo is left alone: music from a microphone is music
-    format!(
-        "audioconvert ! audioresample ! {CAPS} ! webrtcdsp probe={PROBE} \
-         delay-agnostic=true noise-suppression=false gain-control=false"
-    )
+    // What is more than an echo is left alone: music from a microphone is music. The delay is known from the common clock; left to find it
+    // by itself (`delay-agnostic`) the canceller took 2 dB off a real-time echo instead of 30.
+    format!("audioconvert ! audioresample ! {CAPS} ! webrtcdsp probe={PROBE} noise-suppression=false gain-control=false")
 }
 
 #[cfg(test)]
