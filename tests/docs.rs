@@ -70,6 +70,7 @@ fn machine() -> tempfile::TempDir {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let files = [
         ("token-secret", "a secret of more than sixteen characters".to_owned()),
+        ("turn-secret", "a secret of more than sixteen characters".to_owned()),
         ("cert.pem", made.cert.pem()),
         ("key.pem", made.signing_key.serialize_pem()),
     ];
