@@ -67,11 +67,11 @@ impl Drop for Drivers {
     }
 }
 
-/// A film of VP8, all blue.
-fn film(path: &Path) {
+/// A film of one colour.
+fn film(path: &Path, colour: &str, coder: &str) {
     let pipeline = format!(
-        "-q videotestsrc num-buffers=30 pattern=blue ! video/x-raw,format=I420,width=320,height=180,framerate=10/1 ! \
-         vp8enc deadline=1 cpu-used=16 keyframe-max-dist=10 ! webmmux ! filesink location={}",
+        "-q videotestsrc num-buffers=30 pattern={colour} ! video/x-raw,format=I420,width=320,height=180,framerate=10/1 ! {coder} ! \
+         filesink location={}",
         path.display()
     );
     let made = run("gst-launch-1.0", &pipeline.split_whitespace().collect::<Vec<_>>());
@@ -109,15 +109,19 @@ fn drivers_are_tried_and_what_works_decodes_for_a_mix_and_a_transcode() {
     let _drivers = Drivers::load();
     let dir = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(dir.path().join("testvm.toml"), BOARD).expect("the board file is written");
-    let vp8 = dir.path().join("blue.webm");
-    film(&vp8);
-    // a mix decodes the H264 of the green test picture; viewers who take H264 only have the blue film's VP8 transcoded
+    let [h264, vp8] = ["green.mkv", "blue.webm"].map(|name| dir.path().join(name));
+    film(
+        &h264,
+        "green",
+        "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! video/x-h264,profile=constrained-baseline ! h264parse ! matroskamux",
+    );
+    film(&vp8, "blue", "vp8enc deadline=1 cpu-used=16 keyframe-max-dist=10 ! webmmux");
+    // a mix decodes the green film's H264; viewers who take H264 only have the blue film's VP8 transcoded
     let config = format!(
         "[sources]\nlinger = '1s'\nopen_limit = '60s'\nboard = 'testvm'\nboard_dir = {:?}\n\
-         [[room]]\nname = 'green'\ntopology = 'mcu'\nsources = ['test']\nmix = {{ width = 320, height = 180, framerate = 5 }}\n\
+         [[room]]\nname = 'green'\ntopology = 'mcu'\nsources = ['leaf']\nmix = {{ width = 320, height = 180, framerate = 5 }}\n\
          [[room]]\nname = 'blue'\nsources = ['film']\n\
-         [[source]]\nname = 'test'\ntype = 'test'\npattern = 'green'\nwidth = 320\nheight = 180\nframerate = 5\ntone = 0\n\
-         bitrate = 300000\n[[source]]\nname = 'film'\ntype = 'file'\npath = {vp8:?}\n",
+         [[source]]\nname = 'leaf'\ntype = 'file'\npath = {h264:?}\n[[source]]\nname = 'film'\ntype = 'file'\npath = {vp8:?}\n",
         dir.path()
     );
     let state = ("STATE_DIRECTORY", dir.path().display().to_string());
