@@ -147,3 +147,18 @@ impl Numbers {
         self.xored(counter, 4)
     }
 }
+
+/// What the engine's own code makes of a master key, and that key with the block of its salt: what is written here is compared with it.
+#[cfg(test)]
+pub(super) fn engines_own(suite: Suite) -> (rtc::srtp::context::Context, [u8; KEY], [u8; KEY]) {
+    use rtc::srtp::context::Context;
+    use rtc::srtp::protection_profile::ProtectionProfile;
+    let (profile, salt) = match suite {
+        Suite::Gcm => (ProtectionProfile::AeadAes128Gcm, &[7; 14][..12]),
+        Suite::Cm => (ProtectionProfile::Aes128CmHmacSha1_80, &[7; 14][..]),
+    };
+    let provider = rtc::crypto::default_provider().unwrap();
+    let (key, mut block) = ([9; KEY], [0; KEY]);
+    block[..salt.len()].copy_from_slice(salt);
+    (Context::new(&key, salt, profile, None, None, provider.crypto()).unwrap(), key, block)
+}

@@ -154,20 +154,14 @@ fn parse(packet: Bytes, body: usize) -> Option<Packet> {
 mod tests {
     use proptest::prelude::*;
     use rtc::srtp::context::Context;
-    use rtc::srtp::protection_profile::ProtectionProfile;
 
     use super::*;
+    use crate::peer::cipher::engines_own;
 
     fn pair(suite: Suite) -> (Context, Unprotector) {
-        let (profile, salt) = match suite {
-            Suite::Gcm => (ProtectionProfile::AeadAes128Gcm, &[7; 14][..12]),
-            Suite::Cm => (ProtectionProfile::Aes128CmHmacSha1_80, &[7; 14][..]),
-        };
+        let (context, key, block) = engines_own(suite);
         let provider = rtc::crypto::default_provider().unwrap();
-        let mut block = [0; KEY];
-        block[..salt.len()].copy_from_slice(salt);
-        let context = Context::new(&[9; KEY], salt, profile, None, None, provider.crypto()).unwrap();
-        (context, Unprotector::new(suite, &[9; KEY], &block, provider.crypto()).unwrap())
+        (context, Unprotector::new(suite, &key, &block, provider.crypto()).unwrap())
     }
 
     fn plain(sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
