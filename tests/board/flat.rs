@@ -18,9 +18,14 @@ const AT_ONCE: usize = 10;
 /// Most that the resident memory may grow by in the 150 after that. A viewer takes about 400 kB while it is there, so that
 /// ten of them left behind are seen; a kilobyte each is not.
 const MOST_GROWTH_KB: u64 = 4096;
+/// Pictures of the camera that wait for the encoder: `v4l2src` asks the driver for one more when all it has are in use, up to
+/// the 32 of `VIDEO_MAX_FRAME`, and keeps it. How many there are depends on how late the encoder was, not on the viewers.
+const CAMERA_BUFFER: &str = "/dmabuf";
+const MOST_CAMERA_BUFFERS: usize = 32;
 
 /// What a process has.
 struct Holdings {
+    /// Open files but the camera's buffers.
     files: usize,
     /// What they are: how many of each kind.
     kinds: BTreeMap<String, usize>,
@@ -41,7 +46,9 @@ impl Holdings {
             let kind = link.to_string_lossy().split('[').next().unwrap_or_default().trim_end_matches(':').to_owned();
             *kinds.entry(kind).or_default() += 1;
         }
-        Self { files: kinds.values().sum(), kinds, threads: number("Threads:"), resident_kb: number("VmRSS:") }
+        let buffers = kinds.get(CAMERA_BUFFER).copied().unwrap_or_default();
+        assert!(buffers <= MOST_CAMERA_BUFFERS, "{buffers} buffers of one camera");
+        Self { files: kinds.values().sum::<usize>() - buffers, kinds, threads: number("Threads:"), resident_kb: number("VmRSS:") }
     }
 }
 
