@@ -12,7 +12,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use portico::forward::{FramePackets, KeyframeRequest, Layer, MediaPacket, Refresh};
-use portico::peer::{DataSpec, PeerCommand, PeerEvent, PeerFigures, PeerSpec, Receive, SendTrack, ShardConfig, Shards, Suite};
+use portico::peer::{
+    DataSpec, PeerCommand, PeerEvent, PeerFigures, PeerSpec, Place, Receive, SendTrack, ShardConfig, Shards, Suite,
+};
 use portico::vocab::{Codec, DataMessage, LayerId, NewChannel, PeerId, Sdp, TrackFormat, TrackId};
 use serde_json::Value;
 use support::node;
@@ -105,6 +107,7 @@ async fn serve() -> String {
     let (sender, mut events) = mpsc::unbounded_channel();
     let shards = Shards::start(
         ShardConfig {
+            place: Place::default(),
             port: 0,
             tcp: true,
             addresses: vec![[127, 0, 0, 1].into()],

@@ -19,8 +19,9 @@ mod star_metrics;
 mod stills;
 mod systemd;
 mod warmth;
+mod whereabouts;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -41,7 +42,7 @@ use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure, find
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::turn::IceServers;
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{self, Processor, ShardConfig, Shards, ShardsError};
+use crate::peer::{self, Place, Processor, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -55,6 +56,7 @@ use sockets::Sockets;
 use stage_metrics::StageCollector;
 use star_metrics::StarCollector;
 use stills::{RoomStills, SnapshotCollector};
+use whereabouts::Whereabouts;
 
 /// Everything is ended within this time of the signal; what is not by then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -246,7 +248,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::System)?;
     let (peer_news, peer_events) = mpsc::unbounded_channel();
     let stages = Arc::<Stages>::default();
-    let shards = Arc::new(Shards::start(shard_config(config, &stages), peer_news)?);
+    let whereabouts = Whereabouts::new(config);
+    let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig {
@@ -296,6 +299,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let plane = &config.media;
     let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
     let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
+    tasks.spawn(whereabouts.follow(Arc::clone(&shards), stop.clone()));
     let readiness = Readiness::waiting_for(&[SOURCES]);
     let look_again = Arc::new(Notify::new());
     tasks.spawn(examine_sources(Arc::clone(&media), readiness.clone(), Arc::clone(&look_again), stop.clone()));
@@ -456,17 +460,7 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, look_again: Ar
     }
 }
 
-/// Candidates: what config says; else loopback when only this machine can reach the gateway, else all of the machine.
-fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
-    let addresses = match (&config.media.ice_addresses[..], config.is_local()) {
-        ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        ([], false) => {
-            let mut all = net::machine_addresses();
-            all.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
-            all
-        }
-        (some, _) => some.to_vec(),
-    };
+fn shard_config(config: &Config, whereabouts: &Whereabouts, stages: &Arc<Stages>) -> ShardConfig {
     let shards = match config.media.shards {
         0 => peer::threads(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)),
         some => some,
@@ -475,7 +469,12 @@ fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
         port: config.media.ice_port,
         prefer: config.media.srtp.suite(&Processor::here()),
         tcp: config.media.ice_tcp,
-        addresses,
+        addresses: whereabouts.addresses(),
+        place: Place {
+            external: config.media.ice_external_addresses.clone(),
+            lite: config.media.ice_lite,
+            changes: whereabouts.changes(),
+        },
         shards,
         fill: peer::FILL,
         stages: Arc::clone(stages),

@@ -49,6 +49,8 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("names", "[\"door.example\"]"),
     ("state_dir", "\"/var/lib/portico\""),
     ("ice_addresses", "[\"192.168.1.7\"]"),
+    ("ice_interfaces", "[\"eth*\", \"!docker*\"]"),
+    ("ice_external_addresses", "[\"203.0.113.7\"]"),
     ("turn_secret_file", "\"/etc/portico/turn-secret\""),
     ("ice_servers", "[\"stun:stun.example:3478\"]"),
     ("board", "\"generic\""),

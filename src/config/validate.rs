@@ -267,6 +267,15 @@ fn media(config: &Config, found: &mut Findings<'_>) {
             );
         }
     }
+    if !config.media.ice_interfaces.is_empty() && !config.media.ice_addresses.is_empty() {
+        let help = "leave one of them out: `ice_addresses` are offered as they are, those of `ice_interfaces` are followed as they change";
+        found.warning(&keys(&["media", "ice_interfaces"]), "`ice_addresses` says already what is offered", help);
+    }
+    if let Some(index) = config.media.ice_interfaces.iter().position(|pattern| pattern.trim_start_matches('!').trim().is_empty())
+    {
+        let path = [keys(&["media", "ice_interfaces"]), vec![Step::Item(index)]].concat();
+        found.error(&path, "a name is missing", "as in \"eth0\", \"wlan*\" or \"!docker*\"");
+    }
     let relays = config.media.ice_servers.iter().any(|server| server.starts_with("turn"));
     match config.media.turn_secret_file.as_deref().map(find_secret) {
         Some(Err(error @ SecretError::NoCredential(_))) => {

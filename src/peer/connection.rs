@@ -8,6 +8,7 @@ mod arrivals;
 mod channels;
 mod describe;
 mod intake;
+mod moving;
 mod rehearsal;
 mod sending;
 
@@ -40,6 +41,7 @@ use super::random::Seeded;
 use super::receiving::Receiving;
 use super::reception::Reception;
 use super::repeats::{Repeats, Said};
+use super::search::Search;
 use super::socket::Outbox;
 use super::srtp::HelloGate;
 use super::stats;
@@ -47,6 +49,7 @@ use super::unprotect::Unprotector;
 use super::{PeerEvent, PeerFigures, Receive, ReceivedFigures, SendTrack};
 use adapting::Adaptive;
 use channels::{Channels, Pumped};
+use moving::Moved;
 use sending::Sending;
 
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
@@ -97,6 +100,10 @@ pub(super) struct Connection {
     unprotector: Option<Unprotector>,
     /// The pair of addresses in use, ours first.
     way: Option<(SocketAddr, SocketAddr)>,
+    /// The machine's address became another one since the engine chose.
+    moved: Option<Moved>,
+    /// Looks for another way.
+    search: Option<Search>,
     /// What the far end addresses it by.
     ice: Credentials,
     /// ICE was restarted and has no pair yet.
@@ -206,7 +213,8 @@ impl Connection {
         let look = self.adaptive.as_ref().map(|adaptive| adaptive.look());
         let reception = self.reception.as_ref().and_then(|reception| reception.next_timeout());
         let (probe, question) = (self.next_probe(), self.next_question());
-        let times = [self.timer, self.start_at, self.closing, self.report_at, portion, look, reception, probe, question];
+        let search = self.search.as_ref().map(Search::next_timeout);
+        let times = [self.timer, self.start_at, self.closing, self.report_at, portion, look, reception, probe, question, search];
         times.into_iter().flatten().fold(own, Instant::min)
     }
 
@@ -214,7 +222,7 @@ impl Connection {
     /// a connection begins and ends has not.
     pub(super) fn slack(&self) -> Duration {
         let portions = self.sendings.iter().any(|sending| !sending.backlog.is_empty());
-        let precise = portions || self.next_probe().is_some();
+        let precise = portions || self.search.is_some() || self.next_probe().is_some();
         if !self.up || self.pumping || precise || self.start_at.is_some() || self.closing.is_some() {
             Duration::ZERO
         } else if self.receivings.is_empty() && self.channels.is_none() {
@@ -259,6 +267,7 @@ impl Connection {
         for Said { local, to, datagram } in std::mem::take(&mut self.again) {
             out.push(self.peer, local, to, &datagram);
         }
+        self.look_for_way(now, out);
         self.retransmit(now, out);
         if self.adaptive.is_some() {
             self.relayered |= self.adapt(now);
@@ -272,7 +281,7 @@ impl Connection {
                 pumped = channels.pump(now, &mut self.engine, news);
             }
             while let Some(datagram) = self.engine.poll_write() {
-                let (local, to) = (datagram.transport.local_addr, datagram.transport.peer_addr);
+                let (local, to) = (self.wire_local(datagram.transport.local_addr), datagram.transport.peer_addr);
                 if classify(&datagram.message) != Wire::Stun {
                     // checks go to every address, the rest only to the one in use
                     self.figures.remote = Some(to);

@@ -30,6 +30,7 @@ use super::feedback::Watch;
 use super::negotiate::{Agreed, EXTENSIONS, NUMBERS, Plan};
 use super::protect::Suite;
 use super::random::{Seed, Seeded};
+use super::reach::Reach;
 use super::srtp::Profile;
 
 /// Connectivity checks of a pair, one every 200 ms, before it is given up: for longer than anybody waits for a connection. With the
@@ -51,20 +52,18 @@ const PLACEHOLDER_STREAM: u16 = 1022;
 pub(super) struct Identity {
     /// The DTLS certificate: ECDSA P-256, made at start.
     certificate: RTCCertificate,
-    /// Host candidates.
-    pub(super) addresses: Arc<[SocketAddr]>,
-    /// Where far ends may connect by TCP, at the same addresses.
-    pub(super) tcp_port: Option<u16>,
+    /// Where far ends find it.
+    pub(super) reach: Reach,
     /// The SRTP profile taken where the far end knows both.
     pub(super) prefer: Suite,
 }
 
 impl Identity {
-    pub(super) fn generate(addresses: &[SocketAddr], tcp_port: Option<u16>, prefer: Suite) -> Result<Self, Error> {
+    pub(super) fn generate(reach: Reach, prefer: Suite) -> Result<Self, Error> {
         let provider = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
         let params = CertificateParams::new(vec!["portico".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, addresses: addresses.into(), tcp_port, prefer })
+        Ok(Self { certificate, reach, prefer })
     }
 }
 
@@ -154,7 +153,7 @@ impl Blueprint {
             let placeholder = RTCDataChannelInit { negotiated: Some(PLACEHOLDER_STREAM), ..Default::default() };
             engine.create_data_channel("", Some(placeholder))?;
         }
-        for address in self.identity.addresses.iter() {
+        for address in self.identity.reach.hosts.iter() {
             engine.add_local_candidate(host_candidate(*address)?)?;
         }
         engine.add_local_candidate(RTCIceCandidateInit::default())?;
@@ -212,6 +211,7 @@ impl Blueprint {
             .with_answering_dtls_role(if self.dtls_client { RTCDtlsRole::Client } else { RTCDtlsRole::Server })
             .with_srtp_protection_profiles(profiles)
             .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(DataSpec::MAX_MESSAGE as u32))
+            .with_lite(self.identity.reach.lite)
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_connection_attempts(None, Some(CHECKS))
             .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))

@@ -1,5 +1,6 @@
 //! The way to a shard: what other threads, and the shard itself, ask of it.
 
+use std::net::SocketAddr;
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -7,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::PeerCommand;
 use super::credit::Flows;
+use super::reach::Reach;
 use super::ring::Waker;
 use super::shards::Collected;
 use super::tcp::Stream;
@@ -32,6 +34,16 @@ pub(super) enum Order {
     Stream(PeerId, Box<Stream>),
     /// To the first shard: another one's peer is gone.
     Gone(PeerId),
+    /// To the first shard: the machine's addresses, with the port.
+    Hosts(Vec<SocketAddr>),
+    /// To the first shard: whom it asks for the public address.
+    StunServers(Vec<SocketAddr>),
+    /// To the others: where the gateway is.
+    Reach {
+        reach: Reach,
+        /// The ways in use may not be good any more.
+        doubt: bool,
+    },
     /// The figures of all its peers.
     Figures(Arc<Mutex<Collected>>),
     CountEntries(std_mpsc::SyncSender<usize>),

@@ -5,6 +5,7 @@
 //! here but through [`forward::Layer`](crate::forward::Layer): a publishing peer writes layers, a playing peer has its shard
 //! attached to them.
 
+mod check;
 mod choice;
 mod cipher;
 mod codecs;
@@ -32,11 +33,14 @@ mod priority;
 mod processor;
 mod protect;
 mod random;
+mod reach;
 mod receiving;
 mod reception;
+mod reflexive;
 mod repeats;
 mod ring;
 mod sdp;
+mod search;
 mod shard;
 mod shards;
 mod socket;
@@ -47,11 +51,11 @@ mod timers;
 mod unprotect;
 mod wall;
 
-pub use config::{MediaConfig, SrtpPreference};
+pub use config::{External, MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
-pub use shards::{FILL, ShardConfig, Shards, ShardsError, threads};
+pub use shards::{FILL, Place, ShardConfig, Shards, ShardsError, threads};
 
 use std::net::SocketAddr;
 use std::time::Duration;

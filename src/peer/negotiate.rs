@@ -7,12 +7,10 @@
 mod incoming;
 mod text;
 
-use std::net::SocketAddr;
-
 #[cfg(test)]
 pub(super) use incoming::Stream;
 pub(super) use incoming::{Incoming, MID, NUMBERS, REPAIRED_RID, RID, incoming};
-pub(super) use text::{EXTENSIONS, Origin, engine_text, public_answer, public_offer, with_tcp};
+pub(super) use text::{EXTENSIONS, Origin, engine_text, public_answer, public_offer};
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 

@@ -9,6 +9,7 @@
 //! The thread sleeps in `poll` until a socket is readable, the event is raised or a timer is due. Nothing in a turn blocks;
 //! a full kernel buffer costs at most 2 ms, then datagrams are dropped and their viewers skip to the next key frame.
 
+mod bearings;
 mod inputs;
 mod touched;
 
@@ -34,6 +35,7 @@ use super::timers;
 use super::{PeerCommand, PeerEvent};
 use crate::forward::{Layer, SinkId, Stages};
 use crate::vocab::{MediaKind, PeerId};
+pub(super) use bearings::Bearings;
 use touched::Touched;
 
 /// A peer and the timer it waits for.
@@ -66,6 +68,8 @@ pub(super) struct Shard {
     /// One of them has something to read, or room.
     streams_stir: bool,
     identity: Identity,
+    /// Of the first shard: where the gateway is.
+    bearings: Bearings,
     waker: Arc<Waker>,
     orders: std_mpsc::Receiver<Order>,
     events: mpsc::UnboundedSender<PeerEvent>,
@@ -103,6 +107,7 @@ impl Shard {
         ports: Arc<[Port]>,
         streams: Streams,
         identity: Identity,
+        bearings: Bearings,
         waker: Arc<Waker>,
         orders: std_mpsc::Receiver<Order>,
         events: mpsc::UnboundedSender<PeerEvent>,
@@ -116,6 +121,7 @@ impl Shard {
             streams,
             streams_stir: false,
             identity,
+            bearings,
             waker,
             orders,
             events,
@@ -184,6 +190,7 @@ impl Shard {
             }
             self.take_frames(now);
             self.run_timers(now);
+            self.ask_outside(now);
             self.settle(now);
             self.flush(now);
             if self.unknown > 0 && now.duration_since(said) >= Duration::from_secs(1) {
@@ -208,7 +215,7 @@ impl Shard {
             true if !self.gathering.is_empty() => Some(PAUSE),
             true => {
                 let due = self.timers.first().map(|(due, _)| *due);
-                let due = due.into_iter().chain(self.streams.next_timeout()).min();
+                let due = due.into_iter().chain(self.streams.next_timeout()).chain(self.bearings.next_timeout()).min();
                 due.map(|due| due.saturating_duration_since(Instant::now()))
             }
             false => Some(Duration::ZERO),
@@ -257,6 +264,9 @@ impl Shard {
                     self.demux.remove(peer);
                     self.elsewhere.remove(&peer);
                 }
+                Ok(Order::Hosts(hosts)) => self.move_to(now, hosts),
+                Ok(Order::StunServers(servers)) => self.ask_servers(now, &servers),
+                Ok(Order::Reach { reach, doubt }) => self.is_at(now, &reach, doubt),
                 Ok(Order::Figures(collected)) => {
                     let living = |slot: &&mut Slot| !slot.connection.is_closing();
                     let figures = self.peers.values_mut().filter(living).map(|slot| slot.connection.figures()).collect();

@@ -13,11 +13,12 @@ use super::mailbox::{Mailbox, Order};
 use super::placement::Placement;
 use super::priority;
 use super::protect::Suite;
+use super::reach::{self, Reach};
 use super::ring::Waker;
-use super::shard::Shard;
+use super::shard::{Bearings, Shard};
 use super::socket::{self, Port};
 use super::tcp::{self, Streams};
-use super::{PeerCommand, PeerEvent, PeerFigures};
+use super::{External, PeerCommand, PeerEvent, PeerFigures};
 use crate::forward::Stages;
 #[cfg(test)]
 use crate::vocab::PeerId;
@@ -31,6 +32,8 @@ pub struct ShardConfig {
     pub tcp: bool,
     /// Candidate addresses; also what the sockets are bound to when all are loopback.
     pub addresses: Vec<IpAddr>,
+    /// What else there is to say of where it is.
+    pub place: Place,
     /// Threads, at least 1. See [`threads`].
     pub shards: usize,
     /// Peers a thread gets before the next one is used, see [`FILL`].
@@ -39,6 +42,17 @@ pub struct ShardConfig {
     pub prefer: Suite,
     /// Where it is counted how long frames take to the kernel.
     pub stages: Arc<Stages>,
+}
+
+/// Where the gateway is, besides its addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Public addresses that lead here.
+    pub external: Vec<External>,
+    /// ICE lite: only far ends check.
+    pub lite: bool,
+    /// The addresses may become others, also of the other family: see [`Shards::set_addresses`].
+    pub changes: bool,
 }
 
 /// As [`ShardConfig::fill`]: as many viewers as a board is made for.
@@ -121,7 +135,7 @@ impl Shards {
 
     /// Binds the port and starts the threads. Events come in order per peer.
     pub fn start(config: ShardConfig, events: mpsc::UnboundedSender<PeerEvent>) -> Result<Self, ShardsError> {
-        let (ports, addresses) = socket::bind(&config.addresses, config.port)?;
+        let (ports, addresses) = socket::bind(&config.addresses, config.port, config.place.changes)?;
         let (mut streams, mut tcp_port) = (Streams::default(), None);
         if config.tcp {
             let bound: Vec<SocketAddr> = ports.iter().map(Port::bound).collect();
@@ -131,8 +145,10 @@ impl Shards {
             tcp_port = Some(port);
         }
         let ports = Arc::from(ports);
-        let identity =
-            Identity::generate(&addresses, tcp_port, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
+        let Place { external, lite, .. } = config.place;
+        let public = reach::configured(&external, &addresses).into();
+        let reach = Reach { hosts: addresses.as_slice().into(), tcp_port, public, lite };
+        let identity = Identity::generate(reach, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
         let count = config.shards.max(1);
         let (mut doors, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..count {
@@ -150,12 +166,13 @@ impl Shards {
             // the first has those that come in
             let streams = std::mem::take(&mut streams);
             let (common, ports, identity) = (Arc::clone(&common), Arc::clone(&ports), identity.clone());
+            let bearings = Bearings::new(external.clone());
             let (events, stages) = (events.clone(), Arc::clone(&config.stages));
             let (done, stopped) = std_mpsc::sync_channel(1);
             // made where it runs: what it holds of a viewer cannot move to another thread
             let run = move || {
                 priority::raise(cores);
-                Shard::new(index, common, ports, streams, identity, waker, orders, events, stages).run();
+                Shard::new(index, common, ports, streams, identity, bearings, waker, orders, events, stages).run();
                 // nobody listens when the handle was dropped
                 let _ = done.send(());
             };
@@ -165,7 +182,7 @@ impl Shards {
         Ok(this)
     }
 
-    /// The addresses offered as candidates, with the port really bound.
+    /// The addresses offered as candidates at the start, with the port really bound.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -196,6 +213,26 @@ impl Shards {
             // the asker may have given up
             (None, PeerCommand::Figures { reply, .. }) => drop(reply.send(Vec::new())),
             (None, _) => {}
+        }
+    }
+
+    /// Offers these addresses of the machine from now on, and finds other ways for peers whose address is gone. STUN servers are asked anew: also
+    /// another route may lead out by another router.
+    pub fn set_addresses(&self, addresses: &[IpAddr]) {
+        let port = self.addresses.first().map_or(0, SocketAddr::port);
+        let hosts = socket::distinct(addresses).into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        self.tell_first(Order::Hosts(hosts));
+    }
+
+    /// Asks these STUN servers for the gateway's public address from now on.
+    pub fn set_stun_servers(&self, servers: Vec<SocketAddr>) {
+        self.tell_first(Order::StunServers(servers));
+    }
+
+    /// The first shard reads the sockets, and tells the others where the gateway is.
+    fn tell_first(&self, order: Order) {
+        if let Some(door) = self.common.doors.first() {
+            door.mailbox.send(order);
         }
     }
 

@@ -10,7 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use quinn_udp::{RecvMeta, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -77,6 +77,21 @@ impl Port {
         }
     }
 
+    /// Whether it can send there.
+    pub(super) fn leads_to(&self, to: SocketAddr) -> bool {
+        match self.bound.ip() {
+            IpAddr::V4(_) => to.is_ipv4(),
+            IpAddr::V6(ip) => to.is_ipv6() || ip.is_unspecified(),
+        }
+    }
+
+    /// Sends a datagram that is of no peer, from the address that the kernel's routes choose.
+    pub(super) fn ask(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        let transmit =
+            Transmit { destination: self.destination(to), ecn: None, contents: datagram, segment_size: None, src_ip: None };
+        self.checks.try_send((&self.socket).into(), &transmit)
+    }
+
     /// Waits up to 2 ms; false when the socket is still full.
     fn wait_writable(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::OUT)];
@@ -84,15 +99,23 @@ impl Port {
     }
 }
 
+/// Each address once, those of IPv4 as such.
+pub(super) fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut distinct: Vec<IpAddr> = Vec::new();
+    for address in addresses.iter().map(|address| address.to_canonical()) {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    distinct
+}
+
 /// Binds what the candidate addresses need: each address when all are loopback, else one wildcard socket. Returns the
 /// sockets and the candidates with the port really bound.
-pub(super) fn bind(addresses: &[IpAddr], port: u16) -> Result<(Vec<Port>, Vec<SocketAddr>), ShardsError> {
-    let mut wanted: Vec<IpAddr> = Vec::new();
-    addresses.iter().map(|address| address.to_canonical()).for_each(|address| {
-        if !wanted.contains(&address) {
-            wanted.push(address);
-        }
-    });
+///
+/// Where they may change (`changes`) the wildcard socket serves both families, if the kernel has both.
+pub(super) fn bind(addresses: &[IpAddr], port: u16, changes: bool) -> Result<(Vec<Port>, Vec<SocketAddr>), ShardsError> {
+    let wanted = distinct(addresses);
     if wanted.is_empty() {
         return Err(ShardsError::NoAddress);
     }
@@ -109,9 +132,13 @@ pub(super) fn bind(addresses: &[IpAddr], port: u16) -> Result<(Vec<Port>, Vec<So
             ports.push(bound);
         }
     } else {
+        let both = || attempt(Ipv6Addr::UNSPECIFIED.into(), port);
+        let old = || attempt(Ipv4Addr::UNSPECIFIED.into(), port);
         let bound = match wanted.iter().any(IpAddr::is_ipv6) {
-            true => attempt(Ipv6Addr::UNSPECIFIED.into(), port)?,
-            false => attempt(Ipv4Addr::UNSPECIFIED.into(), port)?,
+            true => both()?,
+            // a kernel without IPv6 has no such sockets, and a port that is taken is so for both
+            false if changes => both().or_else(|_| old())?,
+            false => old()?,
         };
         port = bound.bound.port();
         ports.push(bound);

@@ -86,7 +86,16 @@ impl Gateway {
 
     fn with(addresses: Vec<IpAddr>, shards: usize, prefer: Suite) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config = ShardConfig { port: 0, tcp: true, addresses, shards, fill: 0, prefer, stages: Arc::default() };
+        let config = ShardConfig {
+            port: 0,
+            tcp: true,
+            addresses,
+            shards,
+            fill: 0,
+            prefer,
+            place: Place::default(),
+            stages: Arc::default(),
+        };
         Self { shards: Shards::start(config, sender).unwrap(), events }
     }
 

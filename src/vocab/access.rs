@@ -75,7 +75,8 @@ impl RoomPattern {
         self.0.split('\n').any(|pattern| Self::fits(pattern, room.as_str()))
     }
 
-    fn fits(pattern: &str, name: &str) -> bool {
+    /// Whether a name fits a pattern in which `*` stands for any text.
+    pub fn fits(pattern: &str, name: &str) -> bool {
         let mut parts = pattern.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = name.strip_prefix(first) else { return false };

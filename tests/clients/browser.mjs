@@ -78,6 +78,24 @@ function inPage() {
       const stats = await pc.getStats();
       return stats.get(stats.get((await stat(pc, 'transport')).selectedCandidatePairId)?.localCandidateId)?.candidateType;
     },
+    /** Looks at the time between pictures from now on. */
+    async meterGaps(name) {
+      const entry = pcs.get(name);
+      Object.assign(entry, { longest: 0, last: performance.now() });
+      const look = now => {
+        Object.assign(entry, { longest: Math.max(entry.longest, now - entry.last), last: now });
+        entry.element.requestVideoFrameCallback(look);
+      };
+      entry.element.requestVideoFrameCallback(look);
+    },
+    /** The longest time without a new picture since then, in ms, the present one included. */
+    longestGap: name => Math.max(pcs.get(name).longest, performance.now() - pcs.get(name).last),
+    /** The far end's address of the pair that this side chose. */
+    async remoteAddress(name) {
+      const { pc } = pcs.get(name);
+      const stats = await pc.getStats();
+      return stats.get(stats.get((await stat(pc, 'transport')).selectedCandidatePairId)?.remoteCandidateId)?.address;
+    },
     /** Kinds of all own candidates. */
     gatheredKinds: name => [...pcs.get(name).pc.localDescription.sdp.matchAll(/^a=candidate:.* typ (\w+)/gm)].map(match => match[1]),
     /** Plays a WHEP address in a new <video>; resolves when answered. */

@@ -1,22 +1,11 @@
 // node relay.mjs BASE ROOM: one browser publishes and another plays, both by nothing but the relay that the gateway tells of.
 import { withBrowser } from './browser.mjs';
+import { iceServers as serversOf } from './lib/ice.mjs';
 
 const [base, room] = process.argv.slice(2);
 
-/** The servers in `Link` headers (RFC 9725 §4.6), as `RTCPeerConnection` wants them. */
-function servers(link) {
-  return (link ?? '').split(/,(?=\s*<)/).map(value => {
-    const part = name => new RegExp(`${name}="([^"]*)"`).exec(value)?.[1];
-    return { urls: /<([^>]*)>/.exec(value)?.[1], username: part('username'), credential: part('credential') };
-  }).filter(server => server.urls);
-}
-
 await withBrowser(async open => {
-  const told = async path => {
-    const response = await fetch(`${base}${path}`, { method: 'OPTIONS' });
-    return servers(response.headers.get('link'));
-  };
-  const iceServers = await told(`/whip/${room}`);
+  const iceServers = await serversOf(`${base}/whip/${room}`);
   const ice = { iceServers, iceTransportPolicy: 'relay' };
   const publisher = await open(`${base}/healthz`);
   await publisher.evaluate(([room, ice]) => t.publish('p', `/whip/${room}`, { codec: 'H264', ice }), [room, ice]);

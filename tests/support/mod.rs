@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod film;
+pub mod internet;
 pub mod jpeg;
 pub mod netns;
 pub mod transcript;
@@ -40,10 +41,14 @@ impl Gateway {
 
     /// The same with more environment.
     pub fn start_in(config: &str, args: &[&str], environment: &[(&str, String)]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_portico")), config, args, environment)
+    }
+
+    /// The same by a command that runs the program somewhere, as in a network namespace; its arguments are added.
+    pub fn start_by(mut command: Command, config: &str, args: &[&str], environment: &[(&str, String)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("portico.toml");
         std::fs::write(&file, config).expect("the configuration is written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
         command.arg("run").arg("--config").arg(&file).env("PORTICO_TLS__STATE_DIR", dir.path());
         // how busy or hot the machine of the tests is must not show; tests of that set it in `environment`
         command.env("PORTICO_STRAIN__ENABLED", "false");

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Skips, aloud, what needs a namespace.
-const SKIP: &str = "PORTICO_TEST_NO_NETNS";
+pub const SKIP: &str = "PORTICO_TEST_NO_NETNS";
 
 /// A namespace; removed, with its veth pair, when dropped.
 pub struct Namespace {
@@ -76,7 +76,7 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(args: &[&str]) {
+pub fn ip(args: &[&str]) {
     let advice = format!("a network namespace is needed: run as root on a kernel that permits it, or set {SKIP}=1 to skip this");
     let done = Command::new("ip").args(args).output().unwrap_or_else(|e| panic!("{advice} (ip: {e}; Debian package iproute2)"));
     assert!(done.status.success(), "{advice} (ip {}: {})", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());

@@ -99,6 +99,8 @@ impl Connection {
             protector: None,
             unprotector: None,
             way: None,
+            moved: None,
+            search: None,
             ice,
             restarting: false,
             watch,
@@ -144,12 +146,13 @@ impl Connection {
             Some(offer) => {
                 connection.follow_incoming(offer, mailbox);
                 let text = negotiate::public_answer(&local, offer, &connection.blueprint.plan, connection.origin);
-                Sdp::answer(connection.with_tcp(text))
+                Sdp::answer(connection.blueprint.identity.reach.complete(&text, true))
             }
             None => {
                 // without TCP candidates: who offers chooses the pair, and the engine may choose one whose stream the far end, with a
                 // better pair at hand, has closed
-                Sdp::offer(negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin))
+                let text = negotiate::public_offer(&local, &connection.blueprint.plan, connection.origin);
+                Sdp::offer(connection.blueprint.identity.reach.complete(&text, false))
             }
         };
         let tracks = connection.tracks();
@@ -288,6 +291,7 @@ impl Connection {
             self.blueprint.renewed = Some(ice.clone());
             self.ice = ice;
             self.restarting = true;
+            self.forget_moves();
         }
         self.blueprint.tracks = tracks;
         self.blueprint.plan = plan;
@@ -301,14 +305,8 @@ impl Connection {
         let changed = before.len() != after.len() || after.iter().any(|track| !before.contains(&track.track));
         self.origin.version += 1;
         let text = negotiate::public_answer(&local, offer, &self.blueprint.plan, self.origin);
-        let sdp = Sdp::answer(self.with_tcp(text));
+        let sdp = Sdp::answer(self.blueprint.identity.reach.complete(&text, true));
         Described::Answer { sdp, tracks: changed.then_some(after) }
-    }
-
-    /// A description with the candidates that the engine knows nothing of.
-    fn with_tcp(&self, text: String) -> String {
-        let identity = &self.blueprint.identity;
-        identity.tcp_port.map_or_else(|| text.clone(), |port| negotiate::with_tcp(&text, &identity.addresses, port))
     }
 
     /// Takes a remote candidate; what cannot be used is left out.

@@ -31,8 +31,11 @@ impl Connection {
     /// Takes a datagram of this peer. Returns what is to be called for it.
     pub(in crate::peer) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Then {
         self.heard = now;
+        let local = self.engine_local(local);
         if classify(datagram) != Wire::Stun {
             self.note_way(now, from);
+        } else if self.search.is_some() && self.take_answer_to_check(now, datagram) {
+            return Then::Drain;
         }
         if demux::is_media(datagram) {
             self.take_media(now, datagram);

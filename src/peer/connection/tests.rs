@@ -7,6 +7,7 @@ use crate::forward::{FramePackets, KeyframeRequest, Layers, MediaPacket};
 use crate::peer::engine::Identity;
 use crate::peer::mailbox::Mailbox;
 use crate::peer::protect::Suite;
+use crate::peer::reach::Reach;
 use crate::peer::srtp::Profile;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{Codec, LayerId, Sdp, TrackFormat, TrackId};
@@ -30,7 +31,7 @@ struct End {
 
 impl End {
     fn open(now: Instant, address: SocketAddr, spec: PeerSpec) -> (Self, Sdp) {
-        let identity = Identity::generate(&[address], None, Suite::Gcm).unwrap();
+        let identity = Identity::generate(Reach { hosts: [address].into(), ..Reach::default() }, Suite::Gcm).unwrap();
         let (connection, sdp, _) = Connection::open(now, spec, &identity, &Mailbox::detached()).unwrap();
         (Self { connection, address, out: Outbox::default(), news: Vec::new() }, sdp)
     }

@@ -16,7 +16,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use super::feed::Frames;
 use super::{Feed, Interval, LoadError, LoadPeer, Rig, RigNews, wall_clock};
 use crate::forward::{FramePackets, KeyframeRequest, Layer, Refresh};
-use crate::peer::{Buffered, DataSpec, PeerCommand, PeerEvent, PeerSpec, SendTrack, ShardConfig, Shards, ShardsError, Suite};
+use crate::peer::{
+    Buffered, DataSpec, PeerCommand, PeerEvent, PeerSpec, Place, SendTrack, ShardConfig, Shards, ShardsError, Suite,
+};
 use crate::vocab::{ChannelId, DataMessage, LayerId, NewChannel, PeerId, Sdp, TrackFormat, TrackId};
 
 /// Longest wait for a connection, a channel or a picture.
@@ -64,8 +66,16 @@ impl End {
     fn start() -> Result<Self, LoadError> {
         let (sender, events) = mpsc::unbounded_channel();
         let addresses = vec![Ipv4Addr::LOCALHOST.into()];
-        let config =
-            ShardConfig { port: 0, tcp: false, addresses, shards: 1, fill: 1, prefer: Suite::Gcm, stages: Arc::default() };
+        let config = ShardConfig {
+            port: 0,
+            tcp: false,
+            addresses,
+            shards: 1,
+            fill: 1,
+            prefer: Suite::Gcm,
+            place: Place::default(),
+            stages: Arc::default(),
+        };
         let shards = Shards::start(config, sender).map_err(|error| match error {
             ShardsError::Thread(source) | ShardsError::Bind { source, .. } => LoadError::System(source),
             other => LoadError::System(std::io::Error::other(other)),

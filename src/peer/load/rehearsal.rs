@@ -17,6 +17,7 @@ use crate::peer::engine::Identity;
 use crate::peer::keys::KEY;
 use crate::peer::mailbox::Mailbox;
 use crate::peer::protect::{Protector, Suite};
+use crate::peer::reach::Reach;
 use crate::peer::ring::Waker;
 use crate::peer::socket::Outbox;
 use crate::peer::tcp::Streams;
@@ -42,7 +43,7 @@ pub fn rehearse(viewers: usize, made: usize, played: usize) -> Result<u64, LoadE
     let layer = Arc::new(Layer::new(id, feed.format(), Refresh::OnRequest, Box::new(Nobody)));
     let mailbox = Mailbox::new(mpsc::channel().0, Arc::new(Waker::new()?));
     let here = SocketAddr::from(([127, 0, 0, 1], 5000));
-    let identity = Identity::generate(&[here], None, Suite::Gcm)?;
+    let identity = Identity::generate(Reach { hosts: [here].into(), ..Reach::default() }, Suite::Gcm)?;
     let mut now = Instant::now();
     let mut viewers: Vec<Connection> =
         (0..viewers).map(|number| viewer(now, number, &layer, feed, &identity, &mailbox)).collect::<Result<_, _>>()?;
@@ -82,7 +83,7 @@ fn viewer(
     let provider = rtc::crypto::default_provider().map_err(|_| LoadError::Cipher)?;
     let protector = Protector::new(Suite::Gcm, &[9; KEY], &[7; KEY], provider.crypto()).map_err(|_| LoadError::Cipher)?;
     let there = SocketAddr::from(([127, 0, 0, 2], 5000 + number as u16));
-    connection.rehearse(protector, (identity.addresses[0], there));
+    connection.rehearse(protector, (identity.reach.hosts[0], there));
     Ok(connection)
 }
 

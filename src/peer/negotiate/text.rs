@@ -156,29 +156,6 @@ pub(in crate::peer) fn public_offer(engine_offer: &str, plan: &Plan, origin: Ori
     text.0
 }
 
-/// A description with passive TCP candidates at these addresses behind its others (RFC 6544 §4.5). They come after UDP in order of
-/// preference (§4.2): by TCP one lost packet holds up all after it.
-pub(in crate::peer) fn with_tcp(text: &str, addresses: &[SocketAddr], port: u16) -> String {
-    /// libwebrtc's for TCP from host to host; 126 is that of UDP.
-    const TYPE_PREFERENCE: u32 = 90;
-    /// Of the passive side (§4.2).
-    const DIRECTION_PREFERENCE: u32 = 4;
-    let mut out = Lines::default();
-    for line in text.lines() {
-        if line == "a=end-of-candidates" {
-            for (index, address) in (0u32..).zip(addresses) {
-                let local = DIRECTION_PREFERENCE << 13 | (8191 - index.min(8191));
-                let priority = TYPE_PREFERENCE << 24 | local << 8 | 255;
-                // RTP and RTCP are one component
-                let ip = address.ip();
-                out.line(format!("a=candidate:tcp{index} 1 tcp {priority} {ip} {port} typ host tcptype passive"));
-            }
-        }
-        out.line(line);
-    }
-    out.0
-}
-
 /// A section of one codec with another one behind it. The engine is built for one; it is built anew should the answer choose the other.
 fn with_both(lines: &[&str], other: &Agreed) -> Vec<String> {
     let rtx = other.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();

@@ -21,14 +21,18 @@ impl Shard {
             return false;
         }
         let mut more = false;
-        let Self { ports, peers, demux, elsewhere, handed, touched, unknown, .. } = self;
+        let mut outside = None;
+        let Self { ports, peers, demux, elsewhere, handed, touched, unknown, bearings, .. } = self;
         for port in ports.iter() {
             let mut data = 0;
             more |= (0..READS_PER_TURN).all(|_| {
                 let full = inbox.read(port, |local, from, datagram| {
                     data += usize::from(classify(datagram) == Wire::Dtls);
                     let Some(peer) = demux.route(from, datagram) else {
-                        *unknown += 1;
+                        match bearings.datagram(now, local, from, datagram) {
+                            Some(change) => outside = Some(change),
+                            None => *unknown += 1,
+                        }
                         return;
                     };
                     if let Some(slot) = peers.get_mut(&peer) {
@@ -43,6 +47,9 @@ impl Shard {
         }
         for (door, handed) in self.common.doors.iter().zip(handed) {
             *unknown += door.inlet.hand_over(handed) as u64;
+        }
+        if let Some(change) = outside {
+            self.follow(now, change);
         }
         more
     }

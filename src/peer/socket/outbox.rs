@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn many_viewers_get_every_datagram_in_order_by_sockets_of_their_own() {
-        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], 0).unwrap();
+        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], 0, false).unwrap();
         all_arrive(&ports, &addresses);
     }
 
@@ -270,7 +270,7 @@ mod tests {
         // one that is no loopback address makes it one socket for all
         for others in [&[][..], &[IpAddr::from(Ipv6Addr::LOCALHOST)]] {
             let local = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 9]), IpAddr::from([192, 0, 2, 1])];
-            let (ports, mut addresses) = bind(&[&local[..], others].concat(), 0).unwrap();
+            let (ports, mut addresses) = bind(&[&local[..], others].concat(), 0, false).unwrap();
             assert!(ports.len() == 1 && ports[0].bound().ip().is_unspecified());
             addresses.retain(|address| address.ip().is_loopback());
             all_arrive(&ports, &addresses);
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_reached_costs_the_others_nothing() {
-        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0).unwrap();
+        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0, false).unwrap();
         let viewers: Vec<UdpSocket> = (0..10).map(|_| far("127.0.0.1:0")).collect();
         let mut outbox = Outbox::default();
         for (number, viewer) in viewers.iter().enumerate() {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_check_to_an_impossible_address_costs_others_nothing() {
-        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0).unwrap();
+        let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0, false).unwrap();
         let offload = ports[0].state.max_gso_segments();
         let far = far("127.0.0.1:0");
         let mut outbox = Outbox::default();

@@ -92,6 +92,7 @@ fn a_port_that_is_taken_is_named() {
         shards: 1,
         fill: 0,
         prefer: Suite::Gcm,
+        place: Place::default(),
         stages: Arc::default(),
     };
     let error = Shards::start(config, sender).unwrap_err();
@@ -99,7 +100,16 @@ fn a_port_that_is_taken_is_named() {
     let (sender, _events) = mpsc::unbounded_channel();
     assert!(matches!(
         Shards::start(
-            ShardConfig { port: 0, tcp: true, addresses: vec![], shards: 1, fill: 0, prefer: Suite::Gcm, stages: Arc::default() },
+            ShardConfig {
+                port: 0,
+                tcp: true,
+                addresses: vec![],
+                shards: 1,
+                fill: 0,
+                prefer: Suite::Gcm,
+                place: Place::default(),
+                stages: Arc::default()
+            },
             sender
         ),
         Err(ShardsError::NoAddress)

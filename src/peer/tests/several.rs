@@ -6,7 +6,16 @@ use super::*;
 async fn viewers_on_all_threads_get_everything_of_a_publisher_on_the_first() {
     let (sender, events) = mpsc::unbounded_channel();
     let addresses = vec![[127, 0, 0, 1].into()];
-    let config = ShardConfig { port: 0, tcp: true, addresses, shards: 3, fill: 2, prefer: Suite::Gcm, stages: Arc::default() };
+    let config = ShardConfig {
+        port: 0,
+        tcp: true,
+        addresses,
+        shards: 3,
+        fill: 2,
+        prefer: Suite::Gcm,
+        place: Place::default(),
+        stages: Arc::default(),
+    };
     let mut gateway = Gateway { shards: Shards::start(config, sender).unwrap(), events };
     assert_eq!(gateway.shards.addresses().len(), 1, "one port");
     let (mut publisher, offer) = OutgoingPublisher::offer(&OutgoingConfig::default(), "cam").await.unwrap();

@@ -153,7 +153,8 @@ fn every_message_comes_once_and_in_order() {
 
 #[test]
 fn an_offer_of_data_is_refused_where_no_channels_are_wanted() {
-    let identity = Identity::generate(&["127.0.0.1:5000".parse().unwrap()], None, Suite::Gcm).unwrap();
+    let identity =
+        Identity::generate(Reach { hosts: ["127.0.0.1:5000".parse().unwrap()].into(), ..Reach::default() }, Suite::Gcm).unwrap();
     let now = Instant::now();
     let (_, offer, _) = Connection::open(now, data(&[]), &identity, &Mailbox::detached()).unwrap();
     assert!(offer.text.contains("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"), "{}", offer.text);

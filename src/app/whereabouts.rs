@@ -1,0 +1,169 @@
+//! Follows where the gateway is: addresses of the machine as they change, and STUN servers, whose names become addresses here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::config::Config;
+use crate::ops::net::{self, Changes};
+use crate::peer::Shards;
+
+/// Between questions for the addresses of STUN servers, where all names were found and where one was not.
+const ASK: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(30));
+/// Between looks at the addresses where the kernel does not tell of changes.
+const LOOK: Duration = Duration::from_secs(5);
+const STUN_PORT: u16 = 3478;
+
+/// What the configuration says of where the gateway is.
+#[derive(Clone, Debug)]
+pub(super) struct Whereabouts {
+    /// Candidates as configured; empty: those of the machine.
+    fixed: Vec<IpAddr>,
+    interfaces: Vec<String>,
+    /// Hosts and ports of STUN servers.
+    stun: Vec<(String, u16)>,
+}
+
+impl Whereabouts {
+    pub(super) fn new(config: &Config) -> Self {
+        let media = &config.media;
+        let local = config.is_local() && media.ice_addresses.is_empty();
+        let fixed = if local { vec![[127, 0, 0, 1].into()] } else { media.ice_addresses.clone() };
+        // who is reached from this machine alone has no public address
+        let stun =
+            if config.is_local() { Vec::new() } else { media.ice_servers.iter().filter_map(|url| stun_server(url)).collect() };
+        Self { fixed, interfaces: media.ice_interfaces.clone(), stun }
+    }
+
+    /// Whether the addresses may become others.
+    pub(super) fn changes(&self) -> bool {
+        self.fixed.is_empty()
+    }
+
+    /// Candidates: what the configuration says; else loopback when only this machine can reach the gateway, else all of the machine.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        if !self.changes() {
+            return self.fixed.clone();
+        }
+        let mut found = net::addresses_of(&self.interfaces);
+        if !found.iter().any(|address| net::is_loopback(*address)) {
+            // before the network is up there is nothing else
+            found.push([127, 0, 0, 1].into());
+        }
+        found
+    }
+
+    /// Tells the shards, until it is stopped.
+    pub(super) async fn follow(self, shards: Arc<Shards>, stop: CancellationToken) {
+        let listen =
+            || Changes::new().inspect_err(|error| debug!(%error, "changes of addresses are not told: they are looked up"));
+        let mut changes = self.changes().then(listen).and_then(Result::ok);
+        let mut known = self.addresses();
+        let mut servers: Vec<SocketAddr> = Vec::new();
+        let mut ask = tokio::time::Instant::now();
+        loop {
+            let changed = async {
+                match &mut changes {
+                    Some(changes) => changes.next().await.is_ok(),
+                    None if self.changes() => {
+                        tokio::time::sleep(LOOK).await;
+                        false
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            // cancel-safe: a token and timers; a change that is cut off is seen in the addresses
+            let told = tokio::select! {
+                () = stop.cancelled() => return,
+                told = changed => told,
+                () = tokio::time::sleep_until(ask), if !self.stun.is_empty() => {
+                    let (found, all) = resolve(&self.stun).await;
+                    if found != servers {
+                        debug!(servers = ?found, "STUN servers");
+                        shards.set_stun_servers(found.clone());
+                        servers = found;
+                    }
+                    ask = tokio::time::Instant::now() + if all { ASK.0 } else { ASK.1 };
+                    continue;
+                }
+            };
+            let now = self.addresses();
+            if now != known {
+                info!(addresses = ?now, "addresses changed");
+            }
+            if now != known || told {
+                shards.set_addresses(&now);
+                known = now;
+                // another network may have other name servers
+                ask = tokio::time::Instant::now();
+            }
+        }
+    }
+}
+
+/// Host and port of `stun:HOST[:PORT]`; `None` of other servers.
+fn stun_server(url: &str) -> Option<(String, u16)> {
+    let server = url.strip_prefix("stun:")?.split('?').next()?;
+    let bracketed = server.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.map_or(Ok(STUN_PORT), str::parse).ok()?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// Their addresses, and whether all were found.
+async fn resolve(servers: &[(String, u16)]) -> (Vec<SocketAddr>, bool) {
+    let (mut found, mut all) = (Vec::new(), true);
+    for (host, port) in servers {
+        match tokio::net::lookup_host((host.as_str(), *port)).await {
+            Ok(addresses) => {
+                let addresses: Vec<SocketAddr> = addresses.collect();
+                // one of each family: more would say the same
+                let one = |family: fn(&SocketAddr) -> bool| addresses.iter().copied().find(family);
+                found.extend(one(SocketAddr::is_ipv4).into_iter().chain(one(SocketAddr::is_ipv6)));
+            }
+            Err(error) => {
+                debug!(%host, %error, "STUN server not found");
+                all = false;
+            }
+        }
+    }
+    (found, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stun_servers_are_told_from_others() {
+        let found = |url: &str| stun_server(url).map(|(host, port)| format!("{host} {port}"));
+        assert_eq!(found("stun:stun.example.net").as_deref(), Some("stun.example.net 3478"));
+        assert_eq!(found("stun:198.51.100.1:19302").as_deref(), Some("198.51.100.1 19302"));
+        assert_eq!(found("stun:[2001:db8::1]:3479").as_deref(), Some("2001:db8::1 3479"));
+        assert_eq!(found("stun:[2001:db8::1]").as_deref(), Some("2001:db8::1 3478"));
+        for other in ["turn:turn.example.net:3478", "stun:", "stun:host:port", "stuns:host"] {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_of_this_machine_alone_asks_nobody() {
+        let mut config = Config::default();
+        config.media.ice_servers = vec!["stun:stun.example.net".into(), "turn:turn.example.net".into()];
+        config.http.listen = "127.0.0.1:8780".parse().unwrap();
+        let local = Whereabouts::new(&config);
+        assert!(local.stun.is_empty() && !local.changes());
+        assert_eq!(local.addresses(), [IpAddr::from([127, 0, 0, 1])]);
+        config.http.listen = "0.0.0.0:8780".parse().unwrap();
+        let open = Whereabouts::new(&config);
+        assert_eq!((open.stun.len(), open.changes()), (1, true));
+        config.media.ice_addresses = vec![[10, 0, 0, 2].into()];
+        assert!(!Whereabouts::new(&config).changes());
+    }
+}

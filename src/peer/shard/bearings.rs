@@ -1,0 +1,107 @@
+//! Where the gateway is: the first shard learns it, and tells the others.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Shard;
+use crate::peer::External;
+use crate::peer::mailbox::Order;
+use crate::peer::reach::{self, Reach};
+use crate::peer::reflexive::{Change, Reflexive};
+
+/// What the first shard knows of where the gateway is.
+#[derive(Debug, Default)]
+pub(in crate::peer) struct Bearings {
+    external: Vec<External>,
+    reflexive: Reflexive,
+    /// Said once: far ends need a relay.
+    warned: bool,
+}
+
+impl Bearings {
+    pub(in crate::peer) fn new(external: Vec<External>) -> Self {
+        Self { external, ..Self::default() }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.reflexive.next_timeout()
+    }
+
+    /// Takes a datagram of no peer; `None` when it is not for this either.
+    pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Option<Change> {
+        self.reflexive.datagram(now, local, from, datagram)
+    }
+
+    fn reach(&self, before: &Reach, hosts: Option<Vec<SocketAddr>>) -> Reach {
+        let hosts = hosts.map_or_else(|| before.hosts.clone(), Into::into);
+        let mut public = reach::configured(&self.external, &hosts);
+        for seen in self.reflexive.public() {
+            if !public.iter().any(|public| public.address == seen.address) {
+                public.push(seen);
+            }
+        }
+        Reach { hosts, public: public.into(), ..before.clone() }
+    }
+}
+
+impl Shard {
+    /// The machine has other addresses, or other routes.
+    pub(super) fn move_to(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
+        self.bearings.reflexive.ask_again(now);
+        let reach = self.bearings.reach(&self.identity.reach, Some(hosts));
+        self.spread(now, &reach, true);
+    }
+
+    pub(super) fn ask_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+        let usable: Vec<SocketAddr> =
+            servers.iter().copied().filter(|server| self.ports.iter().any(|port| port.leads_to(*server))).collect();
+        let change = self.bearings.reflexive.set_servers(now, &usable);
+        self.follow(now, change);
+    }
+
+    /// Sends the requests to STUN servers that are due.
+    pub(super) fn ask_outside(&mut self, now: Instant) {
+        if self.bearings.next_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        let (change, requests) = self.bearings.reflexive.timeout(now, rand::random);
+        for (server, request) in requests {
+            let port = self.ports.iter().find(|port| port.leads_to(server));
+            // without a route to it nothing leaves, and it is asked again
+            if let Some(Err(error)) = port.map(|port| port.ask(server, &request)) {
+                tracing::debug!(%server, %error, "STUN server not asked");
+            }
+        }
+        self.follow(now, change);
+    }
+
+    pub(super) fn follow(&mut self, now: Instant, change: Change) {
+        if change == Change::None {
+            return;
+        }
+        if self.bearings.reflexive.is_symmetric() && !std::mem::replace(&mut self.bearings.warned, true) {
+            tracing::warn!(
+                "the router gives every far end another port: from outside the gateway is reached by a relay alone (media.ice_servers, \
+                 turn:), or by a port that the router forwards (media.ice_external_addresses)"
+            );
+        }
+        let reach = self.bearings.reach(&self.identity.reach, None);
+        self.spread(now, &reach, false);
+    }
+
+    fn spread(&mut self, now: Instant, reach: &Reach, doubt: bool) {
+        for door in self.common.doors.iter().skip(1) {
+            door.mailbox.send(Order::Reach { reach: reach.clone(), doubt });
+        }
+        self.is_at(now, reach, doubt);
+    }
+
+    /// Far ends are told this from now on. Peers whose own address is gone look for another way; with `doubt` all do.
+    pub(super) fn is_at(&mut self, now: Instant, reach: &Reach, doubt: bool) {
+        self.identity.reach = reach.clone();
+        for (peer, slot) in &mut self.peers {
+            slot.connection.relocate(now, reach, doubt);
+            self.touched.push(*peer);
+        }
+    }
+}
