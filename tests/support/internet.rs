@@ -60,6 +60,12 @@ impl Internet {
         for (name, gateway) in [("ra", SERVERS[0]), ("rb", SERVERS[1]), ("here", "192.168.1.1"), ("there", "192.168.2.1")] {
             ip(&["-n", &this.name(name), "route", "add", "default", "via", gateway]);
         }
+        // what is for nobody vanishes, as out there: coturn ends a relay whose socket says that there is no way
+        let net = this.name("net");
+        ip(&["-n", &net, "link", "add", "name", "void", "type", "veth", "peer", "name", "nobody"]);
+        ip(&["-n", &net, "link", "set", "dev", "void", "arp", "off", "up"]);
+        ip(&["-n", &net, "link", "set", "dev", "nobody", "up"]);
+        ip(&["-n", &net, "route", "add", "default", "dev", "void"]);
         for name in ["net", "ra", "rb"] {
             this.run(name, "sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
         }
