@@ -7,7 +7,7 @@ use rtc::ice::attributes::use_candidate::UseCandidateAttr;
 use rtc::stun::attributes::ATTR_USERNAME;
 use rtc::stun::fingerprint::FINGERPRINT;
 use rtc::stun::integrity::MessageIntegrity;
-use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
+use rtc::stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
 use rtc::stun::textattrs::TextAttribute;
 
 use super::engine::Credentials;
@@ -43,10 +43,38 @@ pub(super) fn request(
     Some(message.raw)
 }
 
+/// What a STUN message of the method Binding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Request,
+    Indication,
+    Success,
+    Error,
+}
+
+/// Kind and transaction of a STUN message of the method Binding.
+pub(super) fn kind(datagram: &[u8]) -> Option<(Kind, [u8; 12])> {
+    let kind = match datagram.get(..2)? {
+        [0, 0x01] => Kind::Request,
+        [0, 0x11] => Kind::Indication,
+        [1, 0x01] => Kind::Success,
+        [1, 0x11] => Kind::Error,
+        _ => return None,
+    };
+    Some((kind, datagram.get(8..20)?.try_into().ok()?))
+}
+
 /// The transaction of a success response.
 pub(super) fn answered(datagram: &[u8]) -> Option<[u8; 12]> {
-    let kind = datagram.get(..2).and_then(|kind| kind.try_into().ok()).map(u16::from_be_bytes)?;
-    (kind == BINDING_SUCCESS.value()).then(|| datagram.get(8..20)?.try_into().ok()).flatten()
+    kind(datagram).filter(|(kind, _)| *kind == Kind::Success).map(|(_, id)| id)
+}
+
+/// The transaction of a check that nominates its pair (RFC 8445 §7.1.2).
+pub(super) fn nomination(datagram: &[u8]) -> Option<[u8; 12]> {
+    let (_, id) = kind(datagram).filter(|(kind, _)| *kind == Kind::Request)?;
+    let mut message = Message::new();
+    message.unmarshal_binary(datagram).ok().filter(|()| UseCandidateAttr::is_set(&message))?;
+    Some(id)
 }
 
 /// Whether a response is from who knows the password.
@@ -57,6 +85,8 @@ pub(super) fn is_authentic(datagram: &[u8], theirs: &Credentials, crypto: &dyn R
 
 #[cfg(test)]
 mod tests {
+    use rtc::stun::message::BINDING_SUCCESS;
+
     use super::*;
     use crate::peer::demux;
 
@@ -69,6 +99,9 @@ mod tests {
         let check = request([7; 12], &ours, &theirs, true, crypto).unwrap();
         assert_eq!(demux::local_ufrag(&check), Some("theirs"), "seen from the far end");
         assert_eq!(answered(&check), None, "a request is no answer");
+        assert_eq!(nomination(&check), Some([7; 12]));
+        assert_eq!(nomination(&request([7; 12], &ours, &theirs, false, crypto).unwrap()), None);
+        assert_eq!(nomination(&check[..30]), None);
         let answer = |pwd: &str| {
             let mut message = Message::new();
             let integrity = MessageIntegrity::new_short_term_integrity_with_provider(pwd.into(), crypto);

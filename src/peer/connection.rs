@@ -49,7 +49,7 @@ use super::unprotect::Unprotector;
 use super::{PeerEvent, PeerFigures, Receive, ReceivedFigures, SendTrack};
 use adapting::Adaptive;
 use channels::{Channels, Pumped};
-use moving::Moved;
+use moving::{Moved, Nomination};
 use sending::Sending;
 
 /// Without any datagram for so long a connected peer is lost. Its agent checks the path every few seconds (RFC 7675: at
@@ -100,8 +100,9 @@ pub(super) struct Connection {
     unprotector: Option<Unprotector>,
     /// The pair of addresses in use, ours first.
     way: Option<(SocketAddr, SocketAddr)>,
-    /// The machine's address became another one since the engine chose.
+    /// Another pair is in use than the engine chose.
     moved: Option<Moved>,
+    nomination: Option<Nomination>,
     /// Looks for another way.
     search: Option<Search>,
     /// What the far end addresses it by.
@@ -281,7 +282,8 @@ impl Connection {
                 pumped = channels.pump(now, &mut self.engine, news);
             }
             while let Some(datagram) = self.engine.poll_write() {
-                let (local, to) = (self.wire_local(datagram.transport.local_addr), datagram.transport.peer_addr);
+                let pair = (datagram.transport.local_addr, datagram.transport.peer_addr);
+                let (local, to) = self.outward(pair, &datagram.message);
                 if classify(&datagram.message) != Wire::Stun {
                     // checks go to every address, the rest only to the one in use
                     self.figures.remote = Some(to);

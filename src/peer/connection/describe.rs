@@ -100,6 +100,7 @@ impl Connection {
             unprotector: None,
             way: None,
             moved: None,
+            nomination: None,
             search: None,
             ice,
             restarting: false,

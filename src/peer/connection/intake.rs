@@ -31,7 +31,6 @@ impl Connection {
     /// Takes a datagram of this peer. Returns what is to be called for it.
     pub(in crate::peer) fn datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Then {
         self.heard = now;
-        let local = self.engine_local(local);
         if classify(datagram) != Wire::Stun {
             self.note_way(now, from);
         } else if self.search.is_some() && self.take_answer_to_check(now, datagram) {
@@ -41,6 +40,7 @@ impl Connection {
             self.take_media(now, datagram);
             return Then::PassOn;
         }
+        let (local, from) = self.inward((local, from), datagram);
         self.take_other(now, local, from, datagram);
         Then::Drain
     }

@@ -1,26 +1,76 @@
-//! How a connection goes on when the machine's addresses change under it.
+//! How a connection goes on by another pair of addresses than the engine chose.
 //!
-//! The engine keeps the pair it chose for good. So it goes on with the address it knows, while datagrams leave from, and come to, the one that
-//! [`Search`] found.
+//! The engine keeps its first pair for good. But the machine's addresses change, and a far end that chooses may choose anew (RFC 8445 §8.1.1), as
+//! browsers do when UDP is found to work after TCP. So the engine goes on with the pair it knows, while datagrams leave and come by the one in
+//! use. Checks of far ends are the engine's as they are, with its answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtc::crypto;
 
 use super::Connection;
 use crate::forward::Refresh;
-use crate::peer::check;
+use crate::peer::check::{self, Kind};
+use crate::peer::demux::{Wire, classify};
 use crate::peer::engine::{self, Credentials};
 use crate::peer::reach::Reach;
 use crate::peer::search::{Outcome, Search};
 use crate::peer::socket::Outbox;
 
-/// An address of the engine's that is another one on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Own and remote address.
+pub(super) type Pair = (SocketAddr, SocketAddr);
+
+/// Checks of the engine's whose answers may still come.
+const KEPT_CHECKS: usize = 8;
+
+/// The engine's pair, and the one in its place.
+#[derive(Clone, Debug)]
 pub(super) struct Moved {
-    engine: IpAddr,
-    wire: IpAddr,
+    engine: Pair,
+    wire: Pair,
+    /// Checks that the engine sent by its pair.
+    sent: VecDeque<[u8; 12]>,
+}
+
+impl Moved {
+    fn new(engine: Pair, wire: Pair) -> Self {
+        Self { engine, wire, sent: VecDeque::new() }
+    }
+
+    /// Where a datagram goes that the engine sends by `pair`.
+    fn outward(&mut self, pair: Pair, datagram: &[u8]) -> Pair {
+        if pair != self.engine {
+            return pair;
+        }
+        match check::kind(datagram).filter(|_| classify(datagram) == Wire::Stun) {
+            Some((Kind::Success | Kind::Error, _)) => return pair,
+            Some((Kind::Request, id)) => {
+                self.sent.truncate(KEPT_CHECKS - 1);
+                self.sent.push_front(id);
+            }
+            _ => {}
+        }
+        self.wire
+    }
+
+    /// What the engine is told of a datagram that came by `pair`.
+    fn inward(&self, pair: Pair, datagram: &[u8]) -> Pair {
+        let its = match check::kind(datagram).filter(|_| classify(datagram) == Wire::Stun) {
+            Some((Kind::Success | Kind::Error, id)) => self.sent.contains(&id),
+            Some(_) => false,
+            None => true,
+        };
+        if pair == self.wire && its { self.engine } else { pair }
+    }
+}
+
+/// A pair that the far end nominates, until the engine has found the check good.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nomination {
+    id: [u8; 12],
+    pair: Pair,
 }
 
 impl Connection {
@@ -40,25 +90,30 @@ impl Connection {
         }
     }
 
-    /// The address that the engine knows this one of the wire by.
-    pub(super) fn engine_local(&self, local: SocketAddr) -> SocketAddr {
-        match self.moved {
-            Some(Moved { engine, wire }) if wire == local.ip() => SocketAddr::new(engine, local.port()),
-            _ => local,
+    /// Where a datagram of the engine's goes. One that answers a nomination shows that this is from who knows the password.
+    pub(super) fn outward(&mut self, pair: Pair, datagram: &[u8]) -> Pair {
+        if let Some(Nomination { id, pair: nominated }) = self.nomination.filter(|it| it.pair == pair)
+            && check::kind(datagram) == Some((Kind::Success, id))
+        {
+            self.nomination = None;
+            tracing::debug!(peer = %self.peer, local = %nominated.0, remote = %nominated.1, "far end chose another pair");
+            self.go_by(nominated);
         }
+        self.moved.as_mut().map_or(pair, |moved| moved.outward(pair, datagram))
     }
 
-    /// The other way round.
-    pub(super) fn wire_local(&self, local: SocketAddr) -> SocketAddr {
-        match self.moved {
-            Some(Moved { engine, wire }) if engine == local.ip() => SocketAddr::new(wire, local.port()),
-            _ => local,
+    /// What the engine is told of a datagram that came by a pair.
+    pub(super) fn inward(&mut self, pair: Pair, datagram: &[u8]) -> Pair {
+        let chosen = self.up && self.blueprint.offer.is_some() && self.way.is_some_and(|way| way != pair);
+        if chosen && let Some(id) = check::nomination(datagram) {
+            self.nomination = Some(Nomination { id, pair });
         }
+        self.moved.as_ref().map_or(pair, |moved| moved.inward(pair, datagram))
     }
 
     /// ICE restarts: the engine chooses among the addresses of now.
     pub(super) fn forget_moves(&mut self) {
-        (self.moved, self.search) = (None, None);
+        (self.moved, self.nomination, self.search) = (None, None, None);
     }
 
     /// Sends the checks that are due.
@@ -104,18 +159,55 @@ impl Connection {
     fn move_to(&mut self, now: Instant, local: SocketAddr) {
         let Some((before, to)) = self.way else { return };
         tracing::info!(peer = %self.peer, from = %before.ip(), to = %local.ip(), "connection goes on by another address");
-        let engine = self.engine_local(before).ip();
-        self.moved = (engine != local.ip()).then_some(Moved { engine, wire: local.ip() });
-        self.way = Some((local, to));
+        self.go_by((local, to));
         // what left in between went nowhere
         for (_, layer) in self.layers().filter(|(_, layer)| layer.refresh() == Refresh::OnRequest) {
             layer.request_keyframe(now);
         }
     }
 
+    fn go_by(&mut self, pair: Pair) {
+        let Some(engine) = self.moved.as_ref().map(|moved| moved.engine).or(self.way) else { return };
+        self.moved = (engine != pair).then(|| Moved::new(engine, pair));
+        self.way = Some(pair);
+    }
+
     /// What the far end's descriptions say it is addressed by.
     fn their_credentials(&self) -> Option<Credentials> {
         let text = self.blueprint.offer.as_ref().or(self.blueprint.answer.as_ref())?;
         Credentials::of(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(local: &str, remote: &str) -> Pair {
+        (local.parse().unwrap(), remote.parse().unwrap())
+    }
+
+    /// A STUN message of a type with a transaction.
+    fn stun(kind: [u8; 2], id: u8) -> Vec<u8> {
+        [&kind[..], &[0, 0, 0x21, 0x12, 0xa4, 0x42], &[id; 12]].concat()
+    }
+
+    #[test]
+    fn media_and_the_engines_own_checks_change_pairs_and_checks_of_the_far_end_do_not() {
+        let (engine, wire) = (pair("10.0.0.1:1", "10.0.0.9:5"), pair("10.0.0.2:1", "10.0.0.9:6"));
+        let mut moved = Moved::new(engine, wire);
+        let (dtls, request, success) = ([22, 0, 0], [0, 1], [1, 1]);
+        assert_eq!((moved.outward(engine, &dtls), moved.inward(wire, &dtls)), (wire, engine));
+        assert_eq!(moved.outward(engine, &stun(request, 1)), wire);
+        assert_eq!(moved.inward(wire, &stun(success, 1)), engine, "the answer to it");
+        assert_eq!(moved.inward(wire, &stun(success, 2)), wire, "an answer to another one");
+        assert_eq!(moved.inward(wire, &stun(request, 3)), wire);
+        assert_eq!(moved.outward(engine, &stun(success, 4)), engine, "an answer goes where it was asked from");
+        let other = pair("10.0.0.2:1", "10.0.0.9:7");
+        assert_eq!((moved.outward(other, &dtls), moved.inward(other, &dtls)), (other, other));
+        for id in 0..100 {
+            moved.outward(engine, &stun(request, id));
+        }
+        assert!(moved.sent.len() <= KEPT_CHECKS);
     }
 }
