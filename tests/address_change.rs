@@ -1,10 +1,14 @@
-//! The board gets another address while it is watched and published to: connections go on, without a word over signalling.
+//! Connections go on when the way changes, without a word over signalling: the board gets another address while it is watched and published to,
+//! and a browser finds a better pair.
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use support::netns::{SKIP, ip};
 use support::{Gateway, PATIENCE, TEST_SOURCE, json_of, tests_dir};
 
@@ -21,11 +25,12 @@ struct Link {
 
 impl Link {
     fn new() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
             eprintln!("skipped: {SKIP}=1");
             return None;
         }
-        let id = std::process::id();
+        let id = format!("{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let this = Self { board: format!("portico-board-{id}"), home: format!("portico-home-{id}") };
         for name in [&this.board, &this.home] {
             ip(&["netns", "add", name]);
@@ -55,29 +60,45 @@ impl Drop for Link {
     }
 }
 
-#[test]
-fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
-    let Some(link) = Link::new() else { return };
+/// A gateway on the board.
+fn gateway(link: &Link) -> Gateway {
     let config = format!(
         "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe']\n"
     );
-    let program = link.command(&link.board, env!("CARGO_BIN_EXE_portico"));
-    let mut gateway = Gateway::start_by(program, &config, &["--listen", LISTEN], &[]);
+    Gateway::start_by(link.command(&link.board, env!("CARGO_BIN_EXE_portico")), &config, &["--listen", LISTEN], &[])
+}
+
+/// Runs a script at home, and `change` once it says that all is as it should be.
+fn at_home(link: &Link, script: &str, change: impl FnOnce()) -> Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (live, back) = (folder.path().join("live"), folder.path().join("live.back"));
+    let live = folder.path().join("live");
     let mut client = link.command(&link.home, "node");
-    client.arg(tests_dir().join("clients/address_change.mjs")).args(["http://10.7.0.2:8780", "main", "test"]).arg(&live);
-    let seen = std::thread::scope(|scope| {
-        let client = scope.spawn(|| json_of(client, "address_change.mjs"));
+    client.arg(tests_dir().join("clients").join(script)).args(["http://10.7.0.2:8780", "main", "test"]).arg(&live);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| json_of(client, script));
         let start = Instant::now();
-        while !live.exists() {
+        while !Path::new(&live).exists() {
             assert!(!client.is_finished() && start.elapsed() < PATIENCE, "nothing ever played");
             std::thread::sleep(Duration::from_millis(50));
         }
+        change();
+        std::fs::write(folder.path().join("live.back"), "").expect("the file is made");
+        client.join().expect("the browser sees it through")
+    })
+}
+
+fn run(mut command: Command) {
+    let done = command.output().expect("ip runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
+    let Some(link) = Link::new() else { return };
+    let mut gateway = gateway(&link);
+    let seen = at_home(&link, "address_change.mjs", || {
         ip(&["-n", &link.board, "addr", "del", FIRST, "dev", "eth0"]);
         ip(&["-n", &link.board, "addr", "add", SECOND, "dev", "eth0"]);
-        std::fs::write(&back, "").expect("the file is made");
-        client.join().expect("the browser sees it through")
     });
     gateway.wait_log("goes on by another address");
     for name in ["camera", "back"] {
@@ -88,4 +109,21 @@ fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
     }
     eprintln!("without a picture: {} ms before, {} ms over the change", seen["before"], seen["gaps"]);
     assert!(!gateway.log().contains("peer down"), "nobody was lost");
+}
+
+#[test]
+fn a_browser_that_finds_udp_to_work_after_tcp_gets_its_picture_by_udp() {
+    let Some(link) = Link::new() else { return };
+    let _gateway = gateway(&link);
+    let nft = |rules: &str| {
+        let mut command = link.command(&link.home, "nft");
+        command.arg(rules);
+        run(command);
+    };
+    nft("table ip shut {\nchain in {\ntype filter hook input priority 0\nmeta l4proto udp drop\n}\n}");
+    let seen = at_home(&link, "better_pair.mjs", || nft("delete table ip shut"));
+    assert_eq!((&seen["before"], &seen["after"]), (&"tcp".into(), &"udp".into()), "{seen:#}");
+    // two seconds of it are some 100 kB; checks alone are not a tenth of that
+    assert!(seen["bytes"].as_u64() > Some(30_000), "{seen:#}");
+    assert_eq!(seen["figures"]["state"], "connected", "{seen:#}");
 }

@@ -221,6 +221,11 @@ function inPage() {
       const transport = [...stats.values()].find(s => s.type === 'transport');
       return stats.get(stats.get(transport.selectedCandidatePairId).localCandidateId).protocol;
     },
+    /** Bytes that came by the pair in use. */
+    async received(name) {
+      const stats = await pcs.get(name).pc.getStats();
+      return stats.get([...stats.values()].find(s => s.type === 'transport').selectedCandidatePairId).bytesReceived;
+    },
     /** What left this browser. */
     async sent(name, frames = 30) {
       const { pc } = pcs.get(name);
