@@ -36,7 +36,7 @@ fn way<'a>(seen: &'a Value, name: &str) -> (&'a str, &'a str) {
 #[test]
 fn a_forwarded_port_is_found_by_the_address_that_the_configuration_names() {
     let Some(internet) = Internet::new(Nat::FullCone, Nat::PortRestricted) else { return };
-    let (seen, mut gateway) = meet(&internet, &format!("[media]\nice_external_addresses = ['{PUBLIC}']\n"));
+    let (seen, mut gateway) = meet(&internet, &format!("[media]\nice_external_addresses = ['{PUBLIC}']\nice_lite = true\n"));
     assert_played_and_published(&seen);
     assert_eq!(seen["servers"], serde_json::json!([]), "nobody else was asked: {seen:#}");
     for name in ["play", "publish"] {

@@ -10,6 +10,8 @@ mod events;
 mod found;
 mod inventory;
 mod mounts;
+#[cfg(feature = "mdns")]
+mod names;
 mod peerjs_metrics;
 mod reload;
 mod running;
@@ -42,7 +44,7 @@ use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure, find
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::turn::IceServers;
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{self, Place, Processor, ShardConfig, Shards, ShardsError};
+use crate::peer::{self, NamedCandidate, Place, Processor, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -249,7 +251,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let (peer_news, peer_events) = mpsc::unbounded_channel();
     let stages = Arc::<Stages>::default();
     let whereabouts = Whereabouts::new(config);
-    let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, &stages), peer_news)?);
+    let (names, named) = hidden_names(config);
+    let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, names, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig {
@@ -299,6 +302,12 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let plane = &config.media;
     let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
     let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
+    #[cfg(feature = "mdns")]
+    if let Some(named) = named {
+        tasks.spawn(names::look_up(named, Arc::clone(&shards), stop.clone()));
+    }
+    #[cfg(not(feature = "mdns"))]
+    drop(named);
     tasks.spawn(whereabouts.follow(Arc::clone(&shards), stop.clone()));
     let readiness = Readiness::waiting_for(&[SOURCES]);
     let look_again = Arc::new(Notify::new());
@@ -460,7 +469,18 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, look_again: Ar
     }
 }
 
-fn shard_config(config: &Config, whereabouts: &Whereabouts, stages: &Arc<Stages>) -> ShardConfig {
+/// Names that wait to be looked up.
+const WAITING_NAMES: usize = 64;
+
+type Names = Option<mpsc::Sender<NamedCandidate>>;
+
+/// Where names go that browsers write in place of their addresses, and come out: unless multicast DNS is switched off, or nobody of another machine comes.
+fn hidden_names(config: &Config) -> (Names, Option<mpsc::Receiver<NamedCandidate>>) {
+    let wanted = cfg!(feature = "mdns") && config.mdns.enabled && !config.is_local();
+    wanted.then(|| mpsc::channel(WAITING_NAMES)).unzip()
+}
+
+fn shard_config(config: &Config, whereabouts: &Whereabouts, names: Names, stages: &Arc<Stages>) -> ShardConfig {
     let shards = match config.media.shards {
         0 => peer::threads(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)),
         some => some,
@@ -474,6 +494,7 @@ fn shard_config(config: &Config, whereabouts: &Whereabouts, stages: &Arc<Stages>
             external: config.media.ice_external_addresses.clone(),
             lite: config.media.ice_lite,
             changes: whereabouts.changes(),
+            names,
         },
         shards,
         fill: peer::FILL,

@@ -35,6 +35,7 @@ use crate::vocab::{ChannelId, DataMessage, MediaKind, NewChannel, PeerId};
 use super::demux::{Wire, classify};
 use super::engine::{Blueprint, Credentials};
 use super::feedback::Watch;
+use super::names::Names;
 use super::negotiate::Origin;
 use super::protect::Protector;
 use super::random::Seeded;
@@ -103,6 +104,7 @@ pub(super) struct Connection {
     /// Another pair is in use than the engine chose.
     moved: Option<Moved>,
     nomination: Option<Nomination>,
+    names: Names,
     /// Looks for another way.
     search: Option<Search>,
     /// What the far end addresses it by.

@@ -25,6 +25,7 @@ mod keys;
 pub mod load;
 mod mailbox;
 mod nack;
+mod names;
 pub mod negotiate;
 pub mod outgoing;
 mod pace;
@@ -420,6 +421,28 @@ pub fn fuzz_datagram(datagram: &[u8]) {
     let _ = demux.route(from, datagram);
     demux.remove(peer);
     assert_eq!(demux.entries(), 0);
+}
+
+/// A far end's candidate whose address is a name of multicast DNS. Who looks it up adds the candidate with the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedCandidate {
+    /// Whose it is.
+    pub peer: PeerId,
+    /// `candidate:…`, with the name.
+    candidate: String,
+}
+
+impl NamedCandidate {
+    /// The name, as in `1f2e….local`.
+    pub fn name(&self) -> &str {
+        names::name(&self.candidate).unwrap_or_default()
+    }
+
+    /// The candidate with the address in place of the name; `None` where it is of no use.
+    pub fn with_address(&self, address: std::net::IpAddr) -> Option<Candidate> {
+        let candidate = names::with_address(&self.candidate, address)?;
+        Some(Candidate { candidate, sdp_mid: None, sdp_mline_index: None, username_fragment: None })
+    }
 }
 
 #[cfg(test)]

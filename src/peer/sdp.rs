@@ -6,6 +6,7 @@ mod rids;
 
 pub(super) use rids::Rids;
 
+use super::names;
 use crate::vocab::{Codec, MediaKind, TrackFormat};
 
 use super::negotiate::SdpError;
@@ -105,6 +106,8 @@ pub(super) struct Section {
     pub(super) rids: Rids,
     /// Candidate lines without `a=`.
     pub(super) candidates: Vec<String>,
+    /// Candidates with a name in place of the address.
+    pub(super) named: Vec<String>,
     pub(super) transport: Transport,
     /// SCTP port of a data section.
     pub(super) sctp_port: Option<u16>,
@@ -284,6 +287,7 @@ impl Section {
             simulcast_ssrcs: Vec::new(),
             rids: Rids::default(),
             candidates: Vec::new(),
+            named: Vec::new(),
             transport: Transport::default(),
             sctp_port: None,
             max_message_size: None,
@@ -339,6 +343,9 @@ impl Section {
             "rid" => self.rids.rid(rest),
             "simulcast" => self.rids.simulcast(rest.trim_start()),
             "candidate" if self.candidates.len() < MAX_LINES && usable_candidate(value) => self.candidates.push(value.into()),
+            "candidate" if self.named.len() < names::MOST && value.len() <= 512 && names::name(value).is_some() => {
+                self.named.push(value.into());
+            }
             "max-message-size" => self.max_message_size = rest.trim().parse().ok(),
             "sctp-port" => self.sctp_port = rest.trim().parse().ok(),
             _ => {}
@@ -398,8 +405,7 @@ impl Section {
     }
 }
 
-/// The candidates an agent over UDP can use: no TCP, no `.local` name (nothing here resolves them; the peer's own checks
-/// reach us and make a peer-reflexive candidate).
+/// The candidates an agent over UDP can use: no TCP, no name (see [`names`]).
 pub(super) fn usable_candidate(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let (Some(_), Some(component), Some(transport), Some(_), Some(address), Some(port)) =

@@ -304,6 +304,7 @@ impl Shard {
                         self.timers.insert((due, peer));
                         self.peers.insert(peer, Slot { connection, due });
                         self.touched.push(peer);
+                        self.look_up_names(peer);
                         if !tracks.is_empty() {
                             self.tell(PeerEvent::Tracks { peer, tracks });
                         }
@@ -322,6 +323,7 @@ impl Shard {
                 let ufrag = slot.connection.ufrag().to_owned();
                 self.know(peer, &ufrag);
                 self.touched.push(peer);
+                self.look_up_names(peer);
                 match described {
                     Described::Taken(tracks) => {
                         if !tracks.is_empty() {
@@ -346,6 +348,7 @@ impl Shard {
                 if let Some(slot) = self.living(peer) {
                     slot.connection.add_candidate(&candidate);
                     self.touched.push(peer);
+                    self.look_up_names(peer);
                 }
             }
             PeerCommand::Feed { peer, send } => {

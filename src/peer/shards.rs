@@ -18,7 +18,7 @@ use super::ring::Waker;
 use super::shard::{Bearings, Shard};
 use super::socket::{self, Port};
 use super::tcp::{self, Streams};
-use super::{External, PeerCommand, PeerEvent, PeerFigures};
+use super::{External, NamedCandidate, PeerCommand, PeerEvent, PeerFigures};
 use crate::forward::Stages;
 #[cfg(test)]
 use crate::vocab::PeerId;
@@ -53,6 +53,8 @@ pub struct Place {
     pub lite: bool,
     /// The addresses may become others, also of the other family: see [`Shards::set_addresses`].
     pub changes: bool,
+    /// Where candidates with a name in place of the address go; without it they are left out.
+    pub names: Option<mpsc::Sender<NamedCandidate>>,
 }
 
 /// As [`ShardConfig::fill`]: as many viewers as a board is made for.
@@ -145,7 +147,7 @@ impl Shards {
             tcp_port = Some(port);
         }
         let ports = Arc::from(ports);
-        let Place { external, lite, .. } = config.place;
+        let Place { external, lite, names, .. } = config.place;
         let public = reach::configured(&external, &addresses).into();
         let reach = Reach { hosts: addresses.as_slice().into(), tcp_port, public, lite };
         let identity = Identity::generate(reach, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
@@ -166,7 +168,7 @@ impl Shards {
             // the first has those that come in
             let streams = std::mem::take(&mut streams);
             let (common, ports, identity) = (Arc::clone(&common), Arc::clone(&ports), identity.clone());
-            let bearings = Bearings::new(external.clone());
+            let bearings = Bearings::new(external.clone(), names.clone());
             let (events, stages) = (events.clone(), Arc::clone(&config.stages));
             let (done, stopped) = std_mpsc::sync_channel(1);
             // made where it runs: what it holds of a viewer cannot move to another thread

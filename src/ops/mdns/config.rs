@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether and how the gateway tells the local network that it is there (mDNS, DNS-SD).
+/// Whether and how the gateway tells the local network that it is there (mDNS, DNS-SD), and looks up the names that browsers write in place of
+/// their addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MdnsConfig {

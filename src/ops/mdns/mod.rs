@@ -7,9 +7,13 @@ pub mod config;
 
 #[cfg(feature = "mdns")]
 mod announcer;
+#[cfg(feature = "mdns")]
+mod resolver;
 
 #[cfg(feature = "mdns")]
 pub use announcer::Announcer;
+#[cfg(feature = "mdns")]
+pub use resolver::Resolver;
 
 use std::net::SocketAddr;
 

@@ -8,6 +8,7 @@ use super::super::codecs;
 use super::super::credit::Budget;
 use super::super::engine::{self, Blueprint, Built, Credentials, Identity, OutTrack};
 use super::super::mailbox::Mailbox;
+use super::super::names::Names;
 use super::super::negotiate::{self, Agreed, Incoming, Origin, Plan, PlanError, Use};
 use super::super::receiving::Receiving;
 use super::super::repeats::Repeats;
@@ -101,6 +102,7 @@ impl Connection {
             way: None,
             moved: None,
             nomination: None,
+            names: Names::default(),
             search: None,
             ice,
             restarting: false,
@@ -145,6 +147,7 @@ impl Connection {
         connection.follow_plan();
         let sdp = match &offer {
             Some(offer) => {
+                connection.note_names(offer);
                 connection.follow_incoming(offer, mailbox);
                 let text = negotiate::public_answer(&local, offer, &connection.blueprint.plan, connection.origin);
                 Sdp::answer(connection.blueprint.identity.reach.complete(&text, true))
@@ -198,6 +201,7 @@ impl Connection {
             Err(error) => return Described::Down(unusable(self.peer, &error)),
         };
         self.blueprint.answer = Some(text.clone());
+        self.note_names(answer);
         let switched = self.switch_codecs(&plan);
         if plan.dtls_client {
             // Portico is the DTLS client: the far end chooses the profile
@@ -299,6 +303,7 @@ impl Connection {
         // what a rebuilt engine is told is the last offer alone; before DTLS it is all there is
         self.blueprint.offer = Some(text);
         self.blueprint.candidates.clear();
+        self.note_names(offer);
         self.follow_plan();
         let before: Vec<TrackId> = self.receivings.iter().map(|receiving| receiving.track).collect();
         self.follow_incoming(offer, mailbox);
@@ -310,11 +315,21 @@ impl Connection {
         Described::Answer { sdp, tracks: changed.then_some(after) }
     }
 
+    fn note_names(&mut self, description: &Description) {
+        description.sections.iter().flat_map(|section| &section.named).for_each(|candidate| self.names.note(candidate));
+    }
+
+    /// Candidates that came since the last call with a name in place of the address.
+    pub(in crate::peer) fn take_names(&mut self) -> Vec<String> {
+        self.names.take()
+    }
+
     /// Takes a remote candidate; what cannot be used is left out.
     pub(in crate::peer) fn add_candidate(&mut self, candidate: &Candidate) {
         let text = candidate.candidate.trim();
         let text = text.strip_prefix("a=").unwrap_or(text);
         let bare = text.strip_prefix("candidate:").unwrap_or(text);
+        self.names.note(text);
         if bare.is_empty() || !sdp::usable_candidate(text) || self.blueprint.candidates.len() >= KEPT_CANDIDATES {
             return;
         }

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use tokio::sync::mpsc;
+
 use super::Shard;
-use crate::peer::External;
 use crate::peer::mailbox::Order;
 use crate::peer::reach::{self, Reach};
 use crate::peer::reflexive::{Change, Reflexive};
+use crate::peer::{External, NamedCandidate};
+use crate::vocab::PeerId;
 
 /// What the first shard knows of where the gateway is.
 #[derive(Debug, Default)]
@@ -16,11 +19,13 @@ pub(in crate::peer) struct Bearings {
     reflexive: Reflexive,
     /// Said once: far ends need a relay.
     warned: bool,
+    /// Of every shard: who looks up names.
+    names: Option<mpsc::Sender<NamedCandidate>>,
 }
 
 impl Bearings {
-    pub(in crate::peer) fn new(external: Vec<External>) -> Self {
-        Self { external, ..Self::default() }
+    pub(in crate::peer) fn new(external: Vec<External>, names: Option<mpsc::Sender<NamedCandidate>>) -> Self {
+        Self { external, names, ..Self::default() }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -73,6 +78,15 @@ impl Shard {
             }
         }
         self.follow(now, change);
+    }
+
+    /// Has the names looked up that stand in a peer's candidates for addresses.
+    pub(super) fn look_up_names(&mut self, peer: PeerId) {
+        let Some(slot) = self.peers.get_mut(&peer) else { return };
+        for candidate in slot.connection.take_names() {
+            // one too many is left out: the far end's own checks come without it
+            let _ = self.bearings.names.as_ref().map(|names| names.try_send(NamedCandidate { peer, candidate }));
+        }
     }
 
     pub(super) fn follow(&mut self, now: Instant, change: Change) {

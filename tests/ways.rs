@@ -1,5 +1,5 @@
-//! Connections go on when the way changes, without a word over signalling: the board gets another address while it is watched and published to,
-//! and a browser finds a better pair.
+//! Ways between a board and a browser on one link: they go on when the board gets another address while it is watched and published to, change when the
+//! browser finds a better pair, and are found where the browser hides its address.
 
 mod support;
 
@@ -42,6 +42,8 @@ impl Link {
             ip(&["-n", name, "addr", "add", address, "dev", "eth0"]);
             ip(&["-n", name, "link", "set", "dev", "eth0", "up"]);
         }
+        // a browser without the right to its machine's addresses asks by which of them it would go out
+        ip(&["-n", &this.home, "route", "add", "default", "via", "10.7.0.1"]);
         Some(this)
     }
 
@@ -61,11 +63,12 @@ impl Drop for Link {
 }
 
 /// A gateway on the board.
-fn gateway(link: &Link) -> Gateway {
+fn gateway(link: &Link, more: &str) -> Gateway {
     let config = format!(
-        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe']\n"
+        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe']\n{more}"
     );
-    Gateway::start_by(link.command(&link.board, env!("CARGO_BIN_EXE_portico")), &config, &["--listen", LISTEN], &[])
+    let program = link.command(&link.board, env!("CARGO_BIN_EXE_portico"));
+    Gateway::start_by(program, &config, &["--listen", LISTEN], &[("PORTICO_LOG__FILTER", "debug".into())])
 }
 
 /// Runs a script at home, and `change` once it says that all is as it should be.
@@ -87,15 +90,15 @@ fn at_home(link: &Link, script: &str, change: impl FnOnce()) -> Value {
     })
 }
 
-fn run(mut command: Command) {
-    let done = command.output().expect("ip runs");
+fn nft(link: &Link, name: &str, rules: &str) {
+    let done = link.command(name, "nft").arg(rules).output().expect("ip runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]
 fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
     let Some(link) = Link::new() else { return };
-    let mut gateway = gateway(&link);
+    let mut gateway = gateway(&link, "");
     let seen = at_home(&link, "address_change.mjs", || {
         ip(&["-n", &link.board, "addr", "del", FIRST, "dev", "eth0"]);
         ip(&["-n", &link.board, "addr", "add", SECOND, "dev", "eth0"]);
@@ -114,16 +117,33 @@ fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
 #[test]
 fn a_browser_that_finds_udp_to_work_after_tcp_gets_its_picture_by_udp() {
     let Some(link) = Link::new() else { return };
-    let _gateway = gateway(&link);
-    let nft = |rules: &str| {
-        let mut command = link.command(&link.home, "nft");
-        command.arg(rules);
-        run(command);
-    };
-    nft("table ip shut {\nchain in {\ntype filter hook input priority 0\nmeta l4proto udp drop\n}\n}");
-    let seen = at_home(&link, "better_pair.mjs", || nft("delete table ip shut"));
+    let _gateway = gateway(&link, "");
+    nft(&link, &link.home, "table ip shut {\nchain in {\ntype filter hook input priority 0\nmeta l4proto udp drop\n}\n}");
+    let seen = at_home(&link, "better_pair.mjs", || nft(&link, &link.home, "delete table ip shut"));
     assert_eq!((&seen["before"], &seen["after"]), (&"tcp".into(), &"udp".into()), "{seen:#}");
     // two seconds of it are some 100 kB; checks alone are not a tenth of that
     assert!(seen["bytes"].as_u64() > Some(30_000), "{seen:#}");
     assert_eq!(seen["figures"]["state"], "connected", "{seen:#}");
+}
+
+#[test]
+fn a_browser_that_hides_its_address_is_written_to_by_its_name() {
+    let Some(link) = Link::new() else { return };
+    let mut gateway = gateway(&link, "[media]\nice_tcp = false\n");
+    // a firewall that lets nothing in but what was asked for: the board must write first
+    let rules = [
+        "type filter hook input priority 0",
+        "iifname lo accept",
+        "ct state established,related accept",
+        "tcp dport 8780 accept",
+        "udp dport 5353 accept",
+        "drop",
+    ];
+    nft(&link, &link.board, &format!("table ip shut {{\nchain in {{\n{}\n}}\n}}", rules.join("\n")));
+    let mut client = link.command(&link.home, "node");
+    client.arg(tests_dir().join("clients/whep_play.mjs")).args(["http://10.7.0.2:8780", "/whep/main/test"]);
+    let seen = json_of(client, "whep_play.mjs");
+    assert!(seen["figures"]["framesDecoded"].as_u64() > Some(100), "{seen:#}");
+    let line = gateway.wait_log("name of a browser looked up");
+    assert!(line.contains(".local") && line.contains("10.7.0.9"), "{line}");
 }
