@@ -81,7 +81,7 @@ impl Reflexive {
         let before = self.public();
         let mut requests = Vec::new();
         for server in self.servers.iter_mut().filter(|server| server.next <= now) {
-            let asked = server.asked.map_or_else(|| Asked { id: id(), tries: 0 }, |asked| asked);
+            let asked = server.asked.unwrap_or_else(|| Asked { id: id(), tries: 0 });
             if asked.tries == TRIES {
                 if server.seen.take().is_some() {
                     tracing::info!(server = %server.address, "STUN server fell silent");
