@@ -84,18 +84,18 @@ impl Gateway {
         Self::with(vec![[127, 0, 0, 1].into()], 1, Suite::Gcm)
     }
 
+    /// One that leaves the checks to far ends.
+    fn lite() -> Self {
+        Self::placed(vec![[127, 0, 0, 1].into()], 1, Suite::Gcm, Place { lite: true, ..Place::default() })
+    }
+
     fn with(addresses: Vec<IpAddr>, shards: usize, prefer: Suite) -> Self {
+        Self::placed(addresses, shards, prefer, Place::default())
+    }
+
+    fn placed(addresses: Vec<IpAddr>, shards: usize, prefer: Suite, place: Place) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config = ShardConfig {
-            port: 0,
-            tcp: true,
-            addresses,
-            shards,
-            fill: 0,
-            prefer,
-            place: Place::default(),
-            stages: Arc::default(),
-        };
+        let config = ShardConfig { port: 0, tcp: true, addresses, shards, fill: 0, prefer, place, stages: Arc::default() };
         Self { shards: Shards::start(config, sender).unwrap(), events }
     }
 
@@ -270,20 +270,26 @@ async fn requests_of_all_viewers_merge_into_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_far_end_answers_our_offer() {
-    let mut gateway = Gateway::start();
+    for (lite, mut gateway) in [(false, Gateway::start()), (true, Gateway::lite())] {
+        our_offer_is_answered(&mut gateway, lite).await;
+        gateway.shards.stop();
+    }
+}
+
+async fn our_offer_is_answered(gateway: &mut Gateway, lite: bool) {
     let layer = video_layer(&Requests::default());
     let audio_id = LayerId { track: TrackId::next(), index: 0 };
     let audio = Arc::new(Layer::new(audio_id, TrackFormat::plain(Codec::Opus), Refresh::Always, Box::new(Requests::default())));
     let peer = gateway.open(spec(None, &[Arc::clone(&layer), audio]));
     let offer = gateway.description(peer).await;
     assert!(offer.kind == SdpKind::Offer && offer.text.contains("a=end-of-candidates") && offer.text.contains("a=sendonly"));
+    assert_eq!(offer.text.contains("a=ice-lite\r\n"), lite);
     let (mut player, answer) = OutgoingPlayer::answer(&OutgoingConfig::default(), &offer).await.unwrap();
     gateway.shards.send(PeerCommand::Describe { peer, sdp: answer });
     gateway.up(peer).await;
     attached(&layer).await;
     layer.write(frame(&layer, 0, true));
     assert_eq!(number(&next(&mut player).await), 0);
-    gateway.shards.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
