@@ -245,6 +245,14 @@ fn a_publisher_and_a_mix_are_recorded_as_they_are_sent() {
 }
 
 #[test]
+fn a_page_says_that_its_room_is_recorded() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let gateway = Gateway::start(&format!("{TEST_SOURCE}{}{RECORD}", recording(folder.path(), "")));
+    let seen = node("page_recorded.mjs", &[&gateway.base, "main"]);
+    assert_eq!((&seen["shown"], &seen["stopped"]), (&json!("Recorded"), &json!([204])), "{seen:#}");
+}
+
+#[test]
 fn a_full_disk_is_told_and_disturbs_nothing_else() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let disk = dir.path().join("disk");

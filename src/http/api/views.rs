@@ -37,6 +37,8 @@ view! {
         pub topology: String,
         /// Most members it takes.
         pub max_members: usize,
+        /// Whether something in it is being recorded.
+        pub recorded: bool,
         /// Its members, unseen ones (WHEP players) included.
         pub members: Vec<Member>,
     }
@@ -477,6 +479,8 @@ impl From<RoomView> for Room {
             room: view.room.to_string(),
             topology: view.topology.as_str().into(),
             max_members: view.max_members,
+            // not the hub's to know: whoever answers fills it in
+            recorded: false,
             members: view.members.into_iter().map(Member::from).collect(),
         }
     }
