@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use serde_json::{Value, json};
-use support::{ANY_ORIGIN, Gateway, PATIENCE, TEST_SOURCE, fetch, http, node, read};
+use support::{ANY_ORIGIN, Gateway, PATIENCE, TEST_SOURCE, fetch, film, http, node, read};
 use whep::{Viewer, request};
 
 /// What a file plays.
@@ -28,30 +28,25 @@ struct Played {
     duration: Option<Duration>,
 }
 
-/// Decodes all of a file, with GStreamer's own demuxer.
-fn play(path: &Path) -> Played {
+/// Decodes all of a file with GStreamer's own demuxer; `seen` gets each picture as I420 and each sound as samples of 16 bits.
+fn decode(path: &Path, seen: impl Fn(bool, Duration, &[u8]) + Send + Sync + 'static) -> Option<Duration> {
     gstreamer::init().expect("GStreamer starts");
     let description = format!(
-        "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! decodebin ! videoconvert ! appsink name=pictures sync=false \
-         d.audio_0 ! queue ! opusdec ! appsink name=sounds sync=false",
+        "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! decodebin ! videoconvert ! video/x-raw,format=I420 ! \
+         appsink name=pictures sync=false d.audio_0 ! queue ! opusdec ! audio/x-raw,format=S16LE ! appsink name=sounds sync=false",
         path.display()
     );
     let pipeline = gstreamer::parse::launch(&description).unwrap_or_else(|e| panic!("{description}: {e}"));
     let bin = pipeline.downcast_ref::<gstreamer::Bin>().expect("several elements");
-    let played = Arc::new(Mutex::new(Played::default()));
-    for name in ["pictures", "sounds"] {
+    let seen = Arc::new(seen);
+    for (name, is_picture) in [("pictures", true), ("sounds", false)] {
         let sink = bin.by_name(name).and_downcast::<AppSink>().expect("the appsink");
-        let played = Arc::clone(&played);
+        let seen = Arc::clone(&seen);
         let take = move |sink: &AppSink| {
             let sample = sink.pull_sample().map_err(|_| gstreamer::FlowError::Eos)?;
-            let time = sample.buffer().and_then(|buffer| buffer.pts()).map(Duration::from).unwrap_or_default();
-            let mut played = played.lock().expect("no panic");
-            if name == "pictures" {
-                played.pictures += 1;
-                played.picture_end = played.picture_end.max(time);
-            } else {
-                played.sounds += 1;
-                played.sound_end = played.sound_end.max(time);
+            if let Some(buffer) = sample.buffer() {
+                let time = buffer.pts().map(Duration::from).unwrap_or_default();
+                seen(is_picture, time, &buffer.map_readable().expect("plain memory"));
             }
             Ok(gstreamer::FlowSuccess::Ok)
         };
@@ -65,6 +60,23 @@ fn play(path: &Path) -> Played {
     let _ = pipeline.set_state(gstreamer::State::Null);
     let end = end.unwrap_or_else(|| panic!("{} does not end", path.display()));
     assert_eq!(end.type_(), gstreamer::MessageType::Eos, "{}: {end:?}", path.display());
+    duration
+}
+
+/// Decodes all of a file.
+fn play(path: &Path) -> Played {
+    let played = Arc::<Mutex<Played>>::default();
+    let note = Arc::clone(&played);
+    let duration = decode(path, move |is_picture, time, _| {
+        let mut played = note.lock().expect("no panic");
+        if is_picture {
+            played.pictures += 1;
+            played.picture_end = played.picture_end.max(time);
+        } else {
+            played.sounds += 1;
+            played.sound_end = played.sound_end.max(time);
+        }
+    });
     let mut played = std::mem::take(&mut *played.lock().expect("no panic"));
     played.duration = duration;
     played
@@ -201,6 +213,15 @@ fn limits_of_size_and_age_hold() {
     let gateway = Gateway::start(&format!("{TEST_SOURCE}{limits}"));
     until(&gateway, "all are too old", |said| said["files"] == json!([]));
     assert!(sizes().is_empty());
+    // what a reload lists is recorded, and what it does not list any more is not
+    let file = gateway.dir().join("portico.toml");
+    let hang_up = || Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status().expect("kill runs");
+    std::fs::write(&file, format!("{TEST_SOURCE}{limits}{RECORD}")).expect("it is written");
+    assert!(hang_up().success());
+    until(&gateway, "it is recorded", |said| said["running"][0]["state"] == "recording");
+    std::fs::write(&file, format!("{TEST_SOURCE}{limits}")).expect("it is written");
+    assert!(hang_up().success());
+    until(&gateway, "it is not recorded any more", |said| said["running"] == json!([]));
     assert!(gateway.terminate().0.success());
 }
 
@@ -242,6 +263,54 @@ fn a_publisher_and_a_mix_are_recorded_as_they_are_sent() {
     let played = play(&folder.path().join("hall/@mix").join(file["file"].as_str().expect("a name")));
     assert!(played.pictures >= 30 && played.sounds >= 100, "{played:?}");
     assert!(gateway.terminate().0.success());
+}
+
+/// A film that is black and silent for a second, then white and loud, and so on.
+#[test]
+fn sound_and_picture_stay_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let film = folder.path().join("film.mkv");
+    let parts = ["black silence", "white sine"].map(|part| part.split_once(' ').expect("two words"));
+    let part = |(picture, sound): (&str, &str)| {
+        format!(
+            "videotestsrc pattern={picture} num-buffers=25 ! video/x-raw,format=I420,width=160,height=120,framerate=25/1 ! c. \
+             audiotestsrc wave={sound} num-buffers=50 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! a. "
+        )
+    };
+    film::run(&format!(
+        "matroskamux name=mux ! filesink location={} \
+         concat name=c ! queue ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! h264parse ! queue ! mux. \
+         concat name=a ! queue ! opusenc ! queue ! mux. {}",
+        film.display(),
+        parts.map(part).concat()
+    ));
+    let source = format!("[[source]]\nname = \"test\"\ntype = \"file\"\npath = \"{}\"\n", film.display());
+    let gateway = Gateway::start(&format!("{source}{}{RECORD}", recording(&folder.path().join("disk"), "")));
+    let said = until(&gateway, "five seconds are recorded", |said| seconds(&said["files"][0]) >= 5.0);
+    assert_eq!(encoders(&gateway), 0, "{said:#}");
+    assert!(gateway.terminate().0.success());
+    // when it becomes bright, and when loud
+    let rises = Arc::<Mutex<[Vec<Duration>; 2]>>::default();
+    let (note, before) = (Arc::clone(&rises), Mutex::new([true; 2]));
+    let file = folder.path().join("disk/main/test").join(said["files"][0]["file"].as_str().expect("a name"));
+    decode(&file, move |is_picture, time, bytes| {
+        let high = match is_picture {
+            true => bytes[0] > 128,
+            false => bytes.chunks_exact(2).any(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs() > 8000),
+        };
+        let which = usize::from(is_picture);
+        let was = std::mem::replace(&mut before.lock().expect("no panic")[which], high);
+        if high && !was {
+            note.lock().expect("no panic")[which].push(time);
+        }
+    });
+    let [loud, bright] = std::mem::take(&mut *rises.lock().expect("no panic"));
+    assert!(loud.len() >= 2 && bright.len() >= 2, "{loud:?} {bright:?}");
+    for bright in &bright[..2] {
+        // a picture lasts 40 ms, a packet of sound 20 ms
+        assert!(loud.iter().any(|loud| loud.abs_diff(*bright) < Duration::from_millis(150)), "{loud:?} {bright:?}");
+    }
+    eprintln!("loud {loud:?} bright {bright:?}");
 }
 
 #[test]

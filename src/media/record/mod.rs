@@ -582,7 +582,7 @@ impl Viewing {
     async fn tracks(&self) -> Result<Vec<PlannedTrack>, SourceError> {
         let (reply, answer) = oneshot::channel();
         // what is encoded for somebody already comes first, whatever stands first here
-        let video = vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::H265, Codec::AV1];
+        let video = vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::H265];
         let wants = Wants { video, audio: vec![Codec::Opus] };
         let (source, viewer) = (self.source.clone(), self.viewer);
         (self.inner.ports.media)(MediaCommand::Demand { source, viewer, listener: None, wants, reply });

@@ -235,7 +235,9 @@ impl Store {
         let surplus = self.shelf().surplus(&limits, SystemTime::now(), free, coming);
         for (id, why) in surplus {
             match self.remove(&id) {
-                Ok(_) => {
+                // another recording's thread was faster
+                Ok(false) => {}
+                Ok(true) => {
                     self.figures.removed(why);
                     info!(room = %id.of.room, file = id.file, ?why, "a recording was removed");
                 }
