@@ -310,7 +310,6 @@ fn sound_and_picture_stay_together() {
         // a picture lasts 40 ms, a packet of sound 20 ms
         assert!(loud.iter().any(|loud| loud.abs_diff(*bright) < Duration::from_millis(150)), "{loud:?} {bright:?}");
     }
-    eprintln!("loud {loud:?} bright {bright:?}");
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Take {
         match (&mut self.phase, there) {
             (Phase::Waiting, Some(there)) => self.start(now, there),
             (Phase::Failed { until, .. }, Some(there)) if now >= *until => self.start(now, there),
+            // what failed is of no interest once there is nothing to record
+            (Phase::Failed { until, .. }, None) if now >= *until => {
+                self.phase = Phase::Waiting;
+                Step::Nothing
+            }
             (Phase::Waiting, None) | (Phase::Failed { .. }, _) => Step::Nothing,
             (Phase::Running { target, since, fed, other }, there) => {
                 if now.saturating_duration_since(*since) >= RECOVERED {
@@ -188,7 +193,9 @@ mod tests {
             take.failed(now, "the disk is full".into());
             assert_eq!(take.failure(), Some("the disk is full"));
             assert_eq!(take.look(after(now, pause) - Duration::from_millis(1), Some(published(0))), Step::Nothing);
-            assert_eq!(take.look(after(now, pause), None), Step::Nothing, "it stays as long as it is not tried again");
+            assert!(take.failure().is_some(), "it stays until it is tried again");
+            assert_eq!(take.look(after(now, pause), None), Step::Nothing);
+            assert_eq!(take.failure(), None, "or there is nothing to record");
             now = after(now, pause);
         }
         assert_eq!(take.look(now, Some(published(0))), Step::Start(published(0)));
