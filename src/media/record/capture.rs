@@ -187,6 +187,9 @@ fn write(
             Popped::Closed => return Ok(()),
         }
         files.carry_out(cutter)?;
+        if let Some(open) = &mut files.open {
+            open.settle()?;
+        }
         if cutter.wants_key() && now - asked >= ASK_AGAIN {
             asked = now;
             layers.iter().filter(|layer| layer.format().codec.kind() == MediaKind::Video).for_each(|layer| {

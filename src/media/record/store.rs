@@ -20,8 +20,8 @@ use super::scan::scan;
 use super::shelf::{FileId, Limits, Listed, Of, Shelf, Why, began, file_name};
 use super::{RecordingConfig, RecordingFigures};
 
-/// What was written reaches the disk within this time.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// What was written is on the disk within about this time. A little less than two clusters.
+const SYNC_EVERY: Duration = Duration::from_millis(900);
 /// A file without anything to play is removed at the start, if it is smaller than this: it was begun as the power went.
 const NOTHING: u64 = 64 << 10;
 /// A file is begun where there is room for so much of it.
@@ -177,7 +177,8 @@ impl Store {
                     let listed = Listed { began: at, ended: at, bytes: 0, lasts: Duration::ZERO, open: true };
                     self.shelf().put(id.clone(), listed);
                     let store = Arc::clone(self);
-                    let mut writing = Writing { store, id, path, file, len: 0, head: head.len() as u64, synced: Instant::now() };
+                    let mut writing =
+                        Writing { store, id, path, file, len: 0, head: head.len() as u64, synced: Instant::now(), dirty: false };
                     writing.add(head, Duration::ZERO)?;
                     // the name must outlive a power cut too; a file system that cannot say so loses nothing else
                     let _ = File::open(&folder).and_then(|folder| folder.sync_all());
@@ -295,6 +296,8 @@ pub(super) struct Writing {
     /// Bytes before anything that plays.
     head: u64,
     synced: Instant,
+    /// Something was written since.
+    dirty: bool,
 }
 
 impl Writing {
@@ -310,9 +313,15 @@ impl Writing {
         if let Some(listed) = self.store.shelf().get_mut(&self.id) {
             (listed.bytes, listed.lasts, listed.ended) = (self.len, lasts, SystemTime::now());
         }
-        if self.synced.elapsed() >= SYNC_EVERY {
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Has what was written reach the disk, when it is time. To be called a few times a second.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        if self.dirty && self.synced.elapsed() >= SYNC_EVERY {
             self.file.sync_data().map_err(|error| self.store.failed(&self.path, error))?;
-            self.synced = Instant::now();
+            (self.synced, self.dirty) = (Instant::now(), false);
         }
         Ok(())
     }
