@@ -13,6 +13,7 @@ mod mounts;
 #[cfg(feature = "mdns")]
 mod names;
 mod peerjs_metrics;
+mod recordings;
 mod reload;
 mod running;
 mod sockets;
@@ -53,6 +54,7 @@ use events::ToldEvents;
 use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
+use recordings::RecordingCollector;
 use running::{Running, Signals, wait};
 use sockets::Sockets;
 use stage_metrics::StageCollector;
@@ -292,9 +294,17 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         realms,
     });
 
+    let recorder = recordings::start(config, &hub, &media, &tasks, stop.clone());
     let desk = LatestFigures::default();
     let metrics = Arc::new(Metrics::reading(
-        registry(&star_figures, &peerjs_figures, &desk, &stages, &snapshot_figures),
+        registry(
+            &star_figures,
+            &peerjs_figures,
+            &desk,
+            &stages,
+            &snapshot_figures,
+            RecordingCollector { figures: Arc::clone(recorder.figures()), recorder: Some(recorder.clone()) },
+        ),
         config.strain.sysfs.clone(),
     ));
     let stock =
@@ -327,6 +337,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         signer: access.has_secret().then(|| Arc::new(access::Door(Arc::clone(&access))) as _),
         inventory: Arc::new(stock.clone()),
         stills: Arc::new(RoomStills { hub: hub.clone(), snapshots }),
+        recorder: recorder.clone(),
         ice_servers: ice_servers.clone(),
         origins: Origins::parse(&config.http.allowed_origins).map_err(|error| StartError::Origins(error.to_string()))?,
         trusted_proxies: config.http.trusted_proxies.clone(),
@@ -377,7 +388,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     tasks.spawn(systemd::look_after(owners, config.sources.open_limit, stop.clone()));
 
     let found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
-    let mut running = Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, effective };
+    let mut running =
+        Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, recorder, effective };
     wait(&mut signals, &job, &mut running).await;
 
     let stopping = Instant::now();
@@ -420,6 +432,7 @@ fn registry(
     desk: &LatestFigures,
     stages: &Arc<Stages>,
     snapshots: &Arc<SnapshotFigures>,
+    recordings: RecordingCollector,
 ) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
@@ -429,6 +442,7 @@ fn registry(
     ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
     ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     ours.register_collector(Box::new(SnapshotCollector(Arc::clone(snapshots))));
+    ours.register_collector(Box::new(recordings));
     registry
 }
 
@@ -436,7 +450,8 @@ fn registry(
 #[cfg(test)]
 pub(crate) fn metrics_reference() -> String {
     let (star, peerjs) = (StarFigures::shared(), PeerjsFigures::shared());
-    metrics::reference(registry(&star, &peerjs, &LatestFigures::default(), &Arc::default(), &Arc::default()))
+    let recordings = RecordingCollector { figures: Arc::default(), recorder: None };
+    metrics::reference(registry(&star, &peerjs, &LatestFigures::default(), &Arc::default(), &Arc::default(), recordings))
 }
 
 /// Says at start, and when others are configured, what is wrong with sources, without holding anything up.

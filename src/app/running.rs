@@ -13,6 +13,7 @@ use super::{channels, systemd};
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
 use crate::hub::{Hub, HubGone};
+use crate::media::record::{Recorder, RecordingConfig};
 use crate::media::{Media, MediaSourceConfig, SourcesConfig, device};
 use crate::ops::access::Access;
 
@@ -40,6 +41,7 @@ pub(super) struct Running {
     pub(super) access: Arc<Access>,
     pub(super) found: Found,
     pub(super) events: ToldEvents,
+    pub(super) recorder: Recorder,
     /// What runs now.
     pub(super) effective: Effective,
 }
@@ -82,6 +84,7 @@ async fn reload(job: &Job, running: &mut Running) {
         return;
     }
     let applied_events = running.events.reload(&new, &old.events).await;
+    running.recorder.configure(&new.recording, &new.record);
     // where clips are kept, and whether, is decided at the start
     let clips = crate::channel::ClipsConfig {
         directory: old.clips.directory.clone(),
@@ -98,6 +101,9 @@ async fn reload(job: &Job, running: &mut Running) {
         },
         source: new.source.clone(),
         log: new.log.clone(),
+        // where recordings are kept is decided at the start
+        recording: RecordingConfig { directory: old.recording.directory.clone(), ..new.recording.clone() },
+        record: new.record.clone(),
         clips,
         rpc: new.rpc.clone(),
         events: applied_events,
@@ -106,7 +112,7 @@ async fn reload(job: &Job, running: &mut Running) {
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms, sources, log filter, clips, rpc and events applied; other changes need a restart");
+        warn!("rooms, sources, recordings, log filter, clips, rpc and events applied; other changes need a restart");
     }
 }
 

@@ -35,7 +35,7 @@ More of it, read in the order of the names.
 Board files that override the built-in ones.
 .TP
 .I /var/lib/portico/
-The self-signed certificate and what brokers have not got yet.
+The self-signed certificate, what brokers have not got yet, recordings.
 .TP
 .I /var/cache/portico/
 What can be made again: the list of GStreamer plugins, ended clips.

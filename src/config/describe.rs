@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 11] = ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "listener"];
+const ORDER: [&str; 12] =
+    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "record", "listener"];
 
 /// So many of them, at the end, are lists.
-const LISTS: usize = 3;
+const LISTS: usize = 4;
 
 /// Values for required keys, which have no default to show.
 const SAMPLES: &[(&str, &str, &str)] = &[
@@ -19,6 +20,9 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "device", "\"/dev/v4l/by-id/usb-046d_HD_Webcam_C525-video-index0\""),
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
+    ("record", "room", "\"kitchen\""),
+    ("record", "stream", "\"door\""),
+    ("recording", "directory", "\"/var/lib/portico/recordings\""),
     ("listener", "dialect", "\"peerjs\""),
     ("rpc.service", "path", "\"account/*\""),
     ("rpc.service", "target", "\"http://127.0.0.1:9001\""),

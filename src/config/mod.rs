@@ -29,6 +29,7 @@ use crate::event::EventsConfig;
 use crate::http::config::HttpConfig;
 use crate::media::SpeakerConfig;
 use crate::media::config::{PictureConfig, SourceConfig, SourceKind, SourcesConfig, TestConfig, V4l2Config};
+use crate::media::record::{RecordConfig, RecordingConfig};
 use crate::media::strain::StrainConfig;
 use crate::ops::access::AccessConfig;
 use crate::ops::logging::LogConfig;
@@ -66,6 +67,8 @@ pub struct Config {
     pub strain: StrainConfig,
     /// The board's loudspeaker, on which a room is heard.
     pub speaker: SpeakerConfig,
+    /// Where recordings are kept, and how much of them.
+    pub recording: RecordingConfig,
     /// The dialect of live-webrtcsignaling clients.
     pub tribe: TribeConfig,
     /// The dialect of AlgoreaForum clients.
@@ -91,6 +94,8 @@ pub struct Config {
     /// Cameras, files and streams. Default: one source in the room `main`, when no `[[room]]` is listed either: the first camera,
     /// or the test picture where there is none.
     pub source: Vec<SourceConfig>,
+    /// What is recorded from the start, whenever it is there. Default none.
+    pub record: Vec<RecordConfig>,
     /// More ports, each for one dialect, where its clients expect it. Default none.
     pub listener: Vec<ListenerConfig>,
 }

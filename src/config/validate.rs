@@ -38,6 +38,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     media(config, &mut found);
     sources(config, &mut found);
     rooms(config, sources_written, &mut found);
+    recording(config, &mut found);
     peerjs(config, &mut found);
     rpc(config, &mut found);
     events(config, &mut found);
@@ -192,6 +193,28 @@ fn tls(config: &Config, found: &mut Findings<'_>) {
     if tls.mode == TlsMode::Off && !config.is_local() {
         let help = "leave `mode` on \"auto\" unless something in front of Portico speaks https";
         found.warning(&keys(&["tls", "mode"]), "browsers give no camera and no microphone to a page without https", help);
+    }
+}
+
+fn recording(config: &Config, found: &mut Findings<'_>) {
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&config.recording.segment) {
+        found.error(&keys(&["recording", "segment"]), "outside of what works", "allowed: 1 s to 24 h");
+    }
+    let mut listed = BTreeSet::new();
+    for (index, record) in config.record.iter().enumerate() {
+        let room = item("record", index, "room");
+        let of = record.of();
+        if of.folders().is_none() {
+            found.error(&room, "too long for the name of a folder", "the names of the room and the stream become folders");
+        }
+        let known = config.room.iter().find(|listed| listed.name == record.room);
+        if record.stream.is_none() && known.is_none_or(|room| room.topology != Topology::Mcu) {
+            let message = format!("the room \"{}\" is not mixed, so there is no mix to record", record.room);
+            found.error(&room, message, "set `stream`, or topology = \"mcu\" in a [[room]] of that name");
+        }
+        if !listed.insert(of) {
+            found.warning(&room, "this is listed above already", "list it once");
+        }
     }
 }
 

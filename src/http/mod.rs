@@ -52,6 +52,7 @@ pub use origin::Origins;
 pub use serve::{Admission, serve};
 pub use stills::{NoStill, Still, Stills};
 
+use crate::media::record::Recorder;
 use crate::ops::metrics::Metrics;
 use crate::ops::turn::IceServers;
 
@@ -72,6 +73,8 @@ pub struct Parts {
     pub inventory: Arc<dyn Inventory>,
     /// Takes pictures of streams.
     pub stills: Arc<dyn Stills>,
+    /// Recordings and their files.
+    pub recorder: Recorder,
     /// Servers told to WHIP and WHEP clients.
     pub ice_servers: IceServers,
     /// Origins and host names that browsers may come from, besides the gateway's own.

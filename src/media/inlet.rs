@@ -102,6 +102,30 @@ impl Inlet {
         if let (Some(into), Some(candidate)) = (bin.by_name("decoder"), element) {
             make::set_all(&into, &candidate.properties);
         }
+        Self::with(layer, bin, name)
+    }
+
+    /// Nothing is decoded: the bin's pad `src` gives whole frames as they are encoded, H.264 and H.265 with their heads in the caps.
+    pub fn coded(layer: Arc<Layer>) -> Result<Self, SourceError> {
+        let codec = layer.format().codec;
+        let front = front(codec);
+        let caps = match codec {
+            Codec::H264 => ",stream-format=avc,alignment=au",
+            Codec::H265 => ",stream-format=hvc1,alignment=au",
+            Codec::VP8 => "",
+            Codec::VP9 => ",alignment=super-frame",
+            Codec::AV1 => ",stream-format=obu-stream,alignment=tu",
+            Codec::Opus => {
+                return Self::with(layer, make::bin(&format!("{front} ! identity name=exit silent=true"))?, String::new());
+            }
+        };
+        let (_, _, coded) = depayloader(codec);
+        let bin = make::bin(&format!("{front} ! {coded}{caps},{} ! identity name=exit silent=true", size_caps()))?;
+        Self::with(layer, bin, String::new())
+    }
+
+    fn with(layer: Arc<Layer>, bin: gst::Bin, name: String) -> Result<Self, SourceError> {
+        let codec = layer.format().codec;
         if let Some(depay) = bin.by_name("depay") {
             // since 1.20: what cannot be decoded whole is not shown, the last picture stays until the key frame
             make::set(&depay, "wait-for-keyframe", "true");
@@ -122,7 +146,7 @@ impl Inlet {
         &self.bin
     }
 
-    /// The decoder's element.
+    /// The decoder's element; empty where nothing is decoded.
     pub fn decoder(&self) -> &str {
         &self.decoder
     }
@@ -201,19 +225,10 @@ fn decoder<'b>(
 }
 
 fn describe(codec: Codec, decoder: Option<&DecoderCandidate>, board: &Board, presences: &PresenceCache, fetch: bool) -> String {
-    let (name, depay, coded) = depayloader(codec);
-    let kind = codec.kind();
-    let caps = format!(
-        "application/x-rtp,media=(string){kind},clock-rate=(int){},encoding-name=(string){name},payload=(int){PAYLOAD_TYPE}",
-        codec.clock_rate()
-    );
-    let front = format!(
-        "appsrc name=packets is-live=true do-timestamp=true format=time max-bytes={WAITING} caps=\"{caps}\" ! \
-         rtpjitterbuffer name=jitter latency={} do-lost=true ! {depay}",
-        JITTER.as_millis()
-    );
+    let (_, _, coded) = depayloader(codec);
+    let front = front(codec);
     let element = decoder.map_or("opusdec", |it| it.element.as_str());
-    if kind == MediaKind::Audio {
+    if codec.kind() == MediaKind::Audio {
         return format!("{front} ! {element} name=decoder ! identity name=exit silent=true");
     }
     let output = match decoder.map(|it| it.output_caps.as_str()) {
@@ -227,9 +242,26 @@ fn describe(codec: Codec, decoder: Option<&DecoderCandidate>, board: &Board, pre
         }
         _ => String::new(),
     };
+    format!("{front} ! {coded},{} ! {element} name=decoder ! {output}{fetch}identity name=exit silent=true", size_caps())
+}
+
+/// From packets to what the depayloader and the parser give.
+fn front(codec: Codec) -> String {
+    let (name, depay, _) = depayloader(codec);
+    let caps = format!(
+        "application/x-rtp,media=(string){},clock-rate=(int){},encoding-name=(string){name},payload=(int){PAYLOAD_TYPE}",
+        codec.kind(),
+        codec.clock_rate()
+    );
     format!(
-        "{front} ! {coded},width=[1,{LARGEST}],height=[1,{LARGEST}] ! {element} name=decoder ! {output}{fetch}identity name=exit silent=true"
+        "appsrc name=packets is-live=true do-timestamp=true format=time max-bytes={WAITING} caps=\"{caps}\" ! \
+         rtpjitterbuffer name=jitter latency={} do-lost=true ! {depay}",
+        JITTER.as_millis()
     )
+}
+
+fn size_caps() -> String {
+    format!("width=[1,{LARGEST}],height=[1,{LARGEST}]")
 }
 
 /// Where a layer's packets enter.

@@ -19,6 +19,7 @@ pub mod mix;
 mod pipeline;
 pub mod plan;
 pub mod probe;
+pub mod record;
 mod slot;
 pub mod snapshot;
 mod sound;

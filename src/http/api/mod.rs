@@ -4,6 +4,7 @@
 //! changes need control. Answers are of types of their own ([`views`]), so that they do not change when the inside does.
 
 pub(super) mod mix;
+pub(super) mod recordings;
 pub(super) mod rooms;
 pub(super) mod sinks;
 pub(super) mod snapshot;
@@ -25,6 +26,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/rooms/{room}/members/{member}", delete(rooms::evict))
         .route("/rooms/{room}/mix", get(mix::show).put(mix::change))
         .route("/rooms/{room}/streams/{stream}/snapshot.jpg", get(snapshot::snapshot))
+        .route("/rooms/{room}/recordings", get(recordings::of_room).post(recordings::start))
+        .route("/rooms/{room}/recordings/{id}", delete(recordings::stop))
+        .route("/recordings", get(recordings::all))
+        .route("/recordings/{room}/{stream}/{file}", get(recordings::download).delete(recordings::remove))
         .route("/streams", get(rooms::streams))
         .route("/sources", get(sources::sources))
         .route("/plan", get(sources::plan))

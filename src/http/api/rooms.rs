@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use super::views::{Member, PlacedStream, Room, Stream};
 use crate::http::{ApiError, App, Caller};
 use crate::hub::RoomView;
+use crate::media::record::RecordingState;
 use crate::vocab::{Grant, MemberId, Right, RoomId};
 
 /// Whether the grant shows what is in the room.
@@ -52,7 +53,9 @@ pub(super) fn room_id(name: Result<String, PathRejection>) -> Result<RoomId, Api
               (status = 401, body = crate::http::error::ErrorBody, description = "A token is needed")),
 ))]
 pub(in crate::http) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Vec<Room>>, ApiError> {
-    Ok(Json(visible_rooms(&app, &caller).await?.into_iter().map(Room::from).collect()))
+    let recorded = recorded(&app);
+    let shown = |view: RoomView| Room { recorded: recorded.contains(&view.room), ..Room::from(view) };
+    Ok(Json(visible_rooms(&app, &caller).await?.into_iter().map(shown).collect()))
 }
 
 /// One room.
@@ -67,7 +70,14 @@ pub(in crate::http) async fn one(
     caller: Caller,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Room>, ApiError> {
-    Ok(Json(room_named(&app, &caller, name).await?.into()))
+    let view = room_named(&app, &caller, name).await?;
+    Ok(Json(Room { recorded: recorded(&app).contains(&view.room), ..Room::from(view) }))
+}
+
+/// The rooms of which something is being recorded now.
+fn recorded(app: &App) -> Vec<RoomId> {
+    let running = app.parts.recorder.recordings().into_iter();
+    running.filter(|it| it.state == RecordingState::Recording).map(|it| it.of.room).collect()
 }
 
 /// A room's members.

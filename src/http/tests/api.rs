@@ -66,6 +66,51 @@ async fn sinks_are_shown_to_those_in_control() {
 }
 
 #[tokio::test]
+async fn recordings_are_for_those_in_control_of_the_room() {
+    let rig = rig();
+    let of_room = "/api/v1/rooms/studio/recordings";
+    let file = "/api/v1/recordings/studio/main/2026-11-22T15-03-05Z.webm";
+    for (method, path) in [
+        (Method::GET, "/api/v1/recordings"),
+        (Method::GET, of_room),
+        (Method::POST, of_room),
+        (Method::DELETE, "/api/v1/rooms/studio/recordings/1"),
+        (Method::GET, file),
+        (Method::DELETE, file),
+        (Method::GET, "/api/v1/recordings/..%2f/x/y"),
+    ] {
+        rig.send(with(method.clone(), path, "sp@*", r#"{"stream":"main"}"#)).await.refused(403, "forbidden");
+        if path != "/api/v1/recordings" && !path.contains("..") {
+            rig.send(with(method, path, "c@yard", r#"{"stream":"main"}"#)).await.refused(403, "forbidden");
+        }
+    }
+    let start = async |body: &str| rig.send(with(Method::POST, of_room, "c@studio", body)).await;
+    let started = start(r#"{"stream":"main"}"#).await;
+    assert_eq!(started.status, StatusCode::CREATED, "{}", started.body);
+    let started = started.json();
+    assert_eq!(
+        (&started["stream"], &started["state"], &started["configured"]),
+        (&"main".into(), &"waiting".into(), &false.into())
+    );
+    start(r#"{"stream":"main"}"#).await.refused(409, "already_recorded");
+    start("{}").await.refused(409, "not_mixed");
+    start(r#"{"stream":""}"#).await.refused(400, "bad_name");
+    start(r#"{"stream":"main","member":"x"}"#).await.refused(400, "malformed");
+    start(r#"{"strem":"main"}"#).await.refused(400, "malformed");
+    let long = format!("/api/v1/rooms/{}/recordings", "%D1%8B".repeat(101));
+    rig.send(ask(Method::POST, &long, &[], r#"{"stream":"main"}"#)).await.refused(400, "bad_name");
+    // others see neither it nor its file
+    assert_eq!(rig.send(with(Method::GET, "/api/v1/recordings", "c@yard", "")).await.json()["running"], serde_json::json!([]));
+    rig.send(with(Method::GET, file, "c@studio", "")).await.refused(404, "unknown_file");
+    let stop = |room: &str, id: &str| ask(Method::DELETE, &format!("/api/v1/rooms/{room}/recordings/{id}"), &[], "");
+    for (room, id) in [("yard", "1"), ("studio", "2"), ("studio", "x")] {
+        rig.send(stop(room, id)).await.refused(404, "unknown_recording");
+    }
+    assert_eq!(rig.send(stop("studio", "1")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(rig.get(of_room).await.json()["running"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn one_room_and_its_members() {
     let rig = rig();
     assert_eq!(rig.get("/api/v1/rooms/studio").await.json()["topology"], "sfu");

@@ -25,6 +25,7 @@ use super::*;
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Path, Refusal};
+use crate::media::record::{self, Recorder};
 use crate::ops::turn::IceServers;
 use crate::peer::PeerFigures;
 use crate::vocab::{Codec, Grant, MemberId, MixLayout, PeerId, Right, Rights, RoomId, RoomPattern, SourceName};
@@ -119,6 +120,13 @@ impl Stills for NoStills {
     }
 }
 
+/// Records nothing: no stream is anywhere.
+fn recorder(tasks: &TaskTracker, stop: CancellationToken) -> Recorder {
+    let ports = record::Ports { find: Box::new(|_, _| Box::pin(async { None })), media: Box::new(|_| {}) };
+    let folder = std::env::temp_dir().join(format!("portico-nothing-{:016x}", rand::random::<u64>()));
+    Recorder::start(&Default::default(), folder, Vec::new(), ports, tasks, stop)
+}
+
 fn router_of(parts: Parts, extra: Router) -> Router {
     let gate = Gate::new(&parts);
     router(parts, &gate, extra)
@@ -153,6 +161,7 @@ impl Rig {
             signer: Some(Arc::new(FakeSigner)),
             inventory: Arc::new(FakeInventory),
             stills: Arc::new(NoStills),
+            recorder: recorder(&tasks, shutdown.clone()),
             ice_servers: IceServers::new(vec!["stun:stun.example.net:3478".into()], None, Duration::ZERO),
             origins: Origins::parse(&["https://app.example"]).unwrap(),
             trusted_proxies: Vec::new(),

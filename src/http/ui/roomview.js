@@ -17,6 +17,8 @@ import { keepAwake } from './wake.js';
 /** How often figures are read, and the paths of sources, in ms. */
 const MEASURE = 1000;
 const PATHS_EVERY = 5;
+/** How often it is read whether the room is being recorded. */
+const RECORDED_EVERY = 3;
 
 export class RoomView {
   #session = null;
@@ -25,6 +27,7 @@ export class RoomView {
   #devices = new DeviceDialog({ current: () => this.#devicesInUse(), chosen: (role, id) => this.#chosen(role, id) });
   #sources = [];
   #ticks = 0;
+  #looks = 0;
   #timer = null;
   #soundBlocked = false;
   #figures = choice('figures') === 'on';
@@ -65,6 +68,7 @@ export class RoomView {
     const session = new Session({ room, name: choice('name'), token: token() });
     this.#session = session;
     this.#chat.clear();
+    this.#looks = 0;
     session.addEventListener('change', () => this.#soon());
     session.addEventListener('said', ({ detail }) => this.#chat.said(detail));
     session.addEventListener('sent', ({ detail }) => this.#chat.settled(detail));
@@ -88,6 +92,7 @@ export class RoomView {
     this.#session = null;
     keepAwake(false);
     this.#note(null);
+    byId('recorded').hidden = true;
     if (!session) return;
     session.publisher?.stop();
     session.leave();
@@ -243,6 +248,7 @@ export class RoomView {
     const session = this.#session;
     if (!session) return;
     if (session.phase === 'waiting') this.#status();
+    if (session.phase === 'in' && this.#looks++ % RECORDED_EVERY === 0) this.#readRecorded(session);
     await session.measure();
     if (session !== this.#session) return;
     this.#tiles.showNotices();
@@ -250,6 +256,14 @@ export class RoomView {
     if (this.#ticks % PATHS_EVERY === 0) this.#readSources();
     this.#ticks += 1;
     this.#tiles.showFigures(({ row, history }) => (row.source ? pathOf(this.#sources, row.name, history.latest?.codecs ?? []) : null));
+  }
+
+  /** Who is in the room is to know that it is recorded. */
+  async #readRecorded(session) {
+    const response = await api(`/api/v1/rooms/${encodeURIComponent(session.roomName)}`).catch(() => null);
+    const { recorded } = response?.ok ? await response.json().catch(() => ({})) : {};
+    // what cannot be read stays as it was
+    if (session === this.#session && recorded !== undefined) byId('recorded').hidden = !recorded;
   }
 
   async #readSources() {

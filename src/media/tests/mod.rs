@@ -3,6 +3,7 @@
 mod files;
 mod layers;
 mod live;
+mod records;
 mod reload;
 mod rtsp;
 mod snapshots;

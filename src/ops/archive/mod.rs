@@ -40,6 +40,9 @@ pub const CREDENTIAL: &str = "portico.";
 /// Their folder in an archive.
 const CREDENTIALS: &str = "credentials";
 
+/// Below the state: gigabytes that are no state. They stay where they are, also where another state is restored.
+const RECORDINGS: &str = "recordings";
+
 /// Held shared by a running gateway, alone by who restores.
 const RUNNING: &str = ".running";
 
@@ -166,7 +169,11 @@ fn is_passing(name: &str) -> bool {
 
 /// Whether an entry directly in that folder of an archive is a part of it.
 fn is_part(folder: &str, name: &str) -> bool {
-    folder != CREDENTIALS || name.starts_with(CREDENTIAL)
+    match folder {
+        CREDENTIALS => name.starts_with(CREDENTIAL),
+        "state" => name != RECORDINGS,
+        _ => true,
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 //! (`systemd/portico.catalog`).
 
 /// Messages as they are logged, and their ids. An id stays with its meaning for ever, however the words change.
-const EVENTS: [(&str, &str); 20] = [
+const EVENTS: [(&str, &str); 24] = [
     ("listening", "81234a15f73d43b3a2ddcc012b5d3b33"),
     ("stopping: sessions are ended", "94d3ed7f553d438a843b18ecbc535fbc"),
     ("stopped", "f98a0c1cdb2944fa9a21dd27d3a592b2"),
@@ -19,6 +19,10 @@ const EVENTS: [(&str, &str); 20] = [
     ("source does with more again", "5c6e1d7b90a84c3ea2d4f8b3617c0e55"),
     ("the board is hot: all sources do with less", "a9d0c3e47b524f66b1e8d75f20c93a7e"),
     ("the board is cooler: all sources do with more again", "e17f42b8c0d94a6d93ab5e6c84f10d29"),
+    ("recording started", "0d6a4f6c2b9e4b0c8a53d1f7e6c92b14"),
+    ("recording stopped", "7be21c90f5d84a3e9c6047ab15d3e88f"),
+    ("recording failed; it is tried again", "c4f9087ad1e64b528e3b9d70a6f1255c"),
+    ("the disk is too slow for a recording; frames are missing in it", "92d5b1e37c0a4f86b4e8f2136dca7509"),
     ("member joined", "f79fdaf0e8374022b790940a6fa39408"),
     ("member left", "3755030dbdf247ff84bf6b7b005980d7"),
     ("the watchdog is not fed", "22060b538ab743b393c3c152d29ceb9d"),
