@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 11] = ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "listener"];
+const ORDER: [&str; 12] =
+    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "listener", "bridge"];
 
 /// So many of them, at the end, are lists.
-const LISTS: usize = 3;
+const LISTS: usize = 4;
 
 /// Values for required keys, which have no default to show.
 const SAMPLES: &[(&str, &str, &str)] = &[
@@ -20,6 +21,10 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("source", "path", "\"/srv/video/loop.mp4\""),
     ("source", "url", "\"rtsp://192.168.1.20/stream1\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("bridge", "name", "\"studio\""),
+    ("bridge", "kind", "\"whip\""),
+    ("bridge", "room", "\"main\""),
+    ("bridge", "url", "\"https://media.example/whip/studio\""),
     ("rpc.service", "path", "\"account/*\""),
     ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
     ("events.sink", "name", "\"backend\""),
@@ -64,6 +69,8 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("ca", "\"/etc/portico/ca.pem\""),
     ("client_id", "\"portico-door\""),
     ("device_name", "\"Hall board\""),
+    ("stream", "\"main\""),
+    ("token_file", "\"whip-token\""),
     ("directory", "\"/var/cache/portico/clips\""),
 ];
 

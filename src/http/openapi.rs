@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{mix, rooms, sinks, snapshot, sources, tokens, views};
+use super::api::{bridges, mix, rooms, sinks, snapshot, sources, tokens, views};
 use super::{api, error, events};
 
 /// Everything below `/api/v1`.
@@ -13,14 +13,16 @@ use super::{api, error, events};
     info(title = "Portico", description = "Rooms, members, streams, sources, tokens and events of a Portico gateway."),
     paths(
         api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, mix::show, mix::change, snapshot::snapshot,
-        sources::sources, sources::plan, sources::peers, sinks::sinks, tokens::sign, events::events
+        sources::sources, sources::plan, sources::peers, sinks::sinks, bridges::list, bridges::one, bridges::add,
+        bridges::remove, tokens::sign, events::events
     ),
-    components(schemas(error::ErrorBody, views::TokenRequest, views::MixRequest)),
+    components(schemas(error::ErrorBody, views::TokenRequest, views::MixRequest, bridges::BridgeRequest)),
     modifiers(&Bearer),
     security(("bearer" = []), ()),
     tags(
         (name = "rooms", description = "Who is where"),
         (name = "media", description = "Where pictures and sound come from and go"),
+        (name = "bridges", description = "Rooms joined to remote places"),
         (name = "gateway", description = "The gateway itself")
     )
 )]
