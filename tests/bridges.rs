@@ -141,6 +141,7 @@ fn a_pull_is_forwarded_without_an_encoder_and_comes_back_after_the_far_side_was_
     assert!(shown["packets_received"].as_u64() > Some(10), "{shown:#}");
 
     let port = endpoint.kill();
+    // noticed by its silence
     let lost = until("the loss is noticed", || bridge(&gateway, "in"), |it| it["state"] != "connected");
     assert!(["lost", "ended", "unreachable"].contains(&lost["reason"]["code"].as_str().unwrap_or_default()), "{lost:#}");
     let _again = Endpoint::start_on(&port, None);
@@ -250,4 +251,64 @@ fn endpoints_in_trouble_are_clear_states() {
     let moved = json!({ "name": "moved", "kind": "whip", "room": "main", "url": format!("{}/redirect/whip/a", endpoint.base), "token": "t" });
     assert_eq!(add(&gateway, &moved).status, 201);
     wait_state(&gateway, "moved", "connected");
+}
+
+#[test]
+fn a_mixed_room_is_pushed_as_its_mix() {
+    let endpoint = Endpoint::start(None);
+    let room = "[[room]]\nname = \"hall\"\ntopology = \"mcu\"\nsources = [\"test\"]\nmix = { width = 320, height = 180, framerate = 10 }\n";
+    let source = "[[source]]\nname = \"test\"\ntype = \"test\"\nwidth = 640\nheight = 360\nframerate = 10\n";
+    let push = listed("out", "whip", "hall", &format!("{}/whip/a", endpoint.base), "");
+    let gateway = Gateway::start(&format!("{room}{source}{push}"));
+    let seen = until("10 frames", || endpoint.state(), |it| it["video"].as_u64() >= Some(10));
+    assert_eq!(seen["size"], json!([320, 180]), "the size of the mix, not of the source");
+    wait_state(&gateway, "out", "connected");
+}
+
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let (one, two) = (Endpoint::start(None), Endpoint::start(None));
+    let stays = listed("stays", "whip", "main", &format!("{}/whip/a", one.base), "") + TEST_SOURCE;
+    let goes = |more: &str| listed("goes", "whip", "main", &format!("{}/whip/b", two.base), more);
+    let mut gateway = Gateway::start(&stays);
+    let by_api = json!({ "name": "api", "kind": "whep", "room": "x", "url": format!("{}/whep/c", one.base) });
+    assert_eq!(add(&gateway, &by_api).status, 201);
+    let before = [wait_state(&gateway, "stays", "connected"), wait_state(&gateway, "api", "connected")];
+    let mut reload = |config: &str, times: usize| {
+        std::fs::write(gateway.dir().join("portico.toml"), config).expect("it is written");
+        let sent = Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        let end = Instant::now() + PATIENCE;
+        while gateway.log().matches("configuration applied").count() < times {
+            assert!(Instant::now() < end, "not applied: {}", gateway.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    reload(&(goes("") + &stays), 1);
+    until("the new one is there", || two.state(), |it| it["opened"] == 1);
+    reload(&(goes("enabled = false") + &stays), 2);
+    until("it is ended", || two.state(), |it| it["deleted"] == 1);
+    reload(&stays, 3);
+    let names: Vec<Value> =
+        get(&gateway.base, "/api/v1/bridges").json().as_array().expect("a list").iter().map(|it| it["name"].clone()).collect();
+    assert_eq!(names, ["api", "stays"]);
+    for shown in before {
+        let now = bridge(&gateway, shown["name"].as_str().expect("a name"));
+        assert_eq!((&now["peer"], &now["connections"]), (&shown["peer"], &json!(1)), "it was not touched: {now:#}");
+    }
+    assert_eq!(one.state()["deleted"], 0);
+}
+
+#[test]
+fn a_far_side_with_a_certificate_of_its_own_is_trusted_by_its_file() {
+    let mut far = Gateway::start("[tls]\nmode = \"on\"\n");
+    assert!(far.base.starts_with("https://"), "{}", far.base);
+    let url = format!("{}/whip/pushed", far.base);
+    let ca = format!("ca = \"{}\"", far.dir().join("tls-cert.pem").display());
+    let near = Gateway::start(
+        &(listed("known", "whip", "main", &url, &ca) + &listed("unknown", "whip", "main", &url, "") + TEST_SOURCE),
+    );
+    wait_state(&near, "known", "connected");
+    wait_reason(&near, "unknown", "tls");
+    far.wait_log("stream up");
 }

@@ -480,9 +480,12 @@ async fn examine_sources(media: Arc<Media>, readiness: Readiness, look_again: Ar
     }
 }
 
-/// Candidates: what config says; else loopback when only this machine can reach the gateway, else all of the machine.
+/// Candidates: what config says; else loopback when only this machine can reach the gateway and no listed bridge leads to another, else
+/// all of the machine.
 fn shard_config(config: &Config, stages: &Arc<Stages>) -> ShardConfig {
-    let addresses = match (&config.media.ice_addresses[..], config.is_local()) {
+    // a bridge to another machine meets it at an address that the other can reach
+    let stays_here = config.is_local() && !config.bridge.iter().any(crate::bridge::BridgeConfig::reaches_out);
+    let addresses = match (&config.media.ice_addresses[..], stays_here) {
         ([], true) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ([], false) => {
             let mut all = net::machine_addresses();

@@ -59,6 +59,13 @@ impl BridgeKind {
     }
 }
 
+impl BridgeConfig {
+    /// Whether its endpoint is on another machine.
+    pub fn reaches_out(&self) -> bool {
+        self.enabled && endpoint(&self.url).is_ok_and(|url| !is_near(&url))
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -110,11 +117,15 @@ pub fn endpoint(text: &str) -> Result<reqwest::Url, UrlError> {
     }
 }
 
+/// Whether an address is on this machine.
+fn is_near(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Whether a token on the way to this address can be read by others.
 fn is_open(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let near = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    url.scheme() == "http" && !near
+    url.scheme() == "http" && !is_near(url)
 }
 
 /// Everything that is wrong beyond the types of the values. Looks at files.

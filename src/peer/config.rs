@@ -15,8 +15,8 @@ use crate::vocab::Codec;
 pub struct MediaConfig {
     /// The one UDP port of all peers. Default 8781; 0 lets the system choose.
     pub ice_port: u16,
-    /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback, else every address of the
-    /// machine that is not link-local, loopback last.
+    /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback and no `[[bridge]]` leads to another
+    /// machine, else every address of the machine that is not link-local, loopback last.
     pub ice_addresses: Vec<IpAddr>,
     /// Whether clients may also connect by TCP, at the port of `ice_port`: for networks that let no UDP through. They try UDP first.
     /// Default true.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, Url};
+use reqwest::{Certificate, Client, Method, Response, Url};
 use zeroize::Zeroizing;
 
 use super::super::config::{self, BridgeConfig, BridgeKind};
@@ -21,6 +21,8 @@ const SDP: HeaderValue = HeaderValue::from_static("application/sdp");
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A POST must be answered in this time: some servers start a publisher first.
 const POST_LIMIT: Duration = Duration::from_secs(15);
+/// An OPTIONS must be answered in this time.
+const KNOCK_LIMIT: Duration = Duration::from_secs(10);
 /// A DELETE must be answered in this time.
 const DELETE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -112,6 +114,15 @@ impl Endpoint {
         }
     }
 
+    /// Whether anything answers there. What, does not matter.
+    pub(super) async fn knock(&self) -> Result<(), Fault> {
+        let call = async {
+            let (client, url) = (self.client().await?, self.configured()?);
+            client.request(Method::OPTIONS, url).send().await.map(drop).map_err(|error| no_answer(&error))
+        };
+        tokio::time::timeout(KNOCK_LIMIT, call).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
     /// Ends a session.
     pub(super) async fn delete(&self, resource: &Resource) -> Result<(), Fault> {
         let call = async {
@@ -187,10 +198,16 @@ fn no_answer(error: &reqwest::Error) -> Fault {
     let mut tls = false;
     while let Some(inner) = cause.source() {
         cause = inner;
-        tls |= cause.downcast_ref::<rustls::Error>().is_some();
+        tls |= is_tls(cause);
     }
     match tls {
-        true => Fault::new("tls", format!("the endpoint's certificate is not trusted: {cause}"), Pace::Usual),
+        true => Fault::new("tls", format!("the endpoint's certificate is not trusted: {cause}"), Pace::Slow),
         false => Fault::new("unreachable", format!("the endpoint does not answer: {cause}"), Pace::Usual),
     }
+}
+
+/// What an IO error holds is not its source, and may be another IO error.
+fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let held = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    cause.is::<rustls::Error>() || held.is_some_and(|held| is_tls(held))
 }

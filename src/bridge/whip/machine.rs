@@ -4,6 +4,7 @@
 //!              ┌───────────── wait (backoff; a push also for its stream) ◄────────────┐
 //!              ▼                                                                      │ any trouble, with its reason
 //! Apart ─► Joining ─► Resting ─► Asking ─► Posting ─► Answered ─► Connected ──────────┘
+//!                        └► Knocking ┘ a push to an endpoint that was not to be reached: no camera is opened for nothing
 //! ```
 //!
 //! After every `handle*` and [`Machine::stop`] poll the outputs until there is none, then look at the standing and the next timeout.
@@ -94,6 +95,8 @@ pub(super) enum Output {
     Enter(Box<Joining>),
     /// Ask the room.
     Ask(RequestId, Box<Command>),
+    /// Find out whether the endpoint answers at all; leads to [`Machine::handle_knocked`].
+    Knock,
     /// Send the offer to the endpoint; leads to [`Machine::handle_posted`].
     Post(String),
     /// End a session at the endpoint. Nothing follows.
@@ -108,6 +111,8 @@ enum State {
     Joining { req: Option<RequestId> },
     /// In the room, until then.
     Resting { until: Instant },
+    /// The endpoint was not to be reached, and is tried with a request that needs no offer.
+    Knocking,
     /// Portico's offer is being made.
     Asking { peer: PeerId, req: RequestId, until: Instant },
     /// The endpoint has the offer.
@@ -130,6 +135,10 @@ pub(super) struct Machine {
     not_before: Instant,
     /// A POST is under way whose connection is gone: what it opens is ended at once.
     unwanted: bool,
+    /// The endpoint was not to be reached.
+    absent: bool,
+    /// It is being tried.
+    knocking: bool,
     reason: Option<Reason>,
     attempts: u64,
     connections: u64,
@@ -145,6 +154,8 @@ impl Machine {
             backoff: Backoff::new(seed),
             not_before: now,
             unwanted: false,
+            absent: false,
+            knocking: false,
             reason: None,
             attempts: 0,
             connections: 0,
@@ -173,7 +184,7 @@ impl Machine {
     pub(super) fn standing(&self) -> Standing {
         let (state, next, peer) = match &self.state {
             State::Apart { until } | State::Resting { until } => (StateWord::Waiting, Some(*until), None),
-            State::Joining { .. } => (StateWord::Connecting, None, None),
+            State::Joining { .. } | State::Knocking => (StateWord::Connecting, None, None),
             State::Asking { peer, .. } | State::Posting { peer } | State::Answered { peer, .. } => {
                 (StateWord::Connecting, None, Some(*peer))
             }
@@ -230,6 +241,21 @@ impl Machine {
     /// The session is over: the hub is gone, or has ended it because it did not read.
     pub(super) fn handle_gone(&mut self, now: Instant) {
         self.gone(now, Fault::new("internal", "the room ended the session", Pace::Usual));
+    }
+
+    /// Whether the endpoint answers.
+    pub(super) fn handle_knocked(&mut self, now: Instant, outcome: Result<(), Fault>) {
+        self.knocking = false;
+        if !matches!(self.state, State::Knocking) {
+            return;
+        }
+        match outcome {
+            Ok(()) => {
+                self.absent = false;
+                self.ask(now);
+            }
+            Err(fault) => self.fail(now, fault),
+        }
     }
 
     /// What the POST came to.
@@ -296,6 +322,14 @@ impl Machine {
             self.state = State::Resting { until: now + Duration::from_secs(1) };
             return;
         }
+        if self.absent && self.plan.kind == BridgeKind::Whip {
+            self.state = State::Knocking;
+            if !std::mem::replace(&mut self.knocking, true) {
+                self.attempts += 1;
+                self.outputs.push_back(Output::Knock);
+            }
+            return;
+        }
         let peer = PeerId::next();
         let req = self.order(self.plan.ask(peer));
         self.state = State::Asking { peer, req, until: now + OFFER_LIMIT };
@@ -303,10 +337,6 @@ impl Machine {
 
     fn described(&mut self, now: Instant, peer: PeerId, sdp: &Sdp) {
         if !matches!(self.state, State::Asking { peer: asked, .. } if asked == peer) {
-            return;
-        }
-        if now < self.not_before {
-            // cannot be: it is asked only afterwards
             return;
         }
         self.attempts += 1;
@@ -353,6 +383,7 @@ impl Machine {
     /// Trouble: the session at the endpoint is ended, and another is begun after a while.
     fn fail(&mut self, now: Instant, fault: Fault) {
         self.let_go();
+        self.absent = fault.is_absence();
         let wait = self.note(fault);
         self.not_before = now + wait;
         self.state = State::Resting { until: self.not_before };

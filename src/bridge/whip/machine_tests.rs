@@ -19,6 +19,8 @@ struct World {
     /// POSTs under way and when each left.
     posting: usize,
     posted: Vec<Instant>,
+    knocking: bool,
+    knocks: usize,
     /// Sessions that the endpoint has, by number.
     living: Vec<u64>,
     sessions: u64,
@@ -27,6 +29,10 @@ struct World {
 
 fn plan(kind: BridgeKind) -> Plan {
     Plan { kind, name: "out".into(), room: RoomId::new("main").unwrap(), stream: None }
+}
+
+fn unreachable() -> Fault {
+    Fault::new("unreachable", "the endpoint does not answer", Pace::Usual)
 }
 
 fn resource(number: u64) -> Resource {
@@ -45,6 +51,8 @@ impl World {
             peer: None,
             posting: 0,
             posted: Vec::new(),
+            knocking: false,
+            knocks: 0,
             living: Vec::new(),
             sessions: 0,
             inside: false,
@@ -77,6 +85,11 @@ impl World {
                     Command::Leave => (self.inside, self.peer, self.asked) = (false, None, None),
                     other => panic!("{other:?}"),
                 },
+                Output::Knock => {
+                    assert!(!self.knocking && self.peer.is_none(), "nothing is opened meanwhile");
+                    self.knocking = true;
+                    self.knocks += 1;
+                }
                 Output::Post(offer) => {
                     assert_eq!(offer, "an offer");
                     assert_eq!(self.posting, 0, "one POST at a time");
@@ -143,6 +156,13 @@ impl World {
         });
         self.machine.handle_posted(self.now, outcome);
         self.drain();
+    }
+
+    fn knocked(&mut self, outcome: Result<(), Fault>) {
+        if std::mem::take(&mut self.knocking) {
+            self.machine.handle_knocked(self.now, outcome);
+            self.drain();
+        }
     }
 
     fn up(&mut self) {
@@ -299,6 +319,25 @@ fn waits_grow_until_a_connection_has_lasted() {
 }
 
 #[test]
+fn no_camera_is_opened_for_an_endpoint_that_is_away() {
+    let mut world = World::new(BridgeKind::Whip, 3);
+    world.welcome();
+    world.offer();
+    world.answer(Err(unreachable()));
+    for _ in 0..20 {
+        world.pass(world.machine.next_timeout().unwrap() - world.now);
+        assert!(world.knocking && world.asked.is_none(), "the room is not asked for an offer");
+        world.knocked(Err(unreachable()));
+    }
+    world.pass(world.machine.next_timeout().unwrap() - world.now);
+    world.knocked(Ok(()));
+    world.offer();
+    world.answer(Ok(()));
+    world.up();
+    assert_eq!((world.posted.len(), world.machine.standing().state), (2, StateWord::Connected));
+}
+
+#[test]
 fn an_evicted_bridge_comes_back_later() {
     let mut world = World::new(BridgeKind::Whep, 3);
     world.connect();
@@ -316,6 +355,8 @@ enum Step {
     Refuse(u8),
     Answer,
     Fail(u16, Option<u16>),
+    Unreachable,
+    Knocked(bool),
     Up,
     Down(u8),
     StreamUp,
@@ -331,6 +372,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<u8>().prop_map(Step::Refuse),
         Just(Step::Answer),
         (200u16..600, any::<Option<u16>>()).prop_map(|(status, after)| Step::Fail(status, after)),
+        Just(Step::Unreachable),
+        any::<bool>().prop_map(Step::Knocked),
         Just(Step::Up),
         any::<u8>().prop_map(Step::Down),
         Just(Step::StreamUp),
@@ -361,6 +404,8 @@ proptest! {
                     let after = after.map(|seconds| Duration::from_secs(seconds.into()));
                     world.answer(Err(verdict::of_status(BridgeKind::Whip, status, after)));
                 }
+                Step::Unreachable => world.answer(Err(unreachable())),
+                Step::Knocked(answers) => world.knocked(if answers { Ok(()) } else { Err(unreachable()) }),
                 Step::Up => world.up(),
                 Step::Down(which) => {
                     let reasons = [EndReason::Lost, EndReason::Left, EndReason::StreamEnded, EndReason::NeverConnected];
@@ -377,7 +422,7 @@ proptest! {
             }
             prop_assert!(world.living.len() <= 1);
             let standing = world.machine.standing();
-            prop_assert_eq!(standing.attempts as usize, world.posted.len());
+            prop_assert_eq!(standing.attempts as usize, world.posted.len() + world.knocks);
             prop_assert!(standing.state != StateWord::Waiting || standing.reason.is_some() || world.now == world.start);
         }
         world.stop();

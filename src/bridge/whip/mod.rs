@@ -9,10 +9,11 @@ mod verdict;
 
 use std::time::Instant;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::call::Endpoint;
 use self::machine::{Answer, Machine, Output, Plan};
+use self::verdict::Fault;
 use super::crew::Context;
 use super::status::Standing;
 use crate::hub::HubSession;
@@ -21,7 +22,8 @@ use crate::vocab::RequestId;
 
 /// What a call came to.
 enum Called {
-    Posted(Result<Answer, super::whip::verdict::Fault>),
+    Knocked(Result<(), Fault>),
+    Posted(Result<Answer, Fault>),
     Deleted,
 }
 
@@ -33,6 +35,7 @@ pub(super) async fn run(context: Context) {
     let mut session: Option<HubSession> = None;
     // at most one POST and a few DELETEs, each with a time limit
     let mut calls: JoinSet<Called> = JoinSet::new();
+    let mut knock: Option<AbortHandle> = None;
     let mut stopping = false;
     loop {
         while let Some(output) = machine.poll_output() {
@@ -45,6 +48,10 @@ pub(super) async fn run(context: Context) {
                     tell(&mut session, req, crate::room::Command::Join(joining)).await;
                 }
                 Output::Ask(req, command) => tell(&mut session, req, *command).await,
+                Output::Knock => {
+                    let endpoint = endpoint.clone();
+                    knock = Some(calls.spawn(async move { Called::Knocked(endpoint.knock().await) }));
+                }
                 Output::Post(offer) => {
                     let endpoint = endpoint.clone();
                     calls.spawn(async move { Called::Posted(endpoint.post(offer).await) });
@@ -75,12 +82,16 @@ pub(super) async fn run(context: Context) {
             },
             Some(done) = calls.join_next(), if !calls.is_empty() => match done {
                 Ok(Called::Posted(outcome)) => machine.handle_posted(Instant::now(), outcome),
+                Ok(Called::Knocked(outcome)) => machine.handle_knocked(Instant::now(), outcome),
                 Ok(Called::Deleted) => {}
+                Err(error) if error.is_cancelled() => {}
                 Err(error) => tracing::error!(bridge = %config.name, %error, "a call of a bridge failed"),
             },
             () = sleep_until(alarm) => machine.handle_timeout(Instant::now()),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
+                // it asks for nothing, so nothing is lost
+                knock.iter().for_each(AbortHandle::abort);
                 machine.stop();
             }
         }

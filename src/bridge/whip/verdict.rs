@@ -29,6 +29,11 @@ impl Fault {
     pub(super) fn new(code: &'static str, message: impl Into<String>, pace: Pace) -> Self {
         Self { code, message: message.into(), pace, retry_after: None }
     }
+
+    /// Whether there is nobody to talk to.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self.code, "unreachable" | "timeout" | "tls")
+    }
 }
 
 /// Where a session at an endpoint is ended.
