@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Gateway, PATIENCE, TEST_SOURCE, read, tests_dir};
+use support::{Gateway, PATIENCE, TEST_SOURCE, node, read, tests_dir};
 use whep::{Viewer, get, request};
 
 /// A WHIP and WHEP server on aiortc; killed when dropped.
@@ -68,6 +68,20 @@ fn until(what: &str, mut ask: impl FnMut() -> Value, good: impl Fn(&Value) -> bo
         }
         assert!(Instant::now() < end, "{what} never was: {value:#}");
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Plays a stream as soon as it is there.
+fn join_when_there(base: &str, path: &str) -> Viewer {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match Viewer::try_join(base, path) {
+            Ok(viewer) => return viewer,
+            Err(answer) if matches!(answer.status, 404 | 409) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(answer) => panic!("{path} answered {}: {}", answer.status, answer.body),
+        }
     }
 }
 
@@ -134,7 +148,7 @@ fn a_pull_is_forwarded_without_an_encoder_and_comes_back_after_the_far_side_was_
     let config = listed("in", "whep", "garden", &format!("{}/whep/a", endpoint.base), "stream = \"cam\"");
     let gateway = Gateway::start(&config);
     wait_state(&gateway, "in", "connected");
-    let viewer = Viewer::join_when_there(&gateway.base, "/whep/garden/cam");
+    let viewer = join_when_there(&gateway.base, "/whep/garden/cam");
     viewer.take(10);
     assert!(read(&format!("{}/metrics", gateway.base)).contains("portico_video_encoders 0\n"));
     let shown = bridge(&gateway, "in");
@@ -147,7 +161,7 @@ fn a_pull_is_forwarded_without_an_encoder_and_comes_back_after_the_far_side_was_
     let _again = Endpoint::start_on(&port, None);
     let shown = wait_state(&gateway, "in", "connected");
     assert_eq!(shown["connections"], 2);
-    Viewer::join_when_there(&gateway.base, "/whep/garden/cam").take(10);
+    join_when_there(&gateway.base, "/whep/garden/cam").take(10);
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn two_porticos_are_joined_by_whip_and_by_whep() {
     let pull = json!({ "name": "in", "kind": "whep", "room": "pulled", "url": format!("{}/whep/main", near.base) });
     assert_eq!(add(&far, &pull).status, 201);
     for path in ["/whep/pushed/cam", "/whep/pulled"] {
-        Viewer::join_when_there(&far.base, path).take(10);
+        join_when_there(&far.base, path).take(10);
     }
     assert_eq!(wait_state(&near, "out", "connected")["configured"], false);
     wait_state(&far, "in", "connected");
@@ -311,4 +325,17 @@ fn a_far_side_with_a_certificate_of_its_own_is_trusted_by_its_file() {
     wait_state(&near, "known", "connected");
     wait_reason(&near, "unknown", "tls");
     far.wait_log("stream up");
+}
+
+#[test]
+fn the_page_plays_what_a_bridge_brings_and_names_the_one_that_sends_on() {
+    let far = Gateway::start(TEST_SOURCE);
+    let pull = listed("in", "whep", "garden", &format!("{}/whep/main", far.base), "stream = \"cam\"");
+    let push = listed("out", "whip", "garden", &format!("{}/whip/back", far.base), "stream = \"cam\"");
+    let near = Gateway::start(&(pull + &push));
+    wait_state(&near, "out", "connected");
+    let seen = node("page_bridge.mjs", &[&near.base, "garden"]);
+    assert_eq!(seen["figures"]["width"], 640, "{seen:#}");
+    assert!(seen["watchers"].as_str().is_some_and(|text| text.contains("Joined to other places by: out")), "{seen:#}");
+    assert_eq!(seen["people"], "1 person", "{seen:#}");
 }

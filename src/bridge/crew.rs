@@ -1,6 +1,7 @@
 //! The owner of the bridges: which there are, where they come from, and the task of each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ use crate::vocab::{BridgeName, PeerId};
 
 /// A bridge that ends says goodbye to the far side; whoever removes it waits that long at most.
 const END_LIMIT: Duration = Duration::from_secs(6);
+
+/// What passed is looked at this often, so that little of it is missing when a connection ends.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Tells what passed over connections.
 pub type FlowPort = Arc<dyn Fn(Vec<PeerId>) -> BoxFuture<'static, Vec<(PeerId, Flow)>> + Send + Sync>;
@@ -40,6 +44,8 @@ pub struct Bridges(Arc<Crew>);
 struct Crew {
     parts: BridgesParts,
     table: Mutex<Table>,
+    /// Somebody looks at the figures from time to time.
+    watched: AtomicBool,
 }
 
 #[derive(Default)]
@@ -115,7 +121,7 @@ pub enum RemoveError {
 impl Bridges {
     /// Starts those that are listed.
     pub fn start(parts: BridgesParts, listed: &[BridgeConfig]) -> Self {
-        let this = Self(Arc::new(Crew { parts, table: Mutex::default() }));
+        let this = Self(Arc::new(Crew { parts, table: Mutex::default(), watched: AtomicBool::default() }));
         this.configure(listed);
         this
     }
@@ -209,8 +215,26 @@ impl Bridges {
         }
     }
 
+    /// Looks at the figures until the gateway stops. Begun with the first bridge: most gateways have none.
+    fn watch(&self) {
+        if self.0.watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (this, stop) = (self.clone(), self.0.parts.stop.clone());
+        self.0.parts.tasks.spawn(async move {
+            let looks = async {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    this.look().await;
+                }
+            };
+            stop.run_until_cancelled(looks).await
+        });
+    }
+
     /// `after`: the bridge whose place it takes; what that one says to the far side comes first.
     fn launch(&self, bridge: BridgeConfig, configured: bool, token: Option<Secret>, after: Option<CancellationToken>) -> Entry {
+        self.watch();
         let parts = &self.0.parts;
         let (board, stop, ended) = (Arc::new(Board::new(Instant::now())), parts.stop.child_token(), CancellationToken::new());
         let entry =

@@ -196,6 +196,17 @@ async fn an_offer_that_is_no_sdp_is_refused_without_asking_anyone() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_pulled_is_offered_to_be_received_without_channels() {
+    let mut world = world();
+    let session = world.join("yard", DialectName::Bridge).await;
+    let peer = PeerId::next();
+    world.ask(&session, Command::Publish { peer, stream: StreamName::new("main").unwrap(), offer: None }).await;
+    let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("not opened") };
+    assert!(spec.offer.is_none() && spec.send.is_empty() && spec.data.is_none());
+    assert!(spec.receive.is_some_and(|receive| receive.audio && !receive.video.is_empty()));
+}
+
+#[tokio::test]
 async fn a_later_description_that_is_refused_answers_its_request() {
     let mut world = world();
     let mut session = world.join("yard", DialectName::Page).await;

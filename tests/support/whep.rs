@@ -139,20 +139,6 @@ impl Viewer {
         Self::try_join(base, path).unwrap_or_else(|answer| panic!("{path} answered {}: {}", answer.status, answer.body))
     }
 
-    /// Asks until the stream is there.
-    pub fn join_when_there(base: &str, path: &str) -> Self {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match Self::try_join(base, path) {
-                Ok(viewer) => return viewer,
-                Err(answer) if matches!(answer.status, 404 | 409) && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(100))
-                }
-                Err(answer) => panic!("{path} answered {}: {}", answer.status, answer.body),
-            }
-        }
-    }
-
     /// Asks until it is not told 503 any more.
     pub fn join_when_ready(base: &str, path: &str) -> Self {
         let until = Instant::now() + PATIENCE;

@@ -221,7 +221,7 @@ impl Machine {
         match notice {
             Notice::Welcome(welcome) if self.waits_for(welcome.req) => self.rest(now, self.not_before),
             Notice::Refused { req, why } if self.waits_for(*req) => self.refused(now, why),
-            Notice::Description { peer, sdp } => self.described(now, *peer, sdp),
+            Notice::Description { peer, sdp } => self.described(*peer, sdp),
             Notice::PeerUp { peer } => self.up(now, *peer),
             Notice::PeerDown { peer, reason } if self.peer() == Some(*peer) => self.down(now, *reason),
             // it may be the one that is waited for
@@ -335,7 +335,7 @@ impl Machine {
         self.state = State::Asking { peer, req, until: now + OFFER_LIMIT };
     }
 
-    fn described(&mut self, now: Instant, peer: PeerId, sdp: &Sdp) {
+    fn described(&mut self, peer: PeerId, sdp: &Sdp) {
         if !matches!(self.state, State::Asking { peer: asked, .. } if asked == peer) {
             return;
         }

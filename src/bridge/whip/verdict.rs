@@ -155,8 +155,8 @@ pub(super) fn next_hop(from: &Url, status: u16, location: Option<&str>) -> Resul
 /// Where the session is to be ended (RFC 9725 §4.2); the address may be relative. `None` where it is none.
 pub(super) fn resource(from: &Url, location: Option<&str>) -> Option<Resource> {
     let url = resolve(from, location)?;
-    let worse = from.scheme() == "https" && url.scheme() != "https";
-    (!worse && !(is_here(&url) && !is_here(from))).then_some(Resource(url))
+    let as_safe = from.scheme() == "http" || url.scheme() == "https";
+    (as_safe && (is_here(from) || !is_here(&url))).then_some(Resource(url))
 }
 
 fn resolve(from: &Url, location: Option<&str>) -> Option<Url> {
@@ -261,6 +261,21 @@ mod tests {
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:40:00 GMT", now), None, "in the past");
         assert_eq!(retry_after("soon", now), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_of_a_far_side_breaks_anything(text: String, status: u16, lines in "((v=0|m=(audio|video) (0|9)?|a=(sendonly|inactive)|.{0,9})\r?\n){0,9}") {
+            let from = url("https://media.example/whip/a");
+            let _ = next_hop(&from, status, Some(&text));
+            let _ = resource(&from, Some(&text));
+            let _ = retry_after(&text, SystemTime::now());
+            for kind in BridgeKind::ALL {
+                let _ = of_status(kind, status, None);
+                let _ = check_answer(kind, &text, &lines);
+                let _ = check_answer(kind, &lines, &lines);
+            }
+        }
     }
 
     #[test]
