@@ -169,7 +169,8 @@ fn two_porticos_are_joined_by_whip_and_by_whep() {
     let far = Gateway::start("");
     let near = Gateway::start(TEST_SOURCE);
     let push = json!({ "name": "out", "kind": "whip", "room": "main", "url": format!("{}/whip/pushed/cam", far.base) });
-    assert_eq!(add(&near, &push).status, 201);
+    let added = add(&near, &push);
+    assert_eq!((added.status, &added.json()["state"]), (201, &json!("connecting")));
     let pull = json!({ "name": "in", "kind": "whep", "room": "pulled", "url": format!("{}/whep/main", near.base) });
     assert_eq!(add(&far, &pull).status, 201);
     for path in ["/whep/pushed/cam", "/whep/pulled"] {
@@ -335,7 +336,9 @@ fn the_page_plays_what_a_bridge_brings_and_names_the_one_that_sends_on() {
     let near = Gateway::start(&(pull + &push));
     wait_state(&near, "out", "connected");
     let seen = node("page_bridge.mjs", &[&near.base, "garden"]);
-    assert_eq!(seen["figures"]["width"], 640, "{seen:#}");
+    // of the three sizes that the source is encoded in, the one that the way carries: on a busy machine not the largest
+    let sizes = [640, 320, 160].map(|width| json!(width));
+    assert!(sizes.contains(&seen["figures"]["width"]), "{seen:#}");
     assert!(seen["watchers"].as_str().is_some_and(|text| text.contains("Joined to other places by: out")), "{seen:#}");
     assert_eq!(seen["people"], "1 person", "{seen:#}");
 }

@@ -236,7 +236,8 @@ impl Bridges {
     fn launch(&self, bridge: BridgeConfig, configured: bool, token: Option<Secret>, after: Option<CancellationToken>) -> Entry {
         self.watch();
         let parts = &self.0.parts;
-        let (board, stop, ended) = (Arc::new(Board::new(Instant::now())), parts.stop.child_token(), CancellationToken::new());
+        let (board, stop, ended) =
+            (Arc::new(Board::new(Instant::now(), bridge.enabled)), parts.stop.child_token(), CancellationToken::new());
         let entry =
             Entry { config: bridge.clone(), configured, board: Arc::clone(&board), stop: stop.clone(), ended: ended.clone() };
         let context = Context { config: bridge, token, hub: parts.hub.clone(), board, stop };

@@ -132,9 +132,12 @@ struct Written {
 }
 
 impl Board {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Before its task has written anything.
+    pub(super) fn new(now: Instant, enabled: bool) -> Self {
         let (past, living) = (Flow::default(), Flow::default());
-        Self(Mutex::new(Written { standing: Standing::off(), since: now, told: None, past, living }))
+        let state = if enabled { StateWord::Connecting } else { StateWord::Off };
+        let standing = Standing { state, ..Standing::off() };
+        Self(Mutex::new(Written { standing, since: now, told: None, past, living }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
