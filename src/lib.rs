@@ -13,6 +13,7 @@
 //! | [`hub`] | the async owner of rooms: carries out effects, routes notices; control only |
 //! | [`signalling`] | the dialect contract, the driver per connection, the dialects |
 //! | [`peer`] | WebRTC connections: the driver over `rtc`, negotiation rules |
+//! | [`bridge`] | rooms joined to remote places: clients of WHIP and WHEP endpoints |
 //! | [`channel`] | what data channels carry: text, clips, RPC (PURE but for `store` and `call`) |
 //! | [`event`] | joins and leaves for a broker: a store on disk, AMQP, MQTT, webhooks (PURE but for `store`, `keeper`, `sink`) |
 //! | [`media`] | capture, codecs, devices, planner: everything GStreamer and V4L2 |
@@ -21,6 +22,7 @@
 //! | [`ops`] | access, TLS, logging, metrics |
 
 pub mod app;
+pub mod bridge;
 pub mod channel;
 pub mod cli;
 pub mod config;

@@ -63,7 +63,7 @@ fn prose(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The secret and certificate that examples name.
+/// The secrets, tokens and certificate that examples name.
 fn machine() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let etc = tempfile::tempdir().expect("a temporary folder");
@@ -71,6 +71,8 @@ fn machine() -> tempfile::TempDir {
     let files = [
         ("token-secret", "a secret of more than sixteen characters".to_owned()),
         ("turn-secret", "a secret of more than sixteen characters".to_owned()),
+        ("live-token", "what a WHIP endpoint gave".to_owned()),
+        ("yard-token", "what another Portico signed".to_owned()),
         ("cert.pem", made.cert.pem()),
         ("key.pem", made.signing_key.serialize_pem()),
     ];

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::bridges::LatestTotals;
 use super::desk_metrics::LatestFigures;
+use crate::bridge::Bridges;
 use crate::event::{EventFigures, Events};
 use crate::http::{Inventory, PlanOutcome, PlanRow};
 use crate::hub::{Hub, PeerOwner};
@@ -30,6 +32,7 @@ pub(super) struct Stock {
     metrics: Arc<Metrics>,
     totals: Arc<Mutex<Totals>>,
     desk: LatestFigures,
+    bridges: (Bridges, LatestTotals),
 }
 
 impl Stock {
@@ -40,8 +43,9 @@ impl Stock {
         events: Events,
         metrics: Arc<Metrics>,
         desk: LatestFigures,
+        bridges: (Bridges, LatestTotals),
     ) -> Self {
-        Self { hub, shards, media, events, metrics, totals: Arc::default(), desk }
+        Self { hub, shards, media, events, metrics, totals: Arc::default(), desk, bridges }
     }
 
     async fn figures(&self) -> Vec<PeerFigures> {
@@ -80,8 +84,16 @@ impl Stock {
     }
 
     async fn export(&self) -> String {
-        let (sources, peers, counts, desk, events) =
-            tokio::join!(self.sources(), self.figures(), self.hub.counts(), self.hub.channel_figures(), self.events());
+        let (bridges, latest) = &self.bridges;
+        let (sources, peers, counts, desk, events, bridged) = tokio::join!(
+            self.sources(),
+            self.figures(),
+            self.hub.counts(),
+            self.hub.channel_figures(),
+            self.events(),
+            bridges.totals()
+        );
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = bridged;
         if let Ok(desk) = desk {
             *self.desk.lock().unwrap_or_else(PoisonError::into_inner) = desk;
         }

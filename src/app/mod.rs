@@ -4,6 +4,7 @@
 //! HTTP sessions and websockets say goodbye, then peers, then pipelines; all within 2 s.
 
 mod access;
+mod bridges;
 mod channels;
 mod desk_metrics;
 mod events;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::bridge::{Bridges, BridgesParts};
 use crate::cli::{self, run::Job};
 use crate::config::Config;
 use crate::forward::Stages;
@@ -49,6 +51,7 @@ use crate::peer::{self, NamedCandidate, Place, Processor, ShardConfig, Shards, S
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
+use bridges::{BridgeCollector, LatestTotals};
 use desk_metrics::{DeskCollector, LatestFigures};
 use events::ToldEvents;
 use found::Found;
@@ -295,20 +298,24 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     });
 
     let recorder = recordings::start(config, &hub, &media, &tasks, stop.clone());
-    let desk = LatestFigures::default();
-    let metrics = Arc::new(Metrics::reading(
-        registry(
-            &star_figures,
-            &peerjs_figures,
-            &desk,
-            &stages,
-            &snapshot_figures,
-            RecordingCollector { figures: Arc::clone(recorder.figures()), recorder: Some(recorder.clone()) },
-        ),
-        config.strain.sysfs.clone(),
-    ));
-    let stock =
-        Stock::new(hub.clone(), Arc::clone(&shards), Arc::clone(&media), events.events.clone(), Arc::clone(&metrics), desk);
+    let bridges = Bridges::start(
+        BridgesParts { hub: hub.clone(), flows: bridges::flows(&shards), tasks: tasks.clone(), stop: stop.clone() },
+        &config.bridge,
+    );
+    let (desk, latest) = (LatestFigures::default(), LatestTotals::default());
+    let recordings = RecordingCollector { figures: Arc::clone(recorder.figures()), recorder: Some(recorder.clone()) };
+    let registry = registry(&star_figures, &peerjs_figures, &desk, &latest, &stages, &snapshot_figures, recordings);
+    let metrics = Arc::new(Metrics::reading(registry, config.strain.sysfs.clone()));
+    let bridged = (bridges.clone(), latest);
+    let stock = Stock::new(
+        hub.clone(),
+        Arc::clone(&shards),
+        Arc::clone(&media),
+        events.events.clone(),
+        Arc::clone(&metrics),
+        desk,
+        bridged,
+    );
     let plane = &config.media;
     let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
     let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
@@ -338,6 +345,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         inventory: Arc::new(stock.clone()),
         stills: Arc::new(RoomStills { hub: hub.clone(), snapshots }),
         recorder: recorder.clone(),
+        bridges: Arc::new(bridges.clone()),
         ice_servers: ice_servers.clone(),
         origins: Origins::parse(&config.http.allowed_origins).map_err(|error| StartError::Origins(error.to_string()))?,
         trusted_proxies: config.http.trusted_proxies.clone(),
@@ -389,7 +397,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
     let mut running =
-        Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, recorder, effective };
+        Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, recorder, bridges, effective };
     wait(&mut signals, &job, &mut running).await;
 
     let stopping = Instant::now();
@@ -430,6 +438,7 @@ fn registry(
     star: &Arc<StarFigures>,
     peerjs: &Arc<PeerjsFigures>,
     desk: &LatestFigures,
+    bridges: &LatestTotals,
     stages: &Arc<Stages>,
     snapshots: &Arc<SnapshotFigures>,
     recordings: RecordingCollector,
@@ -440,6 +449,7 @@ fn registry(
     let ours = registry.sub_registry_with_prefix(metrics::PREFIX);
     ours.register_collector(Box::new(PeerjsCollector(Arc::clone(peerjs))));
     ours.register_collector(Box::new(DeskCollector(Arc::clone(desk))));
+    ours.register_collector(Box::new(BridgeCollector(Arc::clone(bridges))));
     ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     ours.register_collector(Box::new(SnapshotCollector(Arc::clone(snapshots))));
     ours.register_collector(Box::new(recordings));
@@ -451,7 +461,15 @@ fn registry(
 pub(crate) fn metrics_reference() -> String {
     let (star, peerjs) = (StarFigures::shared(), PeerjsFigures::shared());
     let recordings = RecordingCollector { figures: Arc::default(), recorder: None };
-    metrics::reference(registry(&star, &peerjs, &LatestFigures::default(), &Arc::default(), &Arc::default(), recordings))
+    metrics::reference(registry(
+        &star,
+        &peerjs,
+        &LatestFigures::default(),
+        &LatestTotals::default(),
+        &Arc::default(),
+        &Arc::default(),
+        recordings,
+    ))
 }
 
 /// Says at start, and when others are configured, what is wrong with sources, without holding anything up.

@@ -10,6 +10,7 @@ use super::events::ToldEvents;
 use super::found::Found;
 use super::reload::SourceSteps;
 use super::{channels, systemd};
+use crate::bridge::Bridges;
 use crate::cli::{self, run::Job};
 use crate::config::{Config, Effective};
 use crate::hub::{Hub, HubGone};
@@ -42,6 +43,7 @@ pub(super) struct Running {
     pub(super) found: Found,
     pub(super) events: ToldEvents,
     pub(super) recorder: Recorder,
+    pub(super) bridges: Bridges,
     /// What runs now.
     pub(super) effective: Effective,
 }
@@ -83,6 +85,7 @@ async fn reload(job: &Job, running: &mut Running) {
     if running.hub.configure_channels(new.clips.clone(), new.rpc.clone(), channels::caller(&new.rpc)).await.is_err() {
         return;
     }
+    running.bridges.configure(&new.bridge);
     let applied_events = running.events.reload(&new, &old.events).await;
     running.recorder.configure(&new.recording, &new.record);
     // where clips are kept, and whether, is decided at the start
@@ -107,12 +110,13 @@ async fn reload(job: &Job, running: &mut Running) {
         clips,
         rpc: new.rpc.clone(),
         events: applied_events,
+        bridge: new.bridge.clone(),
         ..old.clone()
     };
     if applied == new {
         info!("configuration applied");
     } else {
-        warn!("rooms, sources, recordings, log filter, clips, rpc and events applied; other changes need a restart");
+        warn!("rooms, sources, recordings, log filter, clips, rpc, events and bridges applied; other changes need a restart");
     }
 }
 

@@ -112,7 +112,7 @@ pub(super) async fn look_after(owners: Owners, open_limit: Duration, stop: Cance
                 Answer::Hub(counts) => {
                     watchdog.answered(Part::Hub);
                     status.rooms = counts.rooms;
-                    let members = counts.members.iter().filter(|(dialect, _)| !matches!(dialect, DialectName::Source | DialectName::Mix));
+                    let members = counts.members.iter().filter(|(dialect, _)| !matches!(dialect, DialectName::Source | DialectName::Mix | DialectName::Bridge));
                     status.members = members.map(|(_, count)| count).sum();
                 }
                 Answer::Media => watchdog.answered(Part::Media),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::bridge::BridgeConfig;
 use crate::config::Config;
 use crate::ops::net::{self, Changes};
 use crate::peer::Shards;
@@ -30,11 +31,12 @@ pub(super) struct Whereabouts {
 impl Whereabouts {
     pub(super) fn new(config: &Config) -> Self {
         let media = &config.media;
-        let local = config.is_local() && media.ice_addresses.is_empty();
+        // a bridge to another machine meets it at an address that the other can reach
+        let stays_here = config.is_local() && !config.bridge.iter().any(BridgeConfig::reaches_out);
+        let local = stays_here && media.ice_addresses.is_empty();
         let fixed = if local { vec![[127, 0, 0, 1].into()] } else { media.ice_addresses.clone() };
         // who is reached from this machine alone has no public address
-        let stun =
-            if config.is_local() { Vec::new() } else { media.ice_servers.iter().filter_map(|url| stun_server(url)).collect() };
+        let stun = media.ice_servers.iter().filter(|_| !stays_here).filter_map(|url| stun_server(url)).collect();
         Self { fixed, interfaces: media.ice_interfaces.clone(), stun }
     }
 
@@ -43,7 +45,8 @@ impl Whereabouts {
         self.fixed.is_empty()
     }
 
-    /// Candidates: what the configuration says; else loopback when only this machine can reach the gateway, else all of the machine.
+    /// Candidates: what the configuration says; else loopback when only this machine can reach the gateway and no listed bridge leads to
+    /// another, else all of the machine.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         if !self.changes() {
             return self.fixed.clone();

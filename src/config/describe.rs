@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 12] =
-    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "record", "listener"];
+const ORDER: [&str; 13] =
+    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "record", "listener", "bridge"];
 
 /// So many of them, at the end, are lists.
 const LISTS: usize = 4;
@@ -24,6 +24,10 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("record", "stream", "\"door\""),
     ("recording", "directory", "\"/var/lib/portico/recordings\""),
     ("listener", "dialect", "\"peerjs\""),
+    ("bridge", "name", "\"studio\""),
+    ("bridge", "kind", "\"whip\""),
+    ("bridge", "room", "\"main\""),
+    ("bridge", "url", "\"https://media.example/whip/studio\""),
     ("rpc.service", "path", "\"account/*\""),
     ("rpc.service", "target", "\"http://127.0.0.1:9001\""),
     ("events.sink", "name", "\"backend\""),
@@ -70,6 +74,8 @@ const SAMPLES_OF_EMPTY: &[(&str, &str)] = &[
     ("ca", "\"/etc/portico/ca.pem\""),
     ("client_id", "\"portico-door\""),
     ("device_name", "\"Hall board\""),
+    ("stream", "\"main\""),
+    ("token_file", "\"whip-token\""),
     ("directory", "\"/var/cache/portico/clips\""),
 ];
 

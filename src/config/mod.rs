@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::BridgeConfig;
 use crate::channel::{ClipsConfig, RpcConfig};
 use crate::event::EventsConfig;
 use crate::http::config::HttpConfig;
@@ -98,10 +99,12 @@ pub struct Config {
     pub record: Vec<RecordConfig>,
     /// More ports, each for one dialect, where its clients expect it. Default none.
     pub listener: Vec<ListenerConfig>,
+    /// Rooms joined to remote places: WHIP and WHEP endpoints. Default none.
+    pub bridge: Vec<BridgeConfig>,
 }
 
 /// Lists whose entries have names: a later layer replaces the entry of the same name and appends others.
-const MERGED_BY_NAME: [&str; 2] = ["room", "source"];
+const MERGED_BY_NAME: [&str; 3] = ["room", "source", "bridge"];
 
 /// The rooms and sources that really run.
 #[derive(Clone, Debug, PartialEq, Eq)]

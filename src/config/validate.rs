@@ -42,6 +42,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     peerjs(config, &mut found);
     rpc(config, &mut found);
     events(config, &mut found);
+    bridges(config, &mut found);
     if let Err(why) = crate::ops::logging::check_filter(&config.log.filter) {
         let help = "allowed: `level` or `module=level`, comma-separated; levels: error, warn, info, debug, trace, off";
         found.error(&keys(&["log", "filter"]), format!("\"{}\" is not a log filter: {why}", config.log.filter), help);
@@ -262,6 +263,12 @@ fn events(config: &Config, found: &mut Findings<'_>) {
             None => path.extend(keys(&[fault.key])),
         }
         found.add(&path, fault.message, fault.help.into(), fault.warning);
+    }
+}
+
+fn bridges(config: &Config, found: &mut Findings<'_>) {
+    for fault in crate::bridge::config::check(&config.bridge) {
+        found.add(&item("bridge", fault.index, fault.key), fault.message, fault.help.into(), fault.warning);
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod api;
+mod bridges;
 mod conditional;
 pub mod config;
 mod edge;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use access::{AccessCheck, AccessDenied, Caller, SignError, TokenOrder, TokenSigner};
+pub use bridges::BridgeDoor;
 pub use config::{HttpConfig, Limits};
 pub use error::{ApiError, Verbatim};
 pub use health::{Readiness, ReadinessItem};
@@ -75,6 +77,8 @@ pub struct Parts {
     pub stills: Arc<dyn Stills>,
     /// Recordings and their files.
     pub recorder: Recorder,
+    /// Rooms joined to remote places.
+    pub bridges: Arc<dyn BridgeDoor>,
     /// Servers told to WHIP and WHEP clients.
     pub ice_servers: IceServers,
     /// Origins and host names that browsers may come from, besides the gateway's own.

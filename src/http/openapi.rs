@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{mix, recordings, rooms, sinks, snapshot, sources, tokens, views};
+use super::api::{bridges, mix, recordings, rooms, sinks, snapshot, sources, tokens, views};
 use super::{api, error, events};
 
 /// Everything below `/api/v1`.
@@ -14,15 +14,17 @@ use super::{api, error, events};
     paths(
         api::version, rooms::list, rooms::one, rooms::members, rooms::evict, rooms::streams, mix::show, mix::change, snapshot::snapshot,
         recordings::all, recordings::of_room, recordings::start, recordings::stop, recordings::download, recordings::remove,
-        sources::sources, sources::plan, sources::peers, sinks::sinks, tokens::sign, events::events
+        sources::sources, sources::plan, sources::peers, sinks::sinks, bridges::list, bridges::one, bridges::add,
+        bridges::remove, tokens::sign, events::events
     ),
-    components(schemas(error::ErrorBody, views::TokenRequest, views::MixRequest, views::RecordRequest)),
+    components(schemas(error::ErrorBody, views::TokenRequest, views::MixRequest, views::RecordRequest, bridges::BridgeRequest)),
     modifiers(&Bearer),
     security(("bearer" = []), ()),
     tags(
         (name = "rooms", description = "Who is where"),
         (name = "recordings", description = "What is recorded, and the files"),
         (name = "media", description = "Where pictures and sound come from and go"),
+        (name = "bridges", description = "Rooms joined to remote places"),
         (name = "gateway", description = "The gateway itself")
     )
 )]

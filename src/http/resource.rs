@@ -226,7 +226,7 @@ impl Task {
 
         let (peer, offer) = (self.peer, Sdp::offer(opening.offer));
         let command = match (opening.role, opening.stream) {
-            (Role::Ingest, Some(stream)) => Command::Publish { peer, stream, offer },
+            (Role::Ingest, Some(stream)) => Command::Publish { peer, stream, offer: Some(offer) },
             (Role::Ingest, None) => return Err(ApiError::bad_request("bad_name", "a WHIP session needs a stream name")),
             (Role::Egress, stream) => {
                 let of = stream.map_or(StreamChoice::Default, StreamChoice::Named);

@@ -196,12 +196,23 @@ async fn an_offer_that_is_no_sdp_is_refused_without_asking_anyone() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_pulled_is_offered_to_be_received_without_channels() {
+    let mut world = world();
+    let session = world.join("yard", DialectName::Bridge).await;
+    let peer = PeerId::next();
+    world.ask(&session, Command::Publish { peer, stream: StreamName::new("main").unwrap(), offer: None }).await;
+    let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("not opened") };
+    assert!(spec.offer.is_none() && spec.send.is_empty() && spec.data.is_none());
+    assert!(spec.receive.is_some_and(|receive| receive.audio && !receive.video.is_empty()));
+}
+
+#[tokio::test]
 async fn a_later_description_that_is_refused_answers_its_request() {
     let mut world = world();
     let mut session = world.join("yard", DialectName::Page).await;
     let peer = PeerId::next();
     let stream = StreamName::new("main").unwrap();
-    world.ask(&session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+    world.ask(&session, Command::Publish { peer, stream, offer: Some(Sdp::offer(PLAY_OFFER)) }).await;
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
     world.peer_events.send(PeerEvent::Description { peer, sdp: Sdp::answer("a") }).unwrap();
     assert!(matches!(next(&mut session).await, Notice::Description { .. }));
@@ -276,7 +287,7 @@ async fn stopping_ends_every_place_and_peer() {
     let mut session = world.join("yard", DialectName::Page).await;
     let peer = PeerId::next();
     let stream = StreamName::new("main").unwrap();
-    world.ask(&session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+    world.ask(&session, Command::Publish { peer, stream, offer: Some(Sdp::offer(PLAY_OFFER)) }).await;
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Open(_)));
     world.hub.stop().await.unwrap();
     assert!(matches!(next(&mut world.orders).await, PeerCommand::Close { peer: closed } if closed == peer));
@@ -348,7 +359,7 @@ impl World {
     async fn publish(&mut self, session: &HubSession, track: u64) -> PeerId {
         let peer = PeerId::next();
         let stream = StreamName::new("main").unwrap();
-        self.ask(session, Command::Publish { peer, stream, offer: Sdp::offer(PLAY_OFFER) }).await;
+        self.ask(session, Command::Publish { peer, stream, offer: Some(Sdp::offer(PLAY_OFFER)) }).await;
         assert!(matches!(next(&mut self.orders).await, PeerCommand::Open(_)));
         let tracks = vec![crate::peer::ReceivedTrack { track: TrackId(track), layers: layer(track).into() }];
         for event in [PeerEvent::Tracks { peer, tracks }, PeerEvent::Up { peer }] {

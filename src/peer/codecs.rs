@@ -111,8 +111,9 @@ pub(super) fn own_payload_types(kind: MediaKind) -> (u8, Option<u8>) {
     }
 }
 
-/// Those of the other video codec in the same offer.
-pub(super) const OTHER_PAYLOAD_TYPES: (u8, Option<u8>) = (104, Some(105));
+/// Those of other video formats in the same offer.
+pub(super) const OTHER_PAYLOAD_TYPES: [(u8, Option<u8>); 5] =
+    [(104, Some(105)), (106, Some(107)), (108, Some(109)), (112, Some(113)), (114, Some(115))];
 
 /// The engine's word for audio and video.
 pub(super) fn engine_kind(kind: MediaKind) -> RtpCodecKind {

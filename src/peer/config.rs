@@ -18,8 +18,8 @@ use crate::vocab::Codec;
 pub struct MediaConfig {
     /// The one UDP port of all peers. Default 8781; 0 lets the system choose.
     pub ice_port: u16,
-    /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback, else every address of the
-    /// machine that is not link-local, loopback last, followed as they change.
+    /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback and no `[[bridge]]` leads to another
+    /// machine, else every address of the machine that is not link-local, loopback last, followed as they change.
     pub ice_addresses: Vec<IpAddr>,
     /// Network interfaces whose addresses are offered, where `ice_addresses` names none: names in which `*` stands for any text; `!` before one
     /// leaves it out. Default empty: all.

@@ -104,7 +104,7 @@ pub(super) struct Agreed {
     /// Under which id the far end knows the extension for transport-wide numbers.
     pub(super) number_id: Option<u8>,
     /// What Portico's own offer proposes as well; the answer chooses.
-    pub(super) instead: Option<Box<Agreed>>,
+    pub(super) instead: Vec<Agreed>,
 }
 
 /// What Portico does with a section.
@@ -302,7 +302,7 @@ fn agree(section: &Section, kind: MediaKind, pt: u8) -> Option<Agreed> {
         format: payload.format()?,
         feedback: payload.feedback.iter().filter(|value| ours.contains(&value.as_str())).cloned().collect(),
         number_id: number_id(section),
-        instead: None,
+        instead: Vec::new(),
     })
 }
 
@@ -324,11 +324,11 @@ pub(super) fn plan_from_answer(answer: &Description, offered: &Plan) -> Result<P
             return Err(SdpError::Malformed("it answers a section that was not offered".into()).into());
         }
         if let Use::Media { send, receive, agreed, .. } = used {
-            if let Some(instead) = agreed.instead.take()
-                && section.payloads.iter().map(|payload| payload.pt).find(|pt| [agreed.pt, instead.pt].contains(pt))
-                    == Some(instead.pt)
-            {
-                *agreed = *instead;
+            let mut others = std::mem::take(&mut agreed.instead);
+            let offered = |pt: &u8| *pt == agreed.pt || others.iter().any(|other| other.pt == *pt);
+            let first = section.payloads.iter().map(|payload| payload.pt).find(offered);
+            if let Some(at) = others.iter().position(|other| Some(other.pt) == first) {
+                *agreed = others.swap_remove(at);
             }
             let known = !section.is_rejected()
                 && section

@@ -1,6 +1,6 @@
 //! Portico as the client: a player and a publisher on the async driver `webrtc`, with sockets of their own.
 //!
-//! Bridges, tests and benchmarks use them. They speak the same packets as the rest of Portico ([`MediaPacket`]), so a
+//! Tests and benchmarks use them. They speak the same packets as the rest of Portico ([`MediaPacket`]), so a
 //! publisher can send what a packetiser made and a player's packets can be written to a layer.
 //!
 //! ```text

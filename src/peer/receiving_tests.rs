@@ -16,7 +16,7 @@ impl KeyframeRequest for Nobody {
 
 fn agreed() -> Agreed {
     let feedback = vec!["nack".to_owned()];
-    Agreed { pt: 96, rtx: Some(97), format: TrackFormat::plain(Codec::VP8), feedback, instead: None, number_id: None }
+    Agreed { pt: 96, rtx: Some(97), format: TrackFormat::plain(Codec::VP8), feedback, instead: Vec::new(), number_id: None }
 }
 
 fn incoming(streams: Vec<Stream>) -> Incoming {

@@ -30,15 +30,15 @@ pub enum Command {
         /// The member whose place is taken over; knowing the id is the proof.
         key: MemberId,
     },
-    /// Send a stream into the room over a new peer connection that the far end offers.
-    /// Answered by `Notice::Description` (answer); others learn of it when it is up.
+    /// Send a stream into the room over a new peer connection. With an offer, Portico answers; without, Portico offers to receive.
+    /// Answered by `Notice::Description`; others learn of it when it is up.
     Publish {
         /// The new connection's id, made by the asker with `PeerId::next()`.
         peer: PeerId,
         /// The stream's name within the member.
         stream: StreamName,
-        /// The far end's offer.
-        offer: Sdp,
+        /// The far end's offer, or `None` for Portico to offer.
+        offer: Option<Sdp>,
     },
     /// Receive a stream over a new peer connection. With an offer, Portico answers; without, Portico offers what the stream
     /// has. Answered by `Notice::Description`.
@@ -224,6 +224,8 @@ pub enum DialectName {
     Whip,
     /// HTTP egress, draft-ietf-wish-whep.
     Whep,
+    /// A bridge of this gateway to a remote place.
+    Bridge,
     /// A source of this gateway.
     Source,
     /// The mix of a room.
@@ -244,6 +246,7 @@ impl DialectName {
             Self::SocketIo => "socket.io",
             Self::Whip => "whip",
             Self::Whep => "whep",
+            Self::Bridge => "bridge",
             Self::Source => "source",
             Self::Mix => "mix",
         }

@@ -51,7 +51,7 @@ impl Rooms {
         req: RequestId,
         peer: PeerId,
         stream: StreamName,
-        offer: Sdp,
+        offer: Option<Sdp>,
     ) -> Result<(), Refusal> {
         let asker = self.member(member);
         if !asker.may(Right::Publish) {
@@ -66,7 +66,7 @@ impl Rooms {
             return Err(Refusal::TooMany { what: "streams", limit });
         }
         let purpose = Purpose::Ingest { stream: stream.clone() };
-        self.open_peer(session, member, req, peer, Some(offer), purpose, Link::Ingest(stream.clone()))?;
+        self.open_peer(session, member, req, peer, offer, purpose, Link::Ingest(stream.clone()))?;
         if let Some(asker) = self.members.get_mut(&member) {
             asker.streams.push(Stream::new(stream, Origin::Peer(peer)));
         }

@@ -111,6 +111,10 @@ name!(
     /// A configured source's name, unique on this gateway. 1 to 64 characters.
     SourceName, "source name", 64
 );
+name!(
+    /// A bridge's name, unique on this gateway. 1 to 64 characters.
+    BridgeName, "bridge name", 64
+);
 
 /// What a mount puts before the names its clients use for rooms. At most 64 characters, none of them a control character; mostly
 /// empty.

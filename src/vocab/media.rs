@@ -113,6 +113,12 @@ impl TrackFormat {
         Self { codec: Codec::H264, fmtp: Self::H264_BASELINE.into() }
     }
 
+    /// H.264 High, packetization mode 1: what cameras and encoders in hardware mostly make.
+    pub fn h264_high() -> Self {
+        let fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f";
+        Self { codec: Codec::H264, fmtp: fmtp.into() }
+    }
+
     /// One parameter of the fmtp line; keys compared without case.
     pub fn parameter(&self, key: &str) -> Option<&str> {
         self.fmtp

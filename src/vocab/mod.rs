@@ -16,7 +16,8 @@ pub use access::{BearerCheck, BearerError, Grant, Identity, Right, Rights, RoomP
 pub use backlog::{Backlog, Share};
 pub use duration::DurationText;
 pub use ids::{
-    ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName, StreamName, TrackId,
+    BridgeName, ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName,
+    StreamName, TrackId,
 };
 pub use media::{Bitrate, Codec, EncodedFrame, MediaKind, PICTURE_WIDTHS, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};

@@ -88,4 +88,5 @@ async def main(base, room):
     print(json.dumps(seen))
 
 
-asyncio.run(main(*sys.argv[1:3]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:3]))

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { arrange } from '../../src/http/ui/layout.js';
 import { byRole } from '../../src/http/ui/devices.js';
 import { connection, device, list, problem, tile } from '../../src/http/ui/messages.js';
-import { absentSourcesOf, apply, nothing, peopleIn, streamsOf, watchersOf } from '../../src/http/ui/room.js';
+import { absentSourcesOf, apply, bridgesOf, nothing, peopleIn, streamsOf, watchersOf } from '../../src/http/ui/room.js';
 import { pictured } from '../../src/http/ui/previews.js';
 import { summary } from '../../src/http/ui/rooms.js';
 import { addressOf, choice, parseAddress } from '../../src/http/ui/settings.js';
@@ -62,6 +62,14 @@ test('a source without a stream is absent, not a person', () => {
   assert.deepEqual(absentSourcesOf(state).map(row => row.name), ['cam']);
   assert.deepEqual(watchersOf(state), []);
   assert.equal(peopleIn(state), 1);
+});
+
+test('a bridge is named and counts as nobody', () => {
+  const state = told(welcome(member('out', 'bridge'), member('in', 'bridge', [stream('cam', 'video')])));
+  assert.deepEqual(bridgesOf(state).map(row => row.name), ['out']);
+  assert.deepEqual(watchersOf(state), []);
+  assert.equal(peopleIn(state), 1);
+  assert.deepEqual(streamsOf(state).map(row => row.key), ['in/cam']);
 });
 
 test('a card counts people, sources and players apart', () => {

@@ -47,7 +47,7 @@ impl Census {
         let room = match report {
             Report::MemberJoined { room, member, dialect, visible, .. } => {
                 let kind = match (dialect, visible) {
-                    (DialectName::Source | DialectName::Mix, _) => Kind::Source,
+                    (DialectName::Source | DialectName::Mix | DialectName::Bridge, _) => Kind::Source,
                     (_, true) => Kind::Member,
                     (_, false) => Kind::Viewer,
                 };

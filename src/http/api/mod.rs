@@ -1,8 +1,9 @@
-//! `/api/v1`: rooms, members, streams, sources, plan, peers, sinks, tokens, events, version.
+//! `/api/v1`: rooms, members, streams, sources, plan, peers, sinks, bridges, tokens, events, version.
 //!
 //! Reading what a room has needs the right to subscribe (or control) there, and lists leave out the rooms a caller may not see;
 //! changes need control. Answers are of types of their own ([`views`]), so that they do not change when the inside does.
 
+pub(super) mod bridges;
 pub(super) mod mix;
 pub(super) mod recordings;
 pub(super) mod rooms;
@@ -35,6 +36,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/plan", get(sources::plan))
         .route("/peers", get(sources::peers))
         .route("/sinks", get(sinks::sinks))
+        .route("/bridges", get(bridges::list).post(bridges::add))
+        .route("/bridges/{name}", get(bridges::one).delete(bridges::remove))
         .route("/tokens", post(tokens::sign))
         .route("/events", get(events::events))
 }

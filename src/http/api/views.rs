@@ -52,7 +52,7 @@ view! {
         /// A name for people.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub name: Option<String>,
-        /// `tribe`, `page`, `algorea`, `peerjs`, `vamp`, `sigver`, `webrtc-star`, `whip`, `whep` or `source`.
+        /// `tribe`, `page`, `algorea`, `peerjs`, `vamp`, `sigver`, `webrtc-star`, `whip`, `whep`, `bridge`, `source` or `mix`.
         pub dialect: String,
         /// How far a netflux client is.
         #[serde(skip_serializing_if = "Option::is_none")]

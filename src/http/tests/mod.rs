@@ -1,6 +1,7 @@
 //! The router against a fake hub.
 
 mod api;
+mod bridges;
 mod edge;
 mod sessions;
 mod socket;
@@ -22,13 +23,15 @@ use tower::ServiceExt;
 
 use super::fake::FakeHub;
 use super::*;
+use crate::bridge::{AddError, BridgeConfig, BridgeView, Flow, Reason, RemoveError, StateWord};
 use crate::hub::PeerOwner;
 use crate::media::SourceFigures;
 use crate::media::plan::{Choice, Path, Refusal};
 use crate::media::record::{self, Recorder};
+use crate::ops::access::Secret;
 use crate::ops::turn::IceServers;
 use crate::peer::PeerFigures;
-use crate::vocab::{Codec, Grant, MemberId, MixLayout, PeerId, Right, Rights, RoomId, RoomPattern, SourceName};
+use crate::vocab::{BridgeName, Codec, Grant, MemberId, MixLayout, PeerId, Right, Rights, RoomId, RoomPattern, SourceName};
 
 /// A browser's offer for WHIP; `recvonly` makes it one for WHEP.
 pub(super) const OFFER: &str = "v=0\r\no=- 52 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
@@ -127,6 +130,39 @@ fn recorder(tasks: &TaskTracker, stop: CancellationToken) -> Recorder {
     Recorder::start(&Default::default(), folder, Vec::new(), ports, tasks, stop)
 }
 
+/// One, in the room `yard`, which is in the configuration; takes others and forgets them.
+struct FakeBridges;
+
+fn shown(config: BridgeConfig, configured: bool) -> BridgeView {
+    let message = "the endpoint wants another token (401)".to_owned();
+    BridgeView {
+        config,
+        configured,
+        state: StateWord::Waiting,
+        reason: Some(Reason { code: "unauthorised", message }),
+        since_s: 3,
+        next_attempt_s: Some(40),
+        attempts: 1,
+        connections: 0,
+        peer: None,
+        flow: Flow::default(),
+    }
+}
+
+#[async_trait]
+impl BridgeDoor for FakeBridges {
+    async fn views(&self) -> Vec<BridgeView> {
+        let config = "name = 'yard-in'\nkind = 'whep'\nroom = 'yard'\nurl = 'https://media.example/whep'";
+        vec![shown(toml::from_str(config).unwrap(), true)]
+    }
+    fn add(&self, bridge: BridgeConfig, _: Option<Secret>) -> Result<BridgeView, AddError> {
+        if bridge.name.as_str() == "yard-in" { Err(AddError::Taken(bridge.name)) } else { Ok(shown(bridge, false)) }
+    }
+    async fn remove(&self, name: &BridgeName) -> Result<(), RemoveError> {
+        Err(RemoveError::Configured(name.clone()))
+    }
+}
+
 fn router_of(parts: Parts, extra: Router) -> Router {
     let gate = Gate::new(&parts);
     router(parts, &gate, extra)
@@ -162,6 +198,7 @@ impl Rig {
             inventory: Arc::new(FakeInventory),
             stills: Arc::new(NoStills),
             recorder: recorder(&tasks, shutdown.clone()),
+            bridges: Arc::new(FakeBridges),
             ice_servers: IceServers::new(vec!["stun:stun.example.net:3478".into()], None, Duration::ZERO),
             origins: Origins::parse(&["https://app.example"]).unwrap(),
             trusted_proxies: Vec::new(),

@@ -43,7 +43,7 @@ async fn a_publisher_gets_an_answer_and_a_resource() {
     let [Command::Join(joining), Command::Publish { stream, offer, .. }] = &heard[..] else { panic!("{heard:?}") };
     assert_eq!((joining.room.as_str(), joining.dialect, joining.visible), ("studio", DialectName::Whip, true));
     assert_eq!((joining.user_id.as_str(), joining.facts.name.as_deref()), ("whip", Some("whip")));
-    assert_eq!((stream.as_str(), offer.text.as_str()), ("cam 1", OFFER));
+    assert_eq!((stream.as_str(), offer.as_ref().unwrap().text.as_str()), ("cam 1", OFFER));
 }
 
 #[tokio::test]

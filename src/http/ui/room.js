@@ -52,6 +52,9 @@ function withStreams(state, id, change) {
 /** Members that are no people: what the gateway gives the room. */
 const OURS = ['source', 'mix'];
 
+/** Members that stand for nobody in particular: bridges to other places. */
+const isBridge = member => member.dialect === 'bridge';
+
 /** Every stream that can be watched: sources first, then the members in the order in which they came. */
 export function streamsOf(state) {
   const rows = [...state.members.values()].flatMap(member => member.streams.map(stream => ({
@@ -68,8 +71,12 @@ export function streamsOf(state) {
   return [...rows.filter(row => row.source), ...rows.filter(row => !row.source)];
 }
 
-/** Members without a stream: those who only watch, and in a mixed room all. A source without a stream is not one of them. */
-export const watchersOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && !OURS.includes(member.dialect));
+/** Members without a stream: those who only watch, and in a mixed room all. A source without a stream is not one of them, nor is a bridge. */
+export const watchersOf = state =>
+  [...state.members.values()].filter(member => member.streams.length === 0 && !OURS.includes(member.dialect) && !isBridge(member));
+
+/** Bridges that give the room nothing now: they send it elsewhere, or wait for what they are to bring. */
+export const bridgesOf = state => [...state.members.values()].filter(member => member.streams.length === 0 && isBridge(member));
 
 /** Whether everybody is in one picture. */
 export const isMixed = state => [...state.members.values()].some(member => member.dialect === 'mix');
@@ -79,4 +86,5 @@ export const absentSourcesOf = state =>
   [...state.members.values()].filter(member => member.streams.length === 0 && member.dialect === 'source' && !isMixed(state));
 
 /** How many people: members that are not the gateway's own, oneself included. */
-export const peopleIn = state => [...state.members.values()].filter(member => !OURS.includes(member.dialect)).length + (state.me ? 1 : 0);
+export const peopleIn = state =>
+  [...state.members.values()].filter(member => !OURS.includes(member.dialect) && !isBridge(member)).length + (state.me ? 1 : 0);

@@ -15,13 +15,13 @@ const POLL = 10000;
 export function summary(room) {
   const seen = room.members.filter(member => member.visible !== false);
   const sources = seen.filter(member => member.dialect === 'source');
-  const people = seen.filter(member => !['source', 'mix'].includes(member.dialect));
+  const people = seen.filter(member => !['source', 'mix', 'bridge'].includes(member.dialect));
   return {
     name: room.room,
     sources: sources.map(member => ({ name: member.name || member.user_id, live: member.streams.length > 0 })),
     people: people.map(member => ({ name: member.name || member.user_id || 'Guest', live: member.streams.length > 0, lost: Boolean(member.lost) })),
     players: room.members.length - seen.length,
-    full: people.length + room.members.length - seen.length >= room.max_members,
+    full: room.members.filter(member => !['source', 'mix'].includes(member.dialect)).length >= room.max_members,
     picture: pictured({ ...room, members: seen }),
   };
 }

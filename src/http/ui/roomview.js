@@ -6,7 +6,7 @@ import { byId, make } from './dom.js';
 import { count, connection, device, deviceLost, half, problem, unpublished } from './messages.js';
 import { Publisher } from './publish.js';
 import { MixLayout } from './mixlayout.js';
-import { absentSourcesOf, isMixed, peopleIn, watchersOf } from './room.js';
+import { absentSourcesOf, bridgesOf, isMixed, peopleIn, watchersOf } from './room.js';
 import { api } from './rooms.js';
 import { Session } from './session.js';
 import { choice, token } from './settings.js';
@@ -327,6 +327,8 @@ export class RoomView {
     const parts = names.length ? [`${isMixed(room) ? 'Here' : 'Watching'}: ${names.join(', ')}`] : [];
     const absent = absentSourcesOf(room).map(member => member.name);
     if (absent.length) parts.push(`Not available now: ${absent.join(', ')}`);
+    const bridges = bridgesOf(room).map(member => member.name);
+    if (bridges.length) parts.push(`Joined to other places by: ${bridges.join(', ')}`);
     byId('watchers').textContent = parts.join(' · ');
     byId('watchers').hidden = parts.length === 0;
   }

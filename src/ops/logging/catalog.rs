@@ -2,7 +2,7 @@
 //! (`systemd/portico.catalog`).
 
 /// Messages as they are logged, and their ids. An id stays with its meaning for ever, however the words change.
-const EVENTS: [(&str, &str); 24] = [
+const EVENTS: [(&str, &str); 26] = [
     ("listening", "81234a15f73d43b3a2ddcc012b5d3b33"),
     ("stopping: sessions are ended", "94d3ed7f553d438a843b18ecbc535fbc"),
     ("stopped", "f98a0c1cdb2944fa9a21dd27d3a592b2"),
@@ -25,6 +25,8 @@ const EVENTS: [(&str, &str); 24] = [
     ("the disk is too slow for a recording; frames are missing in it", "92d5b1e37c0a4f86b4e8f2136dca7509"),
     ("member joined", "f79fdaf0e8374022b790940a6fa39408"),
     ("member left", "3755030dbdf247ff84bf6b7b005980d7"),
+    ("bridge connected", "6b1f0c4d9e3a4b7d8c25a1f7e09d4c36"),
+    ("bridge waits", "c84e2a7715f94d0aa3f6b90d5e7c1b28"),
     ("the watchdog is not fed", "22060b538ab743b393c3c152d29ceb9d"),
     ("the watchdog is fed again", "2e2a64981a0f4559b55663e82cf0359f"),
 ];

@@ -469,18 +469,33 @@ fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> 
     let agreed = |format: &TrackFormat, (pt, rtx): (u8, Option<u8>)| {
         let kind = format.codec.kind();
         let feedback = codecs::feedback(kind).iter().map(|value| (*value).to_owned()).collect();
-        Agreed { pt, rtx, format: format.clone(), feedback, number_id: None, instead: None }
+        Agreed { pt, rtx, format: format.clone(), feedback, number_id: None, instead: Vec::new() }
     };
     // every stack has one of these at least (RFC 7742 §5), and libwebrtc refuses a whole offer that asks it to send none of its own
-    let other = |codec: Codec| {
-        let wanted = receive.map(|receive| receive.video.as_slice()).unwrap_or_default();
+    let accepted = receive.map(|receive| receive.video.as_slice()).unwrap_or_default();
+    let usual = |codec: Codec| {
         let both = [TrackFormat::plain(Codec::VP8), TrackFormat::h264_baseline()];
-        both.into_iter().find(|other| codec.kind() == MediaKind::Video && other.codec != codec && wanted.contains(&other.codec))
+        both.into_iter().find(|other| other.codec != codec && accepted.contains(&other.codec)).into_iter().collect()
     };
+    // a far end that only sends chooses what it has: everything that can be forwarded is proposed to it
+    let all = |codec: Codec| {
+        let others =
+            accepted.iter().filter(|other| **other != codec && other.kind() == MediaKind::Video).map(|other| match other {
+                Codec::H264 => TrackFormat::h264_baseline(),
+                other => TrackFormat::plain(*other),
+            });
+        let high = accepted.contains(&Codec::H264).then(TrackFormat::h264_high);
+        others.chain(high).collect::<Vec<TrackFormat>>()
+    };
+    let pulls = formats.is_empty() && !data;
+    let others = |codec: Codec| if pulls { all(codec) } else { usual(codec) };
     let section = |format: &TrackFormat, send: Option<usize>, receive: bool| {
         let kind = format.codec.kind();
         let mut used = agreed(format, codecs::own_payload_types(kind));
-        used.instead = other(format.codec).filter(|_| receive).map(|other| Box::new(agreed(&other, codecs::OTHER_PAYLOAD_TYPES)));
+        if receive && kind == MediaKind::Video {
+            let others = others(format.codec).into_iter().zip(codecs::OTHER_PAYLOAD_TYPES);
+            used.instead = others.map(|(other, types)| agreed(&other, types)).collect();
+        }
         Use::Media { kind, send, receive, agreed: used }
     };
     let taken = |codec: Codec| {

@@ -245,6 +245,24 @@ fn one_that_never_answers_is_given_up_at_its_limit() {
     assert!(world.age() >= LIMIT && world.age() < LIMIT + Duration::from_millis(10));
 }
 
+/// A pull takes what the far end has, as long as it can be forwarded.
+#[test]
+fn a_pull_proposes_everything_and_the_far_end_chooses() {
+    let video = [Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1];
+    let plain = [Codec::VP8, Codec::VP9, Codec::AV1].map(TrackFormat::plain);
+    for format in plain.into_iter().chain([TrackFormat::h264_baseline(), TrackFormat::h264_high()]) {
+        let id = LayerId { track: TrackId::next(), index: 0 };
+        let layer = Arc::new(Layer::new(id, format.clone(), Refresh::OnRequest, Box::new(Nobody)));
+        let send = vec![SendTrack { layers: layer.into(), stream_label: "main".into() }];
+        let receive = Some(Receive { video: video.to_vec(), audio: true });
+        let mut world = World::between(PeerSpec { receive, ..bare(LIMIT) }, PeerSpec { send, ..bare(LIMIT) });
+        let tracks = world.ends[0].connection.tracks();
+        assert_eq!(tracks.len(), 1, "it has no sound");
+        assert_eq!(*tracks[0].layers.format(), format);
+        world.up();
+    }
+}
+
 /// Somebody may have to pick up.
 #[test]
 fn an_own_offer_waits_two_minutes_for_its_answer() {

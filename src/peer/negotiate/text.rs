@@ -146,9 +146,9 @@ pub(in crate::peer) fn public_offer(engine_offer: &str, plan: &Plan, origin: Ori
     for (index, (mid, used)) in plan.sections.iter().enumerate() {
         let Some(lines) = own.section(mid) else { continue };
         match used {
-            Use::Media { agreed: Agreed { instead: Some(instead), .. }, .. } => {
-                let both = with_both(lines, instead);
-                section_lines(&mut text, &both.iter().map(String::as_str).collect::<Vec<_>>(), index == 0, true);
+            Use::Media { agreed: Agreed { instead, .. }, .. } if !instead.is_empty() => {
+                let all = with_others(lines, instead);
+                section_lines(&mut text, &all.iter().map(String::as_str).collect::<Vec<_>>(), index == 0, true);
             }
             _ => section_lines(&mut text, lines, index == 0, true),
         }
@@ -156,12 +156,15 @@ pub(in crate::peer) fn public_offer(engine_offer: &str, plan: &Plan, origin: Ori
     text.0
 }
 
-/// A section of one codec with another one behind it. The engine is built for one; it is built anew should the answer choose the other.
-fn with_both(lines: &[&str], other: &Agreed) -> Vec<String> {
-    let rtx = other.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
-    let mut formats = Lines::default();
-    format_lines(&mut formats, other);
-    let media = lines.first().map(|line| format!("{line} {}{rtx}", other.pt));
+/// A section of one format with others behind it. The engine is built for one; it is built anew should the answer choose another.
+fn with_others(lines: &[&str], others: &[Agreed]) -> Vec<String> {
+    let (mut formats, mut numbers) = (Lines::default(), String::new());
+    for other in others {
+        let rtx = other.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
+        numbers.push_str(&format!(" {}{rtx}", other.pt));
+        format_lines(&mut formats, other);
+    }
+    let media = lines.first().map(|line| format!("{line}{numbers}"));
     let rest = lines.iter().skip(1).map(|line| (*line).to_owned());
     media.into_iter().chain(rest).chain(formats.0.lines().map(str::to_owned)).collect()
 }

@@ -154,7 +154,7 @@ impl World {
     /// Asks to publish; nothing of it is up yet.
     fn publish(&mut self, session: SessionId, name: &str) -> PeerId {
         let peer = PeerId::next();
-        self.ask(session, Command::Publish { peer, stream: stream(name), offer: Sdp::offer("o") });
+        self.ask(session, Command::Publish { peer, stream: stream(name), offer: Some(Sdp::offer("o")) });
         peer
     }
 

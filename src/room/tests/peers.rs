@@ -29,7 +29,7 @@ fn a_stream_is_up_when_its_tracks_are_known_and_its_peer_is_connected() {
 fn publishing_needs_the_right_and_a_free_name() {
     let config = RoomsConfig { max_streams_per_member: 2, max_peers_per_member: 3, ..RoomsConfig::default() };
     let mut world = World::with(config, Vec::new());
-    let publish = |name: &str| Command::Publish { peer: PeerId::next(), stream: stream(name), offer: Sdp::offer("o") };
+    let publish = |name: &str| Command::Publish { peer: PeerId::next(), stream: stream(name), offer: Some(Sdp::offer("o")) };
     let (viewer, _) = world.join(Joining { grant: rights(&[Right::Subscribe]), ..joining("a", "v") });
     assert!(matches!(world.refused(viewer, publish("main")), Refusal::Forbidden { right: Right::Publish, .. }));
     let (one, _) = world.join(joining("a", "one"));
@@ -37,7 +37,7 @@ fn publishing_needs_the_right_and_a_free_name() {
     assert_eq!(world.refused(one, publish("main")), Refusal::StreamTaken(stream("main")));
     world.publish(one, "screen");
     assert_eq!(world.refused(one, publish("third")), Refusal::TooMany { what: "streams", limit: 2 });
-    let answer = Command::Publish { peer: PeerId::next(), stream: stream("x"), offer: Sdp::answer("a") };
+    let answer = Command::Publish { peer: PeerId::next(), stream: stream("x"), offer: Some(Sdp::answer("a")) };
     world.ask(one, Command::Stop { peer });
     assert_eq!(world.refused(one, answer), Refusal::BadDescription);
     world.publish_up(one, "main");
@@ -156,7 +156,7 @@ fn a_peer_that_ends_before_its_description_refuses_the_request() {
     let mut world = World::new();
     let (one, _) = world.join(joining("a", "one"));
     let peer = PeerId::next();
-    let asked = world.ask(one, Command::Publish { peer, stream: stream("main"), offer: Sdp::offer("junk") });
+    let asked = world.ask(one, Command::Publish { peer, stream: stream("main"), offer: Some(Sdp::offer("junk")) });
     world.effects.clear();
     world.rooms.refuse_peer(world.now, peer, EndReason::BadDescription);
     world.drain();
@@ -228,7 +228,7 @@ fn a_used_peer_id_is_refused() {
     let (one, _) = world.join(joining("a", "one"));
     let (two, _) = world.join(joining("a", "two"));
     let peer = world.publish_up(one, "main");
-    let theft = Command::Publish { peer, stream: stream("main"), offer: Sdp::offer("o") };
+    let theft = Command::Publish { peer, stream: stream("main"), offer: Some(Sdp::offer("o")) };
     assert_eq!(world.refused(two, theft), Refusal::Internal);
     assert_eq!(world.rooms.owner_of(peer).map(|(_, _, session)| session), Some(one));
 }

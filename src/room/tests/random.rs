@@ -265,7 +265,7 @@ impl Walk {
             Step::Publish { who, stream: name, stolen } => {
                 let peer = stolen.map_or_else(PeerId::next, |peer| self.peer(&peer));
                 let stream = stream(["main", "cam", "screen"][usize::from(name)]);
-                self.ask(&who, Command::Publish { peer, stream, offer: Sdp::offer("o") });
+                self.ask(&who, Command::Publish { peer, stream, offer: Some(Sdp::offer("o")) });
             }
             Step::Play { who, of, owner } => {
                 let of = match of {

@@ -194,7 +194,7 @@ impl Page {
         match request {
             Request::Join { room, name, token } => self.join(now, room, name, token),
             Request::Publish { peer, stream, sdp } => {
-                self.open("publish", peer, |id| Command::Publish { peer: id, stream, offer: Sdp::offer(sdp) });
+                self.open("publish", peer, |id| Command::Publish { peer: id, stream, offer: Some(Sdp::offer(sdp)) });
             }
             Request::Play { peer, member, stream, sdp } => {
                 let of = StreamChoice::Of(member.0, Some(stream));

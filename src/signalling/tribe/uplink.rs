@@ -87,7 +87,7 @@ impl Uplink {
         }
         let peer = PeerId::next();
         let stream = StreamName::new("main").expect("a constant of four letters");
-        if desk.ask(Pending::Uplink(peer), Command::Publish { peer, stream, offer: Sdp::offer(text) }).is_some() {
+        if desk.ask(Pending::Uplink(peer), Command::Publish { peer, stream, offer: Some(Sdp::offer(text)) }).is_some() {
             self.session = Some(Session::new(peer, origin));
             for candidate in self.early.drain(..) {
                 desk.order(Command::Candidate { peer, candidate });

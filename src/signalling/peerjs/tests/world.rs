@@ -118,7 +118,7 @@ impl World {
     pub fn publish(&mut self, other: usize, stream: &str) -> PeerId {
         let peer = PeerId::next();
         let stream = crate::vocab::StreamName::new(stream).unwrap();
-        self.ask(other, Command::Publish { peer, stream, offer: Sdp::offer(CALL) });
+        self.ask(other, Command::Publish { peer, stream, offer: Some(Sdp::offer(CALL)) });
         self.news(PeerUpdate::Up { peer });
         self.news(PeerUpdate::Flowing { peer, kind: MediaKind::Audio });
         peer
