@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -61,38 +62,29 @@ impl Whereabouts {
 
     /// Tells the shards, until it is stopped.
     pub(super) async fn follow(self, shards: Arc<Shards>, stop: CancellationToken) {
-        let listen =
-            || Changes::new().inspect_err(|error| debug!(%error, "changes of addresses are not told: they are looked up"));
-        let mut changes = self.changes().then(listen).and_then(Result::ok);
+        let moved = Notify::new();
+        // names may take long to find, which must not hold up the other
+        let both = futures_util::future::join(self.follow_addresses(&shards, &moved), self.follow_servers(&shards, &moved));
+        stop.run_until_cancelled(both).await;
+    }
+
+    async fn follow_addresses(&self, shards: &Shards, moved: &Notify) {
+        if !self.changes() {
+            return;
+        }
+        let mut changes =
+            Changes::new().inspect_err(|error| debug!(%error, "changes of addresses are not told: they are looked up")).ok();
         let mut known = self.addresses();
-        let mut servers: Vec<SocketAddr> = Vec::new();
-        let mut ask = tokio::time::Instant::now();
+        // between the first look and the first word of the kernel they may have changed
+        shards.set_addresses(&known);
         loop {
-            let changed = async {
-                match &mut changes {
-                    Some(changes) => changes.next().await.is_ok(),
-                    None if self.changes() => {
-                        tokio::time::sleep(LOOK).await;
-                        false
-                    }
-                    None => std::future::pending().await,
-                }
+            let told = match &mut changes {
+                Some(changes) => changes.next().await.is_ok(),
+                None => false,
             };
-            // cancel-safe: a token and timers; a change that is cut off is seen in the addresses
-            let told = tokio::select! {
-                () = stop.cancelled() => return,
-                told = changed => told,
-                () = tokio::time::sleep_until(ask), if !self.stun.is_empty() => {
-                    let (found, all) = resolve(&self.stun).await;
-                    if found != servers {
-                        debug!(servers = ?found, "STUN servers");
-                        shards.set_stun_servers(found.clone());
-                        servers = found;
-                    }
-                    ask = tokio::time::Instant::now() + if all { ASK.0 } else { ASK.1 };
-                    continue;
-                }
-            };
+            if !told {
+                tokio::time::sleep(LOOK).await;
+            }
             let now = self.addresses();
             if now != known {
                 info!(addresses = ?now, "addresses changed");
@@ -101,8 +93,32 @@ impl Whereabouts {
                 shards.set_addresses(&now);
                 known = now;
                 // another network may have other name servers
-                ask = tokio::time::Instant::now();
+                moved.notify_one();
             }
+        }
+    }
+
+    async fn follow_servers(&self, shards: &Shards, moved: &Notify) {
+        if self.stun.is_empty() {
+            return;
+        }
+        let mut servers: Vec<SocketAddr> = Vec::new();
+        loop {
+            let pause = tokio::select! {
+                (found, all) = resolve(&self.stun) => {
+                    // where a name is not found now, what was known holds
+                    if found != servers && (all || !found.is_empty()) {
+                        debug!(servers = ?found, "STUN servers");
+                        shards.set_stun_servers(found.clone());
+                        servers = found;
+                    }
+                    if all { ASK.0 } else { ASK.1 }
+                }
+                // asked of a network that is gone
+                () = moved.notified() => continue,
+            };
+            // it is as well to be asked early
+            let _ = tokio::time::timeout(pause, moved.notified()).await;
         }
     }
 }

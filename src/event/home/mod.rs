@@ -4,6 +4,7 @@
 //! store. `picture` and `retained` are PURE; `memory` keeps on disk which topics the broker has of ours, so that they can be
 //! taken back.
 
+#[cfg_attr(not(feature = "mqtt"), allow(dead_code))] // only MQTT has messages that stay
 mod memory;
 mod picture;
 #[cfg_attr(not(feature = "mqtt"), allow(dead_code))] // only MQTT has messages that stay

@@ -27,6 +27,8 @@ pub struct Changes {
     /// A netlink socket is one of datagrams; of the types that the runtime waits for without unsafe code this one takes any such.
     socket: UnixDatagram,
     links: Links,
+    /// What came and was not passed on yet.
+    told: Told,
 }
 
 /// Interfaces, their addresses, and whether they are up.
@@ -39,7 +41,7 @@ fn links() -> Links {
 }
 
 /// What a batch of messages tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     /// Nothing.
     Nothing,
@@ -57,21 +59,21 @@ impl Changes {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
         let socket = UnixDatagram::from_std(unix::net::UnixDatagram::from(socket))?;
-        Ok(Self { socket, links: links() })
+        Ok(Self { socket, links: links(), told: Told::Nothing })
     }
 
-    /// Returns when an address, a route or the state of a link changed, and all that belongs to it came. Cancel-safe: a change that was
-    /// being waited for is told by the next call, if something more comes of it.
+    /// Returns when an address, a route or the state of a link changed, and all that belongs to it came. Cancel-safe.
     pub async fn next(&mut self) -> io::Result<()> {
         loop {
-            let mut told = self.told().await?;
+            // kept in `self` from one await to the next, so that nothing is lost with a call that is given up
+            if self.told == Told::Nothing {
+                self.told = self.told().await?;
+            }
             let end = Instant::now() + LONGEST;
             while let Ok(more) = timeout_at((Instant::now() + QUIET).min(end), self.told()).await {
-                if more? == Told::More {
-                    told = Told::More;
-                }
+                self.told = self.told.max(more?);
             }
-            let now = links();
+            let (now, told) = (links(), std::mem::replace(&mut self.told, Told::Nothing));
             if std::mem::replace(&mut self.links, now) != self.links || told == Told::More {
                 return Ok(());
             }
