@@ -9,7 +9,7 @@ run: setup-run ## build and start the gateway with the camera, or a test picture
 	target/release/portico run $(ARGS)
 
 test: setup-run setup-test lint ## everything but the VM: unit, property, real browser, aiortc, GStreamer, RTSP
-	cargo check --locked --no-default-features --lib --tests
+	cargo check --locked --no-default-features --lib --profile test
 	cargo test --locked
 
 test-long: setup-run setup-test ## what only shows in real time: whole heartbeats, minutes of silence, a clip of ten minutes
