@@ -46,6 +46,9 @@ pub enum StoreError {
     /// A folder cannot be named so.
     #[error("the name of the room is too long for a folder")]
     Name,
+    /// Somebody else's recordings are in there.
+    #[error("another gateway records to {}", .0.display())]
+    InUse(PathBuf),
     /// The system refuses.
     #[error("cannot write {}: {source}", .path.display())]
     Io {
@@ -74,13 +77,15 @@ pub(super) struct Store {
     pub free: AtomicU64,
     /// What was there at the start is listed.
     loaded: AtomicBool,
+    /// Locked, so that no other gateway mends or removes what this one writes.
+    held: Mutex<Option<File>>,
 }
 
 impl Store {
     /// Nothing is looked at yet.
     pub fn new(folder: PathBuf, config: &RecordingConfig, figures: Arc<RecordingFigures>) -> Self {
         let (limits, shelf, free) = (Mutex::new(limits(config)), Mutex::default(), AtomicU64::new(u64::MAX));
-        Self { folder, limits, shelf, figures, free, loaded: AtomicBool::new(false) }
+        Self { folder, limits, shelf, figures, free, loaded: AtomicBool::new(false), held: Mutex::default() }
     }
 
     /// Other limits from now on.
@@ -98,8 +103,21 @@ impl Store {
         self.loaded.load(Ordering::Acquire)
     }
 
+    /// Whether the folder is this gateway's, from now on until it ends.
+    fn hold(&self) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = File::open(&self.folder).ok().filter(|folder| folder.try_lock().is_ok());
+        }
+        held.is_some()
+    }
+
     /// Lists what is there, and makes whole what was cut off. To be called before anything is recorded.
     pub fn load(&self) {
+        if self.folder.exists() && !self.hold() {
+            warn!(folder = %self.folder.display(), "another gateway records there: its files are left alone");
+            return self.loaded.store(true, Ordering::Release);
+        }
         for room in folders(&self.folder) {
             for stream in folders(&room) {
                 let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -167,6 +185,9 @@ impl Store {
             move |source| StoreError::Io { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o750).create(&folder).map_err(io(&folder))?;
+        if !self.hold() {
+            return Err(StoreError::InUse(self.folder.clone()));
+        }
         self.room_for(START_ROOM.min(self.limits().size / 8))?;
         for nth in 0..MOST_NAMES {
             let name = file_name(at, nth, webm);
@@ -366,4 +387,33 @@ fn limits(config: &RecordingConfig) -> Limits {
 fn folders(inside: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(inside).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocab::{RoomId, StreamName};
+
+    #[test]
+    fn a_second_gateway_leaves_the_files_of_the_first_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = RecordingConfig::default();
+        let store = || {
+            let store = Arc::new(Store::new(folder.path().to_owned(), &config, Arc::default()));
+            store.load();
+            store
+        };
+        let of = Of { room: RoomId::new("yard").unwrap(), stream: Some(StreamName::new("door").unwrap()) };
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let first = store();
+        let mut writing = first.begin(&of, at, false, b"a head").unwrap();
+        writing.add(b" and more", Duration::from_secs(1)).unwrap();
+        let second = store();
+        assert!(second.is_loaded() && second.list().is_empty());
+        let refused = second.begin(&of, at, false, b"a head").err().unwrap().to_string();
+        assert!(refused.contains("another gateway records to"), "{refused}");
+        assert_eq!(fs::read(&writing.path).unwrap(), b"a head and more");
+        drop((writing, first));
+        assert!(second.begin(&of, at, false, b"a head").is_ok(), "the first has ended");
+    }
 }
