@@ -3,10 +3,10 @@
 mod support;
 
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Instant;
 
-use support::{Gateway, PATIENCE, node};
+use support::{Gateway, PATIENCE, node, relay};
 
 const SECRET: &str = "a secret that both know";
 
@@ -22,16 +22,10 @@ impl Relay {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).expect("it is written");
-        let own = |name: &str| folder.path().join(name).display().to_string();
-        let mut process = Command::new("turnserver")
-            .args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", &port.to_string()])
-            .args(["--use-auth-secret", "--static-auth-secret", SECRET, "--realm", "portico", "--allow-loopback-peers"])
-            .args(["--no-tcp", "--no-tls", "--no-dtls", "--no-cli", "--no-rfc5780", "--log-file", "stdout"])
-            .args(["--pidfile", &own("pid"), "--userdb", &own("users")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("turnserver starts (run make test)");
+        let mut command = Command::new("turnserver");
+        command.args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", &port.to_string()]);
+        command.arg("--allow-loopback-peers");
+        let mut process = relay::start(command, SECRET, folder.path());
         wait_for(port, &mut process);
         Self { port, process, folder }
     }

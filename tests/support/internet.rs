@@ -4,12 +4,13 @@
 //! here 192.168.1.2 ── 192.168.1.1 router 198.18.0.2 ── 198.18.0.1 internet 198.18.0.5 ── 198.18.0.6 router 192.168.2.1 ── 192.168.2.2 there
 //! ```
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::netns::{SKIP, ip};
+use super::relay;
 
 /// How a router treats what comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,19 +125,12 @@ impl Internet {
     /// A STUN and TURN server on the internet: Debian's coturn, with this secret.
     pub fn start_relay(&mut self, secret: &str) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let own = |name: &str| folder.path().join(name).display().to_string();
         let mut command = self.command("net", "turnserver");
         for server in SERVERS {
             command.args(["--listening-ip", server]);
         }
-        let process = command
-            .args(["-n", "--relay-ip", SERVERS[0], "--use-auth-secret", "--static-auth-secret", secret, "--realm", "portico"])
-            .args(["--no-tcp", "--no-tls", "--no-dtls", "--no-cli", "--no-rfc5780", "--log-file", "stdout"])
-            .args(["--pidfile", &own("pid"), "--userdb", &own("users")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("turnserver starts (run make test)");
+        command.args(["--relay-ip", SERVERS[0]]);
+        let process = relay::start(command, secret, folder.path());
         self.relay = Some((process, folder));
         let end = Instant::now() + PATIENCE;
         while !self.listens("net", 3478) {

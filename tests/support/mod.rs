@@ -5,6 +5,7 @@ pub mod film;
 pub mod internet;
 pub mod jpeg;
 pub mod netns;
+pub mod relay;
 pub mod transcript;
 
 use std::io::{BufRead, BufReader, Read};

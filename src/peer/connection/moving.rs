@@ -85,7 +85,9 @@ impl Connection {
             }
         }
         let Some((local, to)) = self.way.filter(|_| self.up && self.closing.is_none()) else { return };
-        if doubt || !reach.hosts.contains(&local) {
+        // one that never was offered, as behind a container's addresses, is as good as it was
+        let gone = known.contains(&local) && !reach.hosts.contains(&local);
+        if doubt || gone {
             self.search = Some(Search::new(now, local, to, &reach.hosts, rand::random));
         }
     }
@@ -104,7 +106,7 @@ impl Connection {
 
     /// What the engine is told of a datagram that came by a pair.
     pub(super) fn inward(&mut self, pair: Pair, datagram: &[u8]) -> Pair {
-        let chosen = self.up && self.blueprint.offer.is_some() && self.way.is_some_and(|way| way != pair);
+        let chosen = self.up && self.way.is_some_and(|way| way != pair) && !self.controls();
         if chosen && let Some(id) = check::nomination(datagram) {
             self.nomination = Some(Nomination { id, pair });
         }
@@ -121,9 +123,9 @@ impl Connection {
         let Some(search) = &mut self.search else { return };
         let (outcome, checks) = search.timeout(now);
         if let (Some((_, to)), Some(theirs), Ok(provider)) = (self.way, self.their_credentials(), crypto::default_provider()) {
-            let controlling = self.blueprint.offer.is_none();
+            let controls = self.controls();
             for (local, id) in checks {
-                if let Some(check) = check::request(id, &self.ice, &theirs, controlling, provider.crypto()) {
+                if let Some(check) = check::request(id, &self.ice, &theirs, controls, provider.crypto()) {
                     out.push(self.peer, local, to, &check);
                 }
             }
@@ -172,6 +174,14 @@ impl Connection {
         self.way = Some(pair);
     }
 
+    /// Whether Portico chooses the pair.
+    fn controls(&self) -> bool {
+        let theirs = self.blueprint.offer.as_ref().or(self.blueprint.answer.as_ref());
+        // an answer is there only where Portico began, also when the far end offers later
+        let began = self.blueprint.offer.is_none() || self.blueprint.answer.is_some();
+        controls(began, self.blueprint.identity.reach.lite, theirs.is_some_and(|text| text.contains("\r\na=ice-lite\r\n")))
+    }
+
     /// What the far end's descriptions say it is addressed by.
     fn their_credentials(&self) -> Option<Credentials> {
         let text = self.blueprint.offer.as_ref().or(self.blueprint.answer.as_ref())?;
@@ -179,9 +189,21 @@ impl Connection {
     }
 }
 
+/// Who offered first chooses, unless that side alone is lite (RFC 8445 §6.1.1).
+fn controls(began: bool, lite: bool, theirs_lite: bool) -> bool {
+    if lite == theirs_lite { began } else { theirs_lite }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_began_chooses_unless_lite() {
+        assert!(controls(true, false, false) && !controls(false, false, false));
+        assert!(controls(false, false, true) && !controls(true, true, false));
+        assert!(controls(true, true, true) && !controls(false, true, true));
+    }
 
     fn pair(local: &str, remote: &str) -> Pair {
         (local.parse().unwrap(), remote.parse().unwrap())
