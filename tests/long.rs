@@ -5,12 +5,13 @@
 mod clients;
 mod support;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clients::Socket;
 use futures_util::StreamExt;
 use serde_json::json;
-use support::{Gateway, node};
+use support::{Gateway, json_within, tests_dir};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -133,6 +134,8 @@ async fn ended(socket: &mut Socket) {
 #[ignore = "takes 10 minutes: make test-long"]
 fn ten_minutes_of_a_clip_arrive_once_each_and_in_order() {
     let gateway = Gateway::start("");
-    let seen = node("vamp_long.mjs", &[&gateway.base, "600"]);
+    let mut command = Command::new("node");
+    command.arg(tests_dir().join("clients/vamp_long.mjs")).args([&gateway.base, "600"]);
+    let seen = json_within(command, "vamp_long.mjs", Duration::from_secs(1000));
     assert_eq!(seen["frames"], 33 * 600, "{seen:#}");
 }

@@ -11,15 +11,30 @@ const FLAGS = [
   '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
 ];
 
+/** What a scenario may take, in milliseconds: less than what the harness waits, so that it says what it hangs on. */
+const LIMIT = 600_000;
+
+/** What each page has come to; a page that does not answer is said to be silent. */
+const standOf = pages => Promise.all(pages.map(page => Promise.race([
+  page.evaluate(() => t.stand()).catch(error => String(error)),
+  new Promise(done => setTimeout(done, 5000, 'silent')),
+])));
+
 /** Runs `scenario(open)` with a browser; `open(url, options)` gives a page in a context of its own. */
 export async function withBrowser(scenario, { flags = [], ...contextOptions } = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'portico-chromium-'));
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: [...FLAGS, ...flags] });
-  const logs = [];
+  const [logs, pages] = [[], []];
+  const late = setTimeout(async () => {
+    const stand = await standOf(pages);
+    console.log(JSON.stringify({ ok: false, error: `not done after ${LIMIT / 1000} s`, stand, logs: logs.slice(-30) }));
+    process.exit(1);
+  }, LIMIT);
   try {
     const open = async (url, options = {}) => {
       const context = await browser.newContext({ ...contextOptions, ...options });
       const page = await context.newPage();
+      pages.push(page);
       page.on('console', message => logs.push(message.text()));
       page.on('pageerror', error => logs.push(`page error: ${error.message}`));
       await page.goto(url);
@@ -32,8 +47,11 @@ export async function withBrowser(scenario, { flags = [], ...contextOptions } = 
     console.log(JSON.stringify({ ok: false, error: String(error.stack ?? error), logs: logs.slice(-30) }));
     process.exitCode = 1;
   } finally {
-    await browser.close();
+    // a browser that does not close is killed at the end of this process
+    await Promise.race([browser.close(), new Promise(done => setTimeout(done, 20_000))]);
+    clearTimeout(late);
     rmSync(dir, { recursive: true, force: true });
+    process.exit();
   }
 }
 
@@ -72,6 +90,8 @@ function inPage() {
   const stat = async (pc, type, kind) => [...(await pc.getStats()).values()].find(s => s.type === type && (!kind || s.kind === kind));
   window.t = {
     sleep,
+    /** What the connections have come to. */
+    stand: () => [...pcs].map(([name, { pc, resource }]) => ({ name, ice: pc.iceConnectionState, state: pc.connectionState, signalling: pc.signalingState, resource })),
     /** The kind of the own candidate that is in use. */
     async localCandidate(name) {
       const { pc } = pcs.get(name);

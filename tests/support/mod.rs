@@ -27,7 +27,12 @@ pub struct Gateway {
     log: mpsc::Receiver<String>,
     seen: Vec<String>,
     dir: tempfile::TempDir,
+    /// Its end tells the thread that kills a gateway of a test that never ends.
+    _alive: mpsc::Sender<()>,
 }
+
+/// Longest life of a gateway in a test. It is killed then, so that whatever waits for it without a limit comes to an end.
+const GATEWAY_LIMIT: Duration = Duration::from_secs(1200);
 
 impl Gateway {
     /// Starts `portico run` on free ports of loopback with this configuration.
@@ -91,7 +96,15 @@ impl Gateway {
             let lines: Vec<String> = log.try_iter().collect();
             panic!("the gateway printed no address:\n{}", lines.join("\n"));
         };
-        Self { child, base, log, seen: Vec::new(), dir }
+        let (_alive, ended) = mpsc::channel();
+        let pid = child.id().to_string();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(GATEWAY_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("a gateway was still in use after {GATEWAY_LIMIT:?}: it is killed");
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        Self { child, base, log, seen: Vec::new(), dir, _alive }
     }
 
     /// The process id.
@@ -216,28 +229,55 @@ pub fn system_python(script: &str, args: &[&str]) -> Value {
     json_of(command, script)
 }
 
+/// Longest time that a script may take; one that takes longer is ended, and its test fails instead of never ending. Scripts with a
+/// browser say what they hang on a little earlier.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(630);
+
 /// Runs a scenario and reads the JSON object on its last line.
-pub fn json_of(mut command: Command, what: &str) -> Value {
+pub fn json_of(command: Command, what: &str) -> Value {
+    json_within(command, what, SCRIPT_LIMIT)
+}
+
+/// The same for a script that takes a time of its own.
+pub fn json_within(mut command: Command, what: &str, limit: Duration) -> Value {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("{what} does not start: {e} (run make test)"));
-    let mut stderr = child.stderr.take().expect("stderr is piped");
-    let errors = std::thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stderr.read_to_string(&mut text);
-        text
-    });
-    let mut out = String::new();
-    let _ = child.stdout.take().expect("stdout is piped").read_to_string(&mut out);
-    let status = child.wait().expect("the script ends");
-    let errors = errors.join().unwrap_or_default();
+    let errors = read_aside(child.stderr.take().expect("stderr is piped"));
+    let out = read_aside(child.stdout.take().expect("stdout is piped"));
+    let end = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().expect("the script is a child") {
+            Some(status) => break Some(status),
+            None if Instant::now() > end => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let text = |read: mpsc::Receiver<String>| read.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+    let (out, errors) = (text(out), text(errors));
+    let Some(status) = status else { panic!("{what} was not done after {limit:?}:\n{out}\n{errors}") };
     let last = out.lines().last().unwrap_or_default();
     let value: Value =
         serde_json::from_str(last).unwrap_or_else(|e| panic!("{what} printed no JSON ({e}, {status}):\n{out}\n{errors}"));
     assert!(status.success() && value["ok"] != Value::Bool(false), "{what} failed: {value:#}\n{errors}");
     value
+}
+
+/// Reads everything on a thread of its own: a grandchild may hold the pipe open for longer than the child lives.
+fn read_aside(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (tell, read) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = from.read_to_string(&mut text);
+        let _ = tell.send(text);
+    });
+    read
 }
 
 /// Pages of any origin may connect, as those of PeerJS applications do.
