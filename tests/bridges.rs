@@ -166,32 +166,43 @@ fn a_pull_is_forwarded_without_an_encoder_and_comes_back_after_the_far_side_was_
 
 #[test]
 fn two_porticos_are_joined_by_whip_and_by_whep() {
-    // each has one port for media, so there is one connection between any two
-    let (far, other) = (Gateway::start(""), Gateway::start(""));
+    let far = Gateway::start("");
     let near = Gateway::start(TEST_SOURCE);
     let push = json!({ "name": "out", "kind": "whip", "room": "main", "url": format!("{}/whip/pushed/cam", far.base) });
     let added = add(&near, &push);
     assert_eq!((added.status, &added.json()["state"]), (201, &json!("connecting")));
     let pull = json!({ "name": "in", "kind": "whep", "room": "pulled", "url": format!("{}/whep/main", near.base) });
-    assert_eq!(add(&other, &pull).status, 201);
-    for (gateway, path) in [(&far, "/whep/pushed/cam"), (&other, "/whep/pulled")] {
+    assert_eq!(add(&far, &pull).status, 201);
+    // and a second one to the same gateway, as well as one of the gateway to itself
+    let again = json!({ "name": "again", "kind": "whip", "room": "main", "url": format!("{}/whip/twice/cam", far.base) });
+    assert_eq!(add(&near, &again).status, 201);
+    let own = json!({ "name": "own", "kind": "whep", "room": "copied", "url": format!("{}/whep/main", near.base) });
+    assert_eq!(add(&near, &own).status, 201);
+    for (gateway, path) in
+        [(&far, "/whep/pushed/cam"), (&far, "/whep/pulled"), (&far, "/whep/twice/cam"), (&near, "/whep/copied")]
+    {
         join_when_there(&gateway.base, path).take(10);
     }
     assert_eq!(wait_state(&near, "out", "connected")["configured"], false);
-    wait_state(&other, "in", "connected");
+    wait_state(&far, "in", "connected");
 
-    assert_eq!((remove(&near, "out"), remove(&other, "in")), (204, 204));
-    for (gateway, name) in [(&near, "out"), (&other, "in")] {
+    assert_eq!(["again", "own"].map(|name| remove(&near, name)), [204, 204]);
+    assert_eq!((remove(&near, "out"), remove(&far, "in")), (204, 204));
+    for (gateway, name) in [(&near, "out"), (&far, "in")] {
         assert_eq!(get(&gateway.base, &format!("/api/v1/bridges/{name}")).status, 404);
     }
     // both ends are told: neither room has a member of it any more
-    for gateway in [&far, &other] {
-        until(
-            "the room is empty",
-            || get(&gateway.base, "/api/v1/rooms").json(),
-            |rooms| rooms.as_array().expect("a list").iter().all(|room| room["room"] != "pushed" && room["room"] != "pulled"),
-        );
-    }
+    until(
+        "the pushed room is empty",
+        || get(&far.base, "/api/v1/rooms").json(),
+        |rooms| {
+            rooms
+                .as_array()
+                .expect("a list")
+                .iter()
+                .all(|room| ["pushed", "pulled", "twice"].iter().all(|name| room["room"] != *name))
+        },
+    );
     until(
         "nobody plays",
         || get(&near.base, "/api/v1/rooms/main/members").json(),
@@ -333,9 +344,9 @@ fn a_far_side_with_a_certificate_of_its_own_is_trusted_by_its_file() {
 
 #[test]
 fn the_page_plays_what_a_bridge_brings_and_names_the_one_that_sends_on() {
-    let (far, other) = (Gateway::start(TEST_SOURCE), Gateway::start(""));
+    let far = Gateway::start(TEST_SOURCE);
     let pull = listed("in", "whep", "garden", &format!("{}/whep/main", far.base), "stream = \"cam\"");
-    let push = listed("out", "whip", "garden", &format!("{}/whip/back", other.base), "stream = \"cam\"");
+    let push = listed("out", "whip", "garden", &format!("{}/whip/back", far.base), "stream = \"cam\"");
     let near = Gateway::start(&(pull + &push));
     wait_state(&near, "out", "connected");
     let seen = node("page_bridge.mjs", &[&near.base, "garden"]);

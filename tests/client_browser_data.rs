@@ -48,6 +48,7 @@ impl Exchange {
             receive: matches!(sound, "up" | "both").then(|| Receive { video: vec![], audio: true }),
             data: Some(DataSpec { open }),
             connect_limit: Duration::from_secs(15),
+            own_port: false,
         })));
         (peer, description.await.expect("a description"))
     }

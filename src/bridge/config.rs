@@ -131,7 +131,7 @@ fn is_open(url: &reqwest::Url) -> bool {
 /// Everything that is wrong beyond the types of the values. Looks at files.
 pub fn check(bridges: &[BridgeConfig]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let (mut names, mut servers) = (BTreeSet::new(), BTreeSet::new());
+    let mut names = BTreeSet::new();
     for (index, bridge) in bridges.iter().enumerate() {
         let mut fault = |key, message: String, help, warning| faults.push(Fault { index, key, message, help, warning });
         if !names.insert(&bridge.name) {
@@ -142,16 +142,6 @@ pub fn check(bridges: &[BridgeConfig]) -> Vec<Fault> {
             Err(why) => fault("url", format!("the address {why}"), "allowed: https://HOST/PATH, http://HOST:PORT/PATH", false),
             Ok(url) if bridge.token_file.is_some() && is_open(&url) => {
                 fault("url", "the token is readable by everybody on the way".into(), "use https://", true);
-            }
-            // packets are told apart by the address they come from
-            Ok(url) if bridge.enabled && !servers.insert(url.authority().to_owned()) => {
-                let message = "another bridge leads to the same server".into();
-                fault(
-                    "url",
-                    message,
-                    "works if that server has a port for each session; one with a single media port, as Portico, loses packets of both",
-                    true,
-                );
             }
             Ok(_) => {}
         }
@@ -222,12 +212,5 @@ mod tests {
         assert_eq!(check(&[open.clone()]), []);
         open.token_file = Some("/nowhere/token".into());
         assert!(check(&[open]).iter().any(|fault| fault.key == "token_file" && !fault.warning));
-    }
-
-    #[test]
-    fn two_bridges_to_one_server_are_warned_of() {
-        let off = BridgeConfig { enabled: false, ..bridge("c", "https://h/c") };
-        let faults = check(&[bridge("a", "https://h/a"), bridge("b", "https://h/b"), off, bridge("d", "https://h:8443/a")]);
-        assert_eq!(faults.iter().map(|fault| (fault.index, fault.key, fault.warning)).collect::<Vec<_>>(), [(1, "url", true)]);
     }
 }

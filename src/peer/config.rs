@@ -16,7 +16,7 @@ use crate::vocab::Codec;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MediaConfig {
-    /// The one UDP port of all peers. Default 8781; 0 lets the system choose.
+    /// The one UDP port of all peers; bridges alone go out by ports of their own. Default 8781; 0 lets the system choose.
     pub ice_port: u16,
     /// Addresses to offer as candidates. Default empty: loopback when `http.listen` is loopback and no `[[bridge]]` leads to another
     /// machine, else every address of the machine that is not link-local, loopback last, followed as they change.

@@ -105,6 +105,16 @@ impl Demux {
             _ => None,
         };
         let Some(peer) = named.filter(|peer| Some(*peer) != known) else { return known };
+        self.learn(peer, from);
+        Some(peer)
+    }
+
+    /// An address is a peer's, and nobody else's.
+    pub(super) fn learn(&mut self, peer: PeerId, from: SocketAddr) {
+        let known = self.by_address.get(&from).copied();
+        if known == Some(peer) {
+            return;
+        }
         if let Some(old) = known.and_then(|old| self.peers.get_mut(&old)) {
             old.addresses.retain(|address| *address != from);
         }
@@ -115,7 +125,6 @@ impl Demux {
             keys.addresses.push(from);
             self.by_address.insert(from, peer);
         }
-        Some(peer)
     }
 
     /// Whether an address is known to be a peer's.

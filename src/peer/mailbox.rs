@@ -36,7 +36,7 @@ pub(super) enum Order {
     Gone(PeerId),
     /// To the first shard: the machine's addresses, with the port.
     Hosts(Vec<SocketAddr>),
-    /// To the first shard: whom it asks for the public address.
+    /// Who is asked for public addresses.
     StunServers(Vec<SocketAddr>),
     /// To the others: where the gateway is.
     Reach {

@@ -151,6 +151,9 @@ pub struct PeerSpec {
     /// The far end must be connected by then, else `Down(NeverConnected)`. Counted from when both descriptions are there; an offer of
     /// Portico's own waits two minutes for its answer, as somebody may have to pick up.
     pub connect_limit: Duration,
+    /// It has a UDP port of its own. Where both ends have one port for all, two connections between them would share both addresses, and
+    /// no datagram would say which it is of: so whoever goes to a server needs it.
+    pub own_port: bool,
 }
 
 impl std::fmt::Debug for PeerSpec {

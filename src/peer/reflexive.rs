@@ -111,6 +111,11 @@ impl Reflexive {
         Some(Change::None)
     }
 
+    /// Whether every server has said something.
+    pub(super) fn is_answered(&self) -> bool {
+        self.servers.iter().all(|server| server.seen.is_some())
+    }
+
     /// Public addresses, each once; none where the gateway's own address is public.
     pub(super) fn public(&self) -> Vec<Public> {
         let mut all: Vec<Public> = Vec::new();

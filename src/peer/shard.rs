@@ -9,7 +9,9 @@
 //! The thread sleeps in `poll` until a socket is readable, the event is raised or a timer is due. Nothing in a turn blocks;
 //! a full kernel buffer costs at most 2 ms, then datagrams are dropped and their viewers skip to the next key frame.
 
+mod apart;
 mod bearings;
+mod commands;
 mod inputs;
 mod touched;
 
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Described, News, Then};
+use super::connection::{Connection, News, Then};
 use super::demux::Demux;
 use super::engine::Identity;
 use super::gather::PAUSE;
@@ -29,12 +31,13 @@ use super::inlet::Handed;
 use super::mailbox::{Mailbox, Order};
 use super::ring::{Ring, Waker};
 use super::shards::{Collected, Common};
-use super::socket::{Inbox, Outbox, Port};
+use super::socket::{Inbox, Outbox, Port, Sockets};
 use super::tcp::Streams;
 use super::timers;
-use super::{PeerCommand, PeerEvent};
+use super::{PeerEvent, PeerSpec};
 use crate::forward::{Layer, SinkId, Stages};
 use crate::vocab::{MediaKind, PeerId};
+use apart::Apart;
 pub(super) use bearings::Bearings;
 use touched::Touched;
 
@@ -63,7 +66,9 @@ pub(super) struct Shard {
     /// Its number; the first reads the sockets.
     index: usize,
     common: Arc<Common>,
-    ports: Arc<[Port]>,
+    sockets: Sockets,
+    /// Peers that have sockets of their own.
+    apart: HashMap<PeerId, Apart>,
     streams: Streams,
     /// One of them has something to read, or room.
     streams_stir: bool,
@@ -117,7 +122,8 @@ impl Shard {
         Self {
             index,
             common,
-            ports,
+            sockets: Sockets::new(ports),
+            apart: HashMap::new(),
             streams,
             streams_stir: false,
             identity,
@@ -160,6 +166,7 @@ impl Shard {
 
     /// A peer is gone.
     fn forget(&mut self, peer: PeerId) {
+        self.part(peer);
         self.common.placement().leave(peer);
         self.streams.forget(peer);
         match self.index {
@@ -177,6 +184,7 @@ impl Shard {
             self.gathering.drain(..).for_each(|peer| self.touched.note(peer, Then::PassOn));
             stopping |= !self.take_orders(now);
             let more = self.take_datagrams(now, &mut inbox);
+            let more = self.take_apart(now, &mut inbox) || more;
             self.take_handed(now);
             let more = self.take_streams(now) || more;
             self.settle(now);
@@ -191,6 +199,7 @@ impl Shard {
             self.take_frames(now);
             self.run_timers(now);
             self.ask_outside(now);
+            self.tend_apart(now);
             self.settle(now);
             self.flush(now);
             if self.unknown > 0 && now.duration_since(said) >= Duration::from_secs(1) {
@@ -215,7 +224,8 @@ impl Shard {
             true if !self.gathering.is_empty() => Some(PAUSE),
             true => {
                 let due = self.timers.first().map(|(due, _)| *due);
-                let due = due.into_iter().chain(self.streams.next_timeout()).chain(self.bearings.next_timeout()).min();
+                let due = due.into_iter().chain(self.streams.next_timeout()).chain(self.bearings.next_timeout());
+                let due = due.chain(self.apart.values().filter_map(Apart::next_timeout)).min();
                 due.map(|due| due.saturating_duration_since(Instant::now()))
             }
             false => Some(Duration::ZERO),
@@ -223,7 +233,10 @@ impl Shard {
         let limit = limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
         let mut fds = vec![PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN)];
         if self.index == 0 && self.gathering.is_empty() {
-            fds.extend(self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
+            fds.extend(self.sockets.shared().iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
+        }
+        if self.gathering.is_empty() {
+            fds.extend(self.sockets.own().map(|(_, port)| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
         }
         let others = fds.len();
         if self.gathering.is_empty() {
@@ -265,7 +278,7 @@ impl Shard {
                     self.elsewhere.remove(&peer);
                 }
                 Ok(Order::Hosts(hosts)) => self.move_to(now, hosts),
-                Ok(Order::StunServers(servers)) => self.ask_servers(now, &servers),
+                Ok(Order::StunServers(servers)) => self.ask_servers(now, servers),
                 Ok(Order::Reach { reach, doubt }) => self.is_at(now, &reach, doubt),
                 Ok(Order::Figures(collected)) => {
                     let living = |slot: &&mut Slot| !slot.connection.is_closing();
@@ -275,7 +288,7 @@ impl Shard {
                 Ok(Order::CountEntries(reply)) => {
                     let maps =
                         self.demux.entries() + self.elsewhere.len() + self.timers.len() + self.rings.len() + self.streams.len();
-                    let entries = maps + self.peers.len();
+                    let entries = maps + self.peers.len() + self.apart.len() + self.sockets.own().count();
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
@@ -289,97 +302,9 @@ impl Shard {
         }
     }
 
-    fn command(&mut self, now: Instant, command: PeerCommand) {
-        match command {
-            PeerCommand::Open(spec) => {
-                let peer = spec.peer;
-                if self.peers.contains_key(&peer) {
-                    tracing::error!(%peer, "peer opened twice");
-                    return;
-                }
-                match Connection::open(now, *spec, &self.identity, self.mailbox()) {
-                    Ok((connection, sdp, tracks)) => {
-                        self.know(peer, connection.ufrag());
-                        let due = timers::due(self.epoch, connection.next_timeout(), connection.slack());
-                        self.timers.insert((due, peer));
-                        self.peers.insert(peer, Slot { connection, due });
-                        self.touched.push(peer);
-                        self.look_up_names(peer);
-                        if !tracks.is_empty() {
-                            self.tell(PeerEvent::Tracks { peer, tracks });
-                        }
-                        self.tell(PeerEvent::Description { peer, sdp });
-                    }
-                    Err(reason) => {
-                        self.common.placement().leave(peer);
-                        self.tell(PeerEvent::Down { peer, reason });
-                    }
-                }
-            }
-            PeerCommand::Describe { peer, sdp } => {
-                let mailbox = self.mailbox().clone();
-                let Some(slot) = self.living(peer) else { return };
-                let described = slot.connection.describe(now, &sdp, &mailbox);
-                let ufrag = slot.connection.ufrag().to_owned();
-                self.know(peer, &ufrag);
-                self.touched.push(peer);
-                self.look_up_names(peer);
-                match described {
-                    Described::Taken(tracks) => {
-                        if !tracks.is_empty() {
-                            self.tell(PeerEvent::Tracks { peer, tracks });
-                        }
-                    }
-                    Described::Answer { sdp, tracks } => {
-                        if let Some(tracks) = tracks {
-                            self.tell(PeerEvent::Tracks { peer, tracks });
-                        }
-                        self.tell(PeerEvent::Description { peer, sdp });
-                        self.attach(now, peer);
-                    }
-                    Described::Rejected(reason) => self.tell(PeerEvent::Rejected { peer, reason }),
-                    Described::Down(reason) => {
-                        self.remove(peer);
-                        self.tell(PeerEvent::Down { peer, reason });
-                    }
-                }
-            }
-            PeerCommand::AddCandidate { peer, candidate } => {
-                if let Some(slot) = self.living(peer) {
-                    slot.connection.add_candidate(&candidate);
-                    self.touched.push(peer);
-                    self.look_up_names(peer);
-                }
-            }
-            PeerCommand::Feed { peer, send } => {
-                if let Some(slot) = self.peers.get_mut(&peer) {
-                    slot.connection.feed_tracks(send);
-                    self.attach(now, peer);
-                }
-            }
-            PeerCommand::OpenChannel { peer, channel, new } => {
-                self.act(peer, |connection, news| connection.open_channel(channel, new, news));
-            }
-            PeerCommand::SendMessage { peer, channel, message } => {
-                self.act(peer, |connection, news| connection.send_message(channel, message, news));
-            }
-            PeerCommand::CloseChannel { peer, channel } => {
-                self.act(peer, |connection, news| connection.close_channel(channel, news));
-            }
-            PeerCommand::Close { peer } => self.close(now, peer, CLOSE_LIMIT),
-            PeerCommand::Figures { peer, reply } => {
-                // those of all are asked for by an order of its own
-                let slot = peer.and_then(|peer| self.living(peer));
-                let figures = slot.map(|slot| slot.connection.figures()).into_iter().collect();
-                // the asker may have given up
-                let _ = reply.send(figures);
-            }
-        }
-    }
-
     /// Gives the frames of every layer to its viewers.
     fn take_frames(&mut self, now: Instant) {
-        let Self { rings, peers, touched, leaving, out, ports, streams, epoch, .. } = self;
+        let Self { rings, peers, touched, leaving, out, sockets, streams, epoch, .. } = self;
         for attached in rings.values() {
             let taken = attached.ring.take();
             if !attached.viewers.is_empty() && attached.layer.format().codec.kind() == MediaKind::Video {
@@ -403,7 +328,7 @@ impl Shard {
                     touched.push(*peer);
                 }
                 if out.is_large() {
-                    out.flush(ports, streams);
+                    out.flush(sockets, streams);
                 }
             }
         }
@@ -438,7 +363,7 @@ impl Shard {
                 let Some(slot) = self.peers.get_mut(&peer) else { continue };
                 slot.connection.drain(now, &mut self.out, &mut news);
                 if self.out.is_large() {
-                    self.out.flush(&self.ports, &mut self.streams);
+                    self.out.flush(&self.sockets, &mut self.streams);
                 }
                 self.settle_peer(now, peer, &mut news);
             }
@@ -475,7 +400,7 @@ impl Shard {
     }
 
     fn flush(&mut self, now: Instant) {
-        self.out.flush(&self.ports, &mut self.streams);
+        self.out.flush(&self.sockets, &mut self.streams);
         if !self.leaving.is_empty() {
             let left = Instant::now();
             self.leaving.drain(..).for_each(|came| self.stages.send.note(left.saturating_duration_since(came)));
@@ -548,6 +473,11 @@ impl Shard {
 
     /// Ends a peer by Portico's will: its data channels first, which takes up to `limit`.
     fn close(&mut self, now: Instant, peer: PeerId, limit: Duration) {
+        if self.peers.get(&peer).is_none() && self.apart.contains_key(&peer) {
+            // it had not begun
+            self.common.placement().leave(peer);
+            self.part(peer);
+        }
         let Some(slot) = self.living(peer) else { return };
         if slot.connection.begin_close(now, limit) {
             self.detach(peer, |_, _| false);
@@ -561,9 +491,9 @@ impl Shard {
     fn remove(&mut self, peer: PeerId) {
         let Some(mut slot) = self.peers.remove(&peer) else { return };
         slot.connection.close(&mut self.out);
-        if !self.streams.is_empty() {
-            // the goodbye leaves by the peer's stream, which is forgotten with it
-            self.out.flush(&self.ports, &mut self.streams);
+        if !self.streams.is_empty() || self.apart.contains_key(&peer) {
+            // the goodbye leaves by the peer's stream or socket, which is forgotten with it
+            self.out.flush(&self.sockets, &mut self.streams);
         }
         self.timers.remove(&(slot.due, peer));
         self.forget(peer);

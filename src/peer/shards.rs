@@ -228,7 +228,7 @@ impl Shards {
 
     /// Asks these STUN servers for the gateway's public address from now on.
     pub fn set_stun_servers(&self, servers: Vec<SocketAddr>) {
-        self.tell_first(Order::StunServers(servers));
+        self.common.doors.iter().for_each(|door| door.mailbox.send(Order::StunServers(servers.clone())));
     }
 
     /// The first shard reads the sockets, and tells the others where the gateway is.

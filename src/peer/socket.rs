@@ -2,9 +2,11 @@
 
 mod batch;
 mod outbox;
+mod sockets;
 mod trains;
 
 pub(super) use outbox::Outbox;
+pub(super) use sockets::Sockets;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -65,8 +67,16 @@ impl Port {
         self.bound
     }
 
-    fn serves(&self, local: IpAddr) -> bool {
-        self.bound.ip().is_unspecified() || self.bound.ip() == local
+    fn serves(&self, local: SocketAddr) -> bool {
+        self.bound.port() == local.port() && self.has(local.ip())
+    }
+
+    /// Whether datagrams to this address of the machine come here.
+    fn has(&self, local: IpAddr) -> bool {
+        match self.bound.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => local.is_ipv4(),
+            ip => ip.is_unspecified() || ip == local,
+        }
     }
 
     /// An address as the socket's family has it.

@@ -15,6 +15,7 @@ use super::*;
 use crate::forward::{FramePackets, KeyframeRequest, Layer, MediaPacket, Refresh};
 use crate::vocab::{LayerId, SdpKind, TrackFormat};
 
+mod apart;
 mod channels;
 mod ends;
 mod feed;
@@ -165,6 +166,7 @@ fn spec(offer: Option<Sdp>, layers: &[Arc<Layer>]) -> PeerSpec {
         receive: None,
         data: None,
         connect_limit: Duration::from_secs(15),
+        own_port: false,
     }
 }
 

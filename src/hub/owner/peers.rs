@@ -11,7 +11,7 @@ use crate::forward::{Layer, Layers};
 use crate::media::mix::{MixFrom, MixInput};
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
-use crate::room::{EndReason, Feed, Framing, Meet, MixPart, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
+use crate::room::{DialectName, EndReason, Feed, Framing, Meet, MixPart, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
 use crate::vocab::{Candidate, ChannelId, Codec, MediaKind, MemberId, PeerId, SourceName, TrackFormat, TrackId};
 
 /// A member's peer must be connected within this time of its description.
@@ -336,7 +336,9 @@ impl Owner {
             }
             Purpose::Ingest { .. } | Purpose::Play { .. } => (None, None),
         };
-        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data, connect_limit: CONNECT_LIMIT };
+        // a bridge goes to a server, and there may be several between the same two
+        let own_port = asked.dialect == DialectName::Bridge && asked.offer.is_none();
+        let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data, connect_limit: CONNECT_LIMIT, own_port };
         let candidates = std::mem::take(&mut state.candidates);
         let peer = asked.peer;
         (self.peers)(PeerCommand::Open(Box::new(spec)));

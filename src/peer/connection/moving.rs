@@ -137,15 +137,22 @@ impl Connection {
     pub(super) fn take_answer_to_check(&mut self, now: Instant, datagram: &[u8]) -> bool {
         let found = self.search.as_ref().zip(check::answered(datagram)).and_then(|(search, id)| search.local(id));
         let Some(local) = found else { return false };
-        let theirs = self.their_credentials();
-        let authentic = theirs
-            .zip(crypto::default_provider().ok())
-            .is_some_and(|(theirs, provider)| check::is_authentic(datagram, &theirs, provider.crypto()));
-        if authentic && let Some(search) = &mut self.search {
+        if self.is_answered_by(datagram)
+            && let Some(search) = &mut self.search
+        {
             let outcome = search.answered(now, local);
             self.follow_search(now, outcome);
         }
         true
+    }
+
+    /// Whether a datagram is the far end's answer to a check: it shows that the far end is where it came from.
+    pub(in crate::peer) fn is_answered_by(&self, datagram: &[u8]) -> bool {
+        check::answered(datagram).is_some()
+            && self
+                .their_credentials()
+                .zip(crypto::default_provider().ok())
+                .is_some_and(|(theirs, provider)| check::is_authentic(datagram, &theirs, provider.crypto()))
     }
 
     fn follow_search(&mut self, now: Instant, outcome: Outcome) {

@@ -66,7 +66,7 @@ struct World {
 }
 
 fn bare(connect_limit: Duration) -> PeerSpec {
-    PeerSpec { peer: PeerId::next(), offer: None, send: Vec::new(), receive: None, data: None, connect_limit }
+    PeerSpec { peer: PeerId::next(), offer: None, send: Vec::new(), receive: None, data: None, connect_limit, own_port: false }
 }
 
 impl World {

@@ -116,7 +116,7 @@ impl End {
 }
 
 fn spec(offer: Option<Sdp>, send: Vec<SendTrack>, data: Option<DataSpec>) -> PeerSpec {
-    PeerSpec { peer: PeerId::next(), offer, send, receive: None, data, connect_limit: PATIENCE }
+    PeerSpec { peer: PeerId::next(), offer, send, receive: None, data, connect_limit: PATIENCE, own_port: false }
 }
 
 /// Runs it. To be called on a runtime with time.

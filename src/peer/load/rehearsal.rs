@@ -19,7 +19,7 @@ use crate::peer::mailbox::Mailbox;
 use crate::peer::protect::{Protector, Suite};
 use crate::peer::reach::Reach;
 use crate::peer::ring::Waker;
-use crate::peer::socket::Outbox;
+use crate::peer::socket::{Outbox, Sockets};
 use crate::peer::tcp::Streams;
 use crate::peer::{PeerSpec, SendTrack};
 use crate::vocab::{LayerId, PeerId, TrackId};
@@ -47,15 +47,15 @@ pub fn rehearse(viewers: usize, made: usize, played: usize) -> Result<u64, LoadE
     let mut now = Instant::now();
     let mut viewers: Vec<Connection> =
         (0..viewers).map(|number| viewer(now, number, &layer, feed, &identity, &mailbox)).collect::<Result<_, _>>()?;
-    let mut out = Outbox::default();
+    let (mut out, nowhere) = (Outbox::default(), Sockets::default());
     for frame in frames.iter().take(played) {
         for viewer in &mut viewers {
             viewer.send_frame(now, 0, frame, &mut out);
             if out.is_large() {
-                out.flush(&[], &mut Streams::default());
+                out.flush(&nowhere, &mut Streams::default());
             }
         }
-        out.flush(&[], &mut Streams::default());
+        out.flush(&nowhere, &mut Streams::default());
         now += feed.spacing();
     }
     Ok(viewers.iter_mut().map(|viewer| viewer.figures().packets_sent).sum())
@@ -78,6 +78,7 @@ fn viewer(
         receive: None,
         data: None,
         connect_limit: Duration::from_secs(60),
+        own_port: false,
     };
     let (mut connection, ..) = Connection::open(now, spec, identity, mailbox).map_err(|reason| other(format!("{reason:?}")))?;
     let provider = rtc::crypto::default_provider().map_err(|_| LoadError::Cipher)?;

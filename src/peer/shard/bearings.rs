@@ -15,10 +15,12 @@ use crate::vocab::PeerId;
 /// What the first shard knows of where the gateway is.
 #[derive(Debug, Default)]
 pub(in crate::peer) struct Bearings {
-    external: Vec<External>,
+    pub(super) external: Vec<External>,
     reflexive: Reflexive,
     /// Said once: far ends need a relay.
     warned: bool,
+    /// Of every shard: whom peers with ports of their own ask.
+    pub(super) servers: Vec<SocketAddr>,
     /// Of every shard: who looks up names.
     names: Option<mpsc::Sender<NamedCandidate>>,
 }
@@ -57,9 +59,13 @@ impl Shard {
         self.spread(now, &reach, true);
     }
 
-    pub(super) fn ask_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+    pub(super) fn ask_servers(&mut self, now: Instant, servers: Vec<SocketAddr>) {
         let usable: Vec<SocketAddr> =
-            servers.iter().copied().filter(|server| self.ports.iter().any(|port| port.leads_to(*server))).collect();
+            servers.into_iter().filter(|server| self.sockets.shared().iter().any(|port| port.leads_to(*server))).collect();
+        self.bearings.servers.clone_from(&usable);
+        if self.index != 0 {
+            return;
+        }
         let change = self.bearings.reflexive.set_servers(now, &usable);
         self.follow(now, change);
     }
@@ -71,7 +77,7 @@ impl Shard {
         }
         let (change, requests) = self.bearings.reflexive.timeout(now, rand::random);
         for (server, request) in requests {
-            let port = self.ports.iter().find(|port| port.leads_to(server));
+            let port = self.sockets.shared().iter().find(|port| port.leads_to(server));
             // without a route to it nothing leaves, and it is asked again
             if let Some(Err(error)) = port.map(|port| port.ask(server, &request)) {
                 tracing::debug!(%server, %error, "STUN server not asked");
@@ -113,9 +119,13 @@ impl Shard {
     /// Far ends are told this from now on. Peers whose own address is gone look for another way; with `doubt` all do.
     pub(super) fn is_at(&mut self, now: Instant, reach: &Reach, doubt: bool) {
         self.identity.reach = reach.clone();
-        for (peer, slot) in &mut self.peers {
-            slot.connection.relocate(now, reach, doubt);
-            self.touched.push(*peer);
+        let Self { peers, apart, sockets, bearings, touched, .. } = self;
+        for (peer, slot) in peers {
+            match apart.get(peer) {
+                Some(apart) => slot.connection.relocate(now, &apart.reach(*peer, reach, sockets, &bearings.external), doubt),
+                None => slot.connection.relocate(now, reach, doubt),
+            }
+            touched.push(*peer);
         }
     }
 }

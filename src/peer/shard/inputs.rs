@@ -9,10 +9,10 @@ use crate::peer::mailbox::Order;
 use crate::peer::socket::Inbox;
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
-const READS_PER_TURN: usize = 16;
+pub(super) const READS_PER_TURN: usize = 16;
 /// Datagrams of data channels after which a turn reads no further batch: they cost about 10 µs each, on a small board several times as
 /// much, and media waits. A batch has about as many at most.
-const DTLS_PER_TURN: usize = 64;
+pub(super) const DTLS_PER_TURN: usize = 64;
 
 impl Shard {
     /// Reads what the sockets have, up to a limit. Returns whether there may be more.
@@ -22,8 +22,8 @@ impl Shard {
         }
         let mut more = false;
         let mut outside = None;
-        let Self { ports, peers, demux, elsewhere, handed, touched, unknown, bearings, .. } = self;
-        for port in ports.iter() {
+        let Self { sockets, peers, demux, elsewhere, handed, touched, unknown, bearings, .. } = self;
+        for port in sockets.shared() {
             let mut data = 0;
             more |= (0..READS_PER_TURN).all(|_| {
                 let full = inbox.read(port, |local, from, datagram| {

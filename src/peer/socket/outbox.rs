@@ -1,13 +1,13 @@
 //! Datagrams of all peers on their way out.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use quinn_udp::{Transmit, UdpSocketState};
 
-use super::Port;
 use super::batch;
 use super::trains::{Piece, Planner, Train};
+use super::{Port, Sockets};
 use crate::peer::demux::{Wire, classify};
 use crate::peer::tcp::Streams;
 use crate::vocab::PeerId;
@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 1 << 20;
 
 struct Entry {
     peer: PeerId,
-    local: IpAddr,
+    local: SocketAddr,
     to: SocketAddr,
     start: usize,
     len: usize,
@@ -54,7 +54,7 @@ impl Late {
 
 impl Outbox {
     pub(in crate::peer) fn push(&mut self, peer: PeerId, local: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-        self.entries.push(Entry { peer, local: local.ip(), to, start: self.bytes.len(), len: datagram.len() });
+        self.entries.push(Entry { peer, local, to, start: self.bytes.len(), len: datagram.len() });
         self.bytes.extend_from_slice(datagram);
     }
 
@@ -68,15 +68,15 @@ impl Outbox {
     ) -> Result<(), E> {
         let start = self.bytes.len();
         write(&mut self.bytes)?;
-        self.entries.push(Entry { peer, local: local.ip(), to, start, len: self.bytes.len() - start });
+        self.entries.push(Entry { peer, local, to, start, len: self.bytes.len() - start });
         Ok(())
     }
 
     /// Everything in it: `(local, to, datagram)`.
     #[cfg(test)]
-    pub(in crate::peer) fn take(&mut self) -> Vec<(IpAddr, SocketAddr, Vec<u8>)> {
+    pub(in crate::peer) fn take(&mut self) -> Vec<(std::net::IpAddr, SocketAddr, Vec<u8>)> {
         let bytes = std::mem::take(&mut self.bytes);
-        let datagram = |entry: Entry| (entry.local, entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
+        let datagram = |entry: Entry| (entry.local.ip(), entry.to, bytes[entry.start..entry.start + entry.len].to_vec());
         self.entries.drain(..).map(datagram).collect()
     }
 
@@ -92,7 +92,7 @@ impl Outbox {
 
     /// Sends everything: by trains that the kernel or the card cuts, and as many of one shape with a call as there are. What goes to the
     /// far end of a stream leaves by that.
-    pub(in crate::peer) fn flush(&mut self, ports: &[Port], streams: &mut Streams) {
+    pub(in crate::peer) fn flush(&mut self, sockets: &Sockets, streams: &mut Streams) {
         if !streams.is_empty() {
             self.flush_streams(streams);
         }
@@ -100,17 +100,25 @@ impl Outbox {
         let Self { bytes, entries, pieces, planner, late, .. } = self;
         pieces.clear();
         pieces.extend(entries.iter().filter_map(|entry| {
-            let port = ports.iter().position(|port| port.serves(entry.local))?;
+            let (port, state) = sockets.find(|port| port.serves(entry.local)).map(|(at, port)| (at, &port.state))?;
             let check = is_check(bytes, entry.start);
-            let most = if check { 1 } else { ports[port].state.max_gso_segments().max(1) };
-            Some(Piece { peer: entry.peer, port, local: entry.local, to: entry.to, start: entry.start, len: entry.len, most })
+            let most = if check { 1 } else { state.max_gso_segments().max(1) };
+            Some(Piece {
+                peer: entry.peer,
+                port,
+                local: entry.local.ip(),
+                to: entry.to,
+                start: entry.start,
+                len: entry.len,
+                most,
+            })
         }));
         let alone = |piece: &Piece| is_check(bytes, piece.start) || Some(piece.peer) == clogged;
         let trains = planner.plan(pieces, alone);
         let mut patience = true;
         let mut at = 0;
         while let Some(first) = trains.get(at) {
-            let Some(port) = ports.get(first.shape.port) else { break };
+            let Some(port) = sockets.get(first.shape.port) else { break };
             let group = trains[at..].iter().take(batch::MOST).take_while(|train| first.shape.joins(&train.shape)).count();
             let sent = match group {
                 0 | 1 => 0,
@@ -217,7 +225,7 @@ fn attempt(
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
     use std::time::Duration;
 
     use super::*;
@@ -230,7 +238,7 @@ mod tests {
     }
 
     /// Frames of several sizes to many viewers arrive whole, in order, and from the address that was asked for.
-    fn all_arrive(ports: &[Port], addresses: &[SocketAddr]) {
+    fn all_arrive(sockets: &Sockets, addresses: &[SocketAddr]) {
         let viewers: Vec<UdpSocket> =
             addresses.iter().cycle().take(70).map(|own| far(&SocketAddr::new(own.ip(), 0).to_string())).collect();
         let mut outbox = Outbox::default();
@@ -248,7 +256,7 @@ mod tests {
                 }
             }
         }
-        outbox.flush(ports, &mut Streams::default());
+        outbox.flush(sockets, &mut Streams::default());
         assert!(outbox.take_starved().is_empty());
         for (number, viewer) in viewers.iter().enumerate() {
             let mut buffer = [0; 2000];
@@ -262,7 +270,7 @@ mod tests {
     #[test]
     fn many_viewers_get_every_datagram_in_order_by_sockets_of_their_own() {
         let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], 0, false).unwrap();
-        all_arrive(&ports, &addresses);
+        all_arrive(&Sockets::new(ports.into()), &addresses);
     }
 
     #[test]
@@ -273,13 +281,14 @@ mod tests {
             let (ports, mut addresses) = bind(&[&local[..], others].concat(), 0, false).unwrap();
             assert!(ports.len() == 1 && ports[0].bound().ip().is_unspecified());
             addresses.retain(|address| address.ip().is_loopback());
-            all_arrive(&ports, &addresses);
+            all_arrive(&Sockets::new(ports.into()), &addresses);
         }
     }
 
     #[test]
     fn one_that_cannot_be_reached_costs_the_others_nothing() {
         let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0, false).unwrap();
+        let sockets = Sockets::new(ports.into());
         let viewers: Vec<UdpSocket> = (0..10).map(|_| far("127.0.0.1:0")).collect();
         let mut outbox = Outbox::default();
         for (number, viewer) in viewers.iter().enumerate() {
@@ -288,7 +297,7 @@ mod tests {
                 outbox.push(PeerId(number as u64), addresses[0], to, &[0x80, sequence, 0, 0]);
             }
         }
-        outbox.flush(&ports, &mut Streams::default());
+        outbox.flush(&sockets, &mut Streams::default());
         for (_, viewer) in viewers.iter().enumerate().filter(|(number, _)| *number != 4) {
             let mut buffer = [0; 64];
             for sequence in 0..3 {
@@ -301,6 +310,7 @@ mod tests {
     fn a_check_to_an_impossible_address_costs_others_nothing() {
         let (ports, addresses) = bind(&[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()], 0, false).unwrap();
         let offload = ports[0].state.max_gso_segments();
+        let sockets = Sockets::new(ports.into());
         let far = far("127.0.0.1:0");
         let mut outbox = Outbox::default();
         let check = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
@@ -310,8 +320,8 @@ mod tests {
         }
         outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &check);
         outbox.push(PeerId(2), addresses[0], far.local_addr().unwrap(), &[0x80; 20]);
-        outbox.flush(&ports, &mut Streams::default());
-        assert_eq!(ports[0].state.max_gso_segments(), offload);
+        outbox.flush(&sockets, &mut Streams::default());
+        assert_eq!(sockets.shared()[0].state.max_gso_segments(), offload);
         let mut buffer = [0; 64];
         assert_eq!(far.recv(&mut buffer).unwrap(), check.len());
         assert_eq!(buffer[..check.len()], check);
