@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::netns::{SKIP, ip};
-use support::{Gateway, PATIENCE, TEST_SOURCE, json_of, tests_dir};
+use support::{Gateway, PATIENCE, TEST_SOURCE, json_of, read_inside, tests_dir};
 
 /// Addresses of the board, one after the other.
 const FIRST: &str = "10.7.0.2/24";
@@ -65,7 +65,7 @@ impl Drop for Link {
 /// A gateway on the board.
 fn gateway(link: &Link, more: &str) -> Gateway {
     let config = format!(
-        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe']\n{more}"
+        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe', 'control']\n{more}"
     );
     let program = link.command(&link.board, env!("CARGO_BIN_EXE_portico"));
     Gateway::start_by(program, &config, &["--listen", LISTEN], &[("PORTICO_LOG__FILTER", "debug".into())])
@@ -112,6 +112,43 @@ fn a_board_that_gets_another_address_goes_on_within_two_seconds() {
     }
     eprintln!("without a picture: {} ms before, {} ms over the change", seen["before"], seen["gaps"]);
     assert!(!gateway.log().contains("peer down"), "nobody was lost");
+}
+
+#[test]
+fn a_bridge_goes_on_by_another_address_of_its_board() {
+    let Some(link) = Link::new() else { return };
+    let program = link.command(&link.home, env!("CARGO_BIN_EXE_portico"));
+    let open = "[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe', 'control']\n";
+    let _far = Gateway::start_by(program, open, &["--listen", LISTEN], &[]);
+    let bridge =
+        "[[bridge]]\nname = 'out'\nkind = 'whip'\nroom = 'main'\nstream = 'test'\nurl = 'http://10.7.0.9:8780/whip/yard/test'\n";
+    let mut near = gateway(&link, bridge);
+    let standing = || {
+        let own = read_inside(link.command(&link.board, "/usr/bin/python3"), "http://127.0.0.1:8780/api/v1/bridges/out");
+        // how much came over is told at the other end
+        let there = read_inside(link.command(&link.home, "/usr/bin/python3"), "http://127.0.0.1:8780/api/v1/peers");
+        let received: u64 = there.as_array().into_iter().flatten().filter_map(|peer| peer["packets_received"].as_u64()).sum();
+        (own, received)
+    };
+    let wait = |what: &str, least: u64| {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (own, received) = standing();
+            if own["state"] == "connected" && received >= least {
+                return (own, received);
+            }
+            assert!(Instant::now() < end, "{what}: {received} of {least}: {own:#}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let (before, received) = wait("flow", 200);
+    ip(&["-n", &link.board, "addr", "del", FIRST, "dev", "eth0"]);
+    ip(&["-n", &link.board, "addr", "add", SECOND, "dev", "eth0"]);
+    near.wait_log("goes on by another address");
+    let (after, _) = wait("flow by the other address", received + 500);
+    for count in ["attempts", "connections"] {
+        assert_eq!(before[count], after[count], "the same connection: {after:#}");
+    }
 }
 
 #[test]

@@ -528,6 +528,7 @@ fn shard_config(config: &Config, whereabouts: &Whereabouts, names: Names, stages
             lite: config.media.ice_lite,
             changes: whereabouts.changes(),
             names,
+            asks: whereabouts.asks(),
         },
         shards,
         fill: peer::FILL,

@@ -46,6 +46,11 @@ impl Whereabouts {
         self.fixed.is_empty()
     }
 
+    /// Whether there are STUN servers to ask.
+    pub(super) fn asks(&self) -> bool {
+        !self.stun.is_empty()
+    }
+
     /// Candidates: what the configuration says; else loopback when only this machine can reach the gateway and no listed bridge leads to
     /// another, else all of the machine.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {

@@ -55,6 +55,8 @@ pub struct Place {
     pub changes: bool,
     /// Where candidates with a name in place of the address go; without it they are left out.
     pub names: Option<mpsc::Sender<NamedCandidate>>,
+    /// There are STUN servers to ask: [`Shards::set_stun_servers`] will tell them.
+    pub asks: bool,
 }
 
 /// As [`ShardConfig::fill`]: as many viewers as a board is made for.
@@ -147,7 +149,7 @@ impl Shards {
             tcp_port = Some(port);
         }
         let ports = Arc::from(ports);
-        let Place { external, lite, names, .. } = config.place;
+        let Place { external, lite, names, asks, .. } = config.place;
         let public = reach::configured(&external, &addresses).into();
         let reach = Reach { hosts: addresses.as_slice().into(), tcp_port, public, lite };
         let identity = Identity::generate(reach, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
@@ -168,7 +170,7 @@ impl Shards {
             // the first has those that come in
             let streams = std::mem::take(&mut streams);
             let (common, ports, identity) = (Arc::clone(&common), Arc::clone(&ports), identity.clone());
-            let bearings = Bearings::new(external.clone(), names.clone());
+            let bearings = Bearings::new(external.clone(), names.clone(), asks);
             let (events, stages) = (events.clone(), Arc::clone(&config.stages));
             let (done, stopped) = std_mpsc::sync_channel(1);
             // made where it runs: what it holds of a viewer cannot move to another thread

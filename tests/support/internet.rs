@@ -139,6 +139,15 @@ impl Internet {
         }
     }
 
+    /// Cuts the homes off from each other, or joins them again.
+    pub fn cut(&self, cut: bool) {
+        let rules = match cut {
+            true => "table ip cut {\nchain through {\ntype filter hook forward priority 0; policy drop\n}\n}",
+            false => "delete table ip cut",
+        };
+        self.run("net", "nft", &[rules]);
+    }
+
     fn listens(&self, place: &str, port: u16) -> bool {
         let shown = self.command(place, "ss").args(["-Hlnu", &format!("sport = :{port}")]).output().expect("ss runs");
         !shown.stdout.is_empty()

@@ -280,6 +280,14 @@ fn read_aside(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     read
 }
 
+/// A JSON document of a gateway in a network namespace, asked for from inside by a command that runs a program there.
+pub fn read_inside(mut inside: Command, address: &str) -> Value {
+    let script = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=30).read())";
+    let done = inside.args(["-c", script, address]).output().expect("ip runs");
+    let text = String::from_utf8_lossy(&done.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{address}: {e}: {text}{}", String::from_utf8_lossy(&done.stderr)))
+}
+
 /// Pages of any origin may connect, as those of PeerJS applications do.
 pub const ANY_ORIGIN: &str = "[http]\nallowed_origins = [\"*\"]\n";
 

@@ -43,6 +43,13 @@ impl Apart {
         Some(reflexive.next_timeout().map_or(*until, |next| next.min(*until)))
     }
 
+    /// These servers are to be asked what the port looks like.
+    pub(super) fn ask(&mut self, now: Instant, servers: &[SocketAddr]) {
+        if let Some(opening) = &mut self.opening {
+            opening.reflexive.set_servers(now, servers);
+        }
+    }
+
     /// Where this peer is told to find the gateway. A port that a router forwards is another one.
     pub(super) fn reach(&self, peer: PeerId, of_all: &Reach, sockets: &Sockets, external: &[External]) -> Reach {
         let hosts: Vec<SocketAddr> = of_all.hosts.iter().filter_map(|host| sockets.own_address(peer, *host)).collect();
@@ -77,6 +84,7 @@ impl Shard {
     /// Asks what is to be asked, and opens those that have waited long enough.
     pub(super) fn tend_apart(&mut self, now: Instant) {
         let mut ready = Vec::new();
+        let awaits_servers = self.bearings.awaits_servers;
         for (peer, apart) in &mut self.apart {
             let Some(opening) = &mut apart.opening else { continue };
             for (server, request) in opening.reflexive.timeout(now, rand::random).1 {
@@ -85,7 +93,7 @@ impl Shard {
                     tracing::debug!(%server, %error, "STUN server not asked");
                 }
             }
-            if opening.reflexive.is_answered() || opening.until <= now {
+            if (!awaits_servers && opening.reflexive.is_answered()) || opening.until <= now {
                 apart.public = opening.reflexive.public();
                 ready.extend(apart.opening.take().map(|opening| opening.spec));
             }

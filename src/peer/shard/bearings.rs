@@ -21,13 +21,15 @@ pub(in crate::peer) struct Bearings {
     warned: bool,
     /// Of every shard: whom peers with ports of their own ask.
     pub(super) servers: Vec<SocketAddr>,
+    /// They are not known yet.
+    pub(super) awaits_servers: bool,
     /// Of every shard: who looks up names.
     names: Option<mpsc::Sender<NamedCandidate>>,
 }
 
 impl Bearings {
-    pub(in crate::peer) fn new(external: Vec<External>, names: Option<mpsc::Sender<NamedCandidate>>) -> Self {
-        Self { external, names, ..Self::default() }
+    pub(in crate::peer) fn new(external: Vec<External>, names: Option<mpsc::Sender<NamedCandidate>>, asks: bool) -> Self {
+        Self { external, names, awaits_servers: asks, ..Self::default() }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -63,6 +65,8 @@ impl Shard {
         let usable: Vec<SocketAddr> =
             servers.into_iter().filter(|server| self.sockets.shared().iter().any(|port| port.leads_to(*server))).collect();
         self.bearings.servers.clone_from(&usable);
+        self.bearings.awaits_servers = false;
+        self.apart.values_mut().for_each(|apart| apart.ask(now, &usable));
         if self.index != 0 {
             return;
         }

@@ -93,9 +93,11 @@ async fn a_gateway_may_go_to_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_public_address_of_its_own_port_is_asked_for_first() {
     let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let mut gateway = Gateway::start();
-    gateway.shards.set_stun_servers(vec![server.local_addr().unwrap()]);
+    let asks = Place { asks: true, ..Place::default() };
+    let mut gateway = Gateway::placed(vec![[127, 0, 0, 1].into()], 2, Suite::Gcm, asks);
     let peer = gateway.open(PeerSpec { own_port: true, ..spec(None, &[video_layer(&Requests::default())]) });
+    // the name of the server is looked up meanwhile
+    gateway.shards.set_stun_servers(vec![server.local_addr().unwrap()]);
     let answering = async {
         let mut asking = Vec::new();
         // of the port of all, and of its own
