@@ -186,7 +186,7 @@ impl Inlet {
                 if info.event().is_some_and(|event| gst_video::UpstreamForceKeyUnitEvent::parse(event).is_ok()) {
                     ask();
                     // nobody further up would know what to do
-                    return gst::PadProbeReturn::Drop;
+                    return make::CONSUME_EVENT;
                 }
                 gst::PadProbeReturn::Ok
             });

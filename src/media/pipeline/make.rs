@@ -10,6 +10,10 @@ use crate::media::SourceError;
 use crate::media::board::DecoderCandidate;
 use crate::media::element::package_of;
 
+/// What a probe returns to let an event go no further. Not `Drop`: the bindings free the event then, and GStreamer complains that there is
+/// none left to free (`gst_mini_object_unref: assertion 'mini_object != NULL'`).
+pub const CONSUME_EVENT: gst::PadProbeReturn = gst::PadProbeReturn::Handled;
+
 /// The error for an element that is not registered.
 pub(in crate::media) fn missing(element: &str) -> SourceError {
     let package = package_of(element).unwrap_or("(none known; see the board's vendor)");

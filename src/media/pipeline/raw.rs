@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::branch::Hung;
 use super::capture::tee_name;
+use super::make;
 use super::{Order, Session, fault};
 use crate::media::SourceError;
 use crate::vocab::{MediaKind, PeerId};
@@ -113,7 +114,7 @@ fn decide_nothing(bin: &gst::Bin) {
         _ => gst::PadProbeReturn::Ok,
     });
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, |_, info| match info.event().map(|event| event.type_()) {
-        Some(gst::EventType::Reconfigure) => gst::PadProbeReturn::Drop,
+        Some(gst::EventType::Reconfigure) => make::CONSUME_EVENT,
         _ => gst::PadProbeReturn::Ok,
     });
 }
