@@ -323,7 +323,7 @@ fn set(pad: &gst::Pad, property: &str, value: &str) {
 /// A compositor that fails tells those behind it that the stream ended: another one goes on with it.
 fn keep_end(exit: &gst::Pad) {
     exit.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| match info.event().map(|event| event.type_()) {
-        Some(gst::EventType::Eos) => make::CONSUME_EVENT,
+        Some(gst::EventType::Eos) => gst::PadProbeReturn::Drop,
         _ => gst::PadProbeReturn::Ok,
     });
 }

@@ -27,6 +27,9 @@ pub const LOCK: &str = "probe.lock";
 const START_AFTER: Duration = Duration::from_secs(2);
 /// Pause before another look when another process uses the codecs.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often it is tried to show others that codecs are in use, and between two times.
+const SHOW_TRIES: u32 = 100;
+const SHOW_PAUSE: Duration = Duration::from_millis(20);
 /// How often a candidate's trial may be broken off, or put off, before it is left for the next start.
 const MOST_TRIES: u32 = 50;
 
@@ -103,6 +106,22 @@ impl Usage {
             && file.try_lock_shared().is_ok()
         {
             users.shared = Some(file);
+        }
+    }
+
+    /// A source that was opened while candidates were tried could not show that it was. A child process that another thread starts
+    /// holds the lock for a moment longer, from its fork to its exec.
+    fn make_up(&self) {
+        for _ in 0..SHOW_TRIES {
+            let mut users = self.state();
+            if users.pipelines > 0 {
+                self.show(&mut users);
+            }
+            if users.pipelines == 0 || users.shared.is_some() || users.stopping {
+                return;
+            }
+            drop(users);
+            std::thread::sleep(SHOW_PAUSE);
         }
     }
 
@@ -257,13 +276,7 @@ pub(super) fn work_off(board: &Board, verdicts: &Verdicts, usage: &Usage, runner
         };
         let outcome = try_one(candidate, board, verdicts, runner, &|| usage.wanted());
         drop(claim);
-        {
-            // a source opened meanwhile could not show that it did
-            let mut users = usage.state();
-            if users.pipelines > 0 {
-                usage.show(&mut users);
-            }
-        }
+        usage.make_up();
         match outcome {
             Ok(Verdict::Works { notes }) => {
                 let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();

@@ -45,6 +45,13 @@ pub struct Bench {
     next: u64,
 }
 
+impl Drop for Bench {
+    /// What one test leaves running takes the processor from the next.
+    fn drop(&mut self) {
+        self.media.stop();
+    }
+}
+
 impl Bench {
     /// `sources` as `[[source]]` tables.
     pub fn new(sources: &str) -> Self {
