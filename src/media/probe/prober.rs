@@ -310,6 +310,18 @@ mod tests {
         Runner { program: "/bin/sh".into(), arguments: vec!["-c".into(), text.into()], deadline: Duration::from_secs(60) }
     }
 
+    /// Ends the process where it never is so: a scope would wait for the trial for ever.
+    fn until(is_so: impl Fn() -> bool) {
+        for _ in 0..12_000 {
+            if is_so() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        eprintln!("what a test of the trials waits for never came");
+        std::process::abort();
+    }
+
     /// A board whose hardware encoder is an element that every machine has.
     fn board() -> Board {
         gstreamer::init().unwrap();
@@ -345,14 +357,10 @@ mod tests {
         let runner = script(&format!("cat >/dev/null; test -e {path} && exit 3; touch {path}; exec sleep 600"));
         let using = std::thread::scope(|scope| {
             let trials = scope.spawn(|| work_off(&board, &verdicts, &usage, &runner, &|| {}));
-            while !first.exists() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            until(|| first.exists());
             let using = usage.enter();
             // the codecs are let go of although the trial had ten minutes to go, and others see who has them
-            while usage.state().shared.is_none() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            until(|| usage.state().shared.is_some());
             assert!(usage.is_busy() && usage.claim().is_none() && verdicts.get(Candidate::Encoder(&board.encoders[0])).is_none());
             drop(using);
             trials.join()
