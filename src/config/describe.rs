@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 13] =
-    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "record", "listener", "bridge"];
+const ORDER: [&str; 14] = [
+    "http", "access", "tls", "mdns", "media", "rooms", "sources", "rtsp", "log", "room", "source", "record", "listener", "bridge",
+];
 
 /// So many of them, at the end, are lists.
 const LISTS: usize = 4;
