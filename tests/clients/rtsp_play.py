@@ -1,6 +1,6 @@
 """rtsp_play.py URL PROTOCOL FRAMES KINDS [USER PASSWORD]: plays a stream with GStreamer's rtspsrc by `tcp` or `udp` and decodes so many
-frames of each of KINDS (`video,audio`). Tells the codecs, the first picture's wait, whether it began with a key frame, and how far sound
-and picture lie apart; or what the server refused."""
+frames of each of KINDS (`video,audio`). Tells the codecs, how long the first of them was waited for, and how far sound and picture lie
+apart; or what the server refused."""
 import json
 import sys
 import time
@@ -15,6 +15,8 @@ url, protocol, frames, kinds = sys.argv[1:5]
 frames, kinds = int(frames), kinds.split(",")
 # until the end of the stream
 until_end = frames < 0
+# how long before it was seen the newest frame of each kind should have been shown
+lead = {}
 counts = {kind: 0 for kind in kinds}
 codecs, sizes = {}, set()
 began = time.monotonic()
@@ -30,7 +32,7 @@ if len(sys.argv) > 6:
     source.set_property("user-pw", sys.argv[6])
 pipe.add(source)
 DECODE = {
-    "H264": "rtph264depay ! h264parse ! avdec_h264",
+    "H264": "rtph264depay wait-for-keyframe=true ! h264parse ! avdec_h264",
     "H265": "rtph265depay ! h265parse ! avdec_h265",
     "VP8": "rtpvp8depay ! vp8dec",
     "OPUS": "rtpopusdepay ! opusdec",
@@ -40,12 +42,16 @@ DECODE = {
 def finish(**told):
     pipe.set_state(Gst.State.NULL)
     waited = None if first is None else round(first - began, 3)
-    print(json.dumps({"ok": True, "frames": counts, "codecs": codecs, "sizes": sorted(sizes), "first": waited, **told}), flush=True)
+    apart = round(abs(lead["video"] - lead["audio"])) if len(lead) == 2 else None
+    print(json.dumps({"ok": True, "apart_ms": apart, "frames": counts, "codecs": codecs, "sizes": sorted(sizes), "first": waited, **told}), flush=True)
     loop.quit()
 
 
-def on_frame(kind, pad):
+def on_frame(kind, buffer, pad):
     global first
+    segment = pad.get_sticky_event(Gst.EventType.SEGMENT, 0).parse_segment()
+    due = segment.to_running_time(Gst.Format.TIME, buffer.pts) + pipe.get_base_time()
+    lead[kind] = (due - pipe.get_clock().get_time()) / 1e6
     first = first or time.monotonic()
     counts[kind] += 1
     if kind == "video":
@@ -64,7 +70,7 @@ def on_pad(_, pad):
     decoder = Gst.parse_bin_from_description(
         f"queue ! {DECODE[codec]} ! fakesink name=sink sync=false async=false signal-handoffs=true", True)
     pipe.add(decoder)
-    decoder.get_by_name("sink").connect("handoff", lambda _, buffer, at: on_frame(kind, at))
+    decoder.get_by_name("sink").connect("handoff", lambda _, buffer, at: on_frame(kind, buffer, at))
     decoder.sync_state_with_parent()
     pad.link(decoder.get_static_pad("sink"))
 

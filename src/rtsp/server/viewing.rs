@@ -15,7 +15,7 @@ use crate::hub::{Hub, HubSession};
 use crate::ops::metrics::Metrics;
 use crate::peer::{PeerEvent, SendTrack};
 use crate::room::{Command, DialectName, EndReason, Facts, Joining, Notice, Refusal, StreamChoice, Topology};
-use crate::vocab::{Grant, MediaKind, PeerId, RequestId, Sdp};
+use crate::vocab::{Grant, MediaKind, PeerId, RequestId, RoomId, Sdp};
 
 /// A stream must be open in this time; a camera may need ten seconds (`[sources] open_limit`).
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ pub struct Viewing {
     pub sends: Vec<SendTrack>,
     /// The description.
     pub sdp: String,
+    room: RoomId,
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
     up: bool,
@@ -97,7 +98,7 @@ impl Viewing {
         metrics.session_opened(NAME);
         let codecs: Vec<_> = sends.iter().map(|send| send.layers.format().codec).collect();
         tracing::info!(%room, dialect = NAME, peer = %entry.peer, remote_addr = %remote, ?codecs, "session opened");
-        Ok(Self { place, entry, orders, sends, sdp, metrics, _permit: permit, up: false })
+        Ok(Self { place, entry, orders, sends, sdp, room, metrics, _permit: permit, up: false })
     }
 
     /// The viewer's figures.
@@ -139,7 +140,7 @@ impl Viewing {
 impl Drop for Viewing {
     fn drop(&mut self) {
         self.metrics.session_closed(NAME);
-        tracing::info!(dialect = NAME, peer = %self.entry.peer, "session ended");
+        tracing::info!(room = %self.room, dialect = NAME, peer = %self.entry.peer, "session ended");
     }
 }
 
