@@ -24,6 +24,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("record", "room", "\"kitchen\""),
     ("record", "stream", "\"door\""),
     ("recording", "directory", "\"/var/lib/portico/recordings\""),
+    ("rtsp", "listen", "\"0.0.0.0:8554\""),
     ("listener", "dialect", "\"peerjs\""),
     ("bridge", "name", "\"studio\""),
     ("bridge", "kind", "\"whip\""),
