@@ -26,7 +26,7 @@ use crate::forward::{FramePackets, SinkId};
 use crate::peer::ntp;
 use crate::vocab::{Codec, Right};
 
-/// A client that did not say anything that makes it a viewer is let go after this time.
+/// A client that is no viewer, whatever it says, is let go after this time.
 const STRANGER_LIMIT: Duration = Duration::from_secs(15);
 /// A viewer that does not play says something in this time, one that is sent RTP by UDP as well.
 const SILENT_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECONDS + 15);
@@ -66,10 +66,14 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     decoder: Decoder,
     out: BytesMut,
+    /// Most bytes in it since it was empty.
+    most_waited: usize,
     session: Session,
     viewing: Option<Viewing>,
     playing: Option<Playing>,
     heard: Instant,
+    /// Since when it is no viewer, while it is none. What it says does not keep its place.
+    stranger: Instant,
     /// When the socket last took something, while something waits.
     stuck: Option<Instant>,
     /// What the viewer was sent before it paused.
@@ -109,10 +113,12 @@ impl Connection {
             shared,
             decoder: Decoder::default(),
             out: BytesMut::new(),
+            most_waited: 0,
             session,
             viewing: None,
             playing: None,
             heard: Instant::now(),
+            stranger: Instant::now(),
             stuck: None,
             before: Sent::default(),
         })
@@ -318,7 +324,9 @@ impl Connection {
     /// What was opened is let go.
     fn leave(&mut self) {
         self.stop_playing();
-        self.viewing = None;
+        if self.viewing.take().is_some() {
+            self.stranger = Instant::now();
+        }
         self.before = Sent::default();
     }
 
@@ -381,6 +389,7 @@ impl Connection {
 
     /// Hands the socket what waits for it.
     fn write(&mut self) -> Result<(), End> {
+        self.most_waited = self.most_waited.max(self.out.len());
         while !self.out.is_empty() {
             match self.stream.try_write(&self.out) {
                 Ok(count) => {
@@ -394,6 +403,10 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+        // the memory that a large key frame needed is not kept
+        if std::mem::take(&mut self.most_waited) > 2 * OUT_FULL {
+            self.out = BytesMut::new();
+        }
         Ok(())
     }
 
@@ -405,8 +418,11 @@ impl Connection {
         }
         let silent = now.saturating_duration_since(self.heard);
         let Some(playing) = &mut self.playing else {
-            let limit = if self.viewing.is_some() { SILENT_LIMIT } else { STRANGER_LIMIT };
-            return if silent >= limit { Err(End::Silent) } else { Ok(()) };
+            let over = match self.viewing {
+                Some(_) => silent >= SILENT_LIMIT,
+                None => now.saturating_duration_since(self.stranger) >= STRANGER_LIMIT,
+            };
+            return if over { Err(End::Silent) } else { Ok(()) };
         };
         for sending in &mut playing.tracks {
             let old = Arc::clone(sending.track.layer());

@@ -74,7 +74,7 @@ impl Viewing {
             room: room.clone(),
             user_id: user_id.clone(),
             dialect: DialectName::Rtsp,
-            remote: Some(remote.ip()),
+            remote: Some(remote.ip().to_canonical()),
             grant,
             visible: false,
             facts: Facts { name: Some(user_id), ..Facts::default() },
