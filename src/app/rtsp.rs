@@ -25,6 +25,7 @@ pub(super) struct Players {
 }
 
 /// What serving needs.
+#[cfg_attr(not(feature = "rtsp"), expect(dead_code, reason = "nothing is served"))]
 pub(super) struct Needs<'n> {
     pub hub: &'n Hub,
     pub access: &'n Arc<Access>,
