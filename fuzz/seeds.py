@@ -140,3 +140,15 @@ seed("netflux", "channel", channel(
     envelope(ID, 0, 743, field(1, 6) + field(4, field(1, 9) + field(2, 1) + field(4, b"def"))), envelope(ID, 0, 74315, field(1, field(1, ID) + field(1, ID + 1))),
     envelope(ID, 0, 74315, field(3, field(1, ID + 2))), envelope(ID, 0, 74315, field(4, 1)), envelope(ID + 3, ID, 74, field(2, field(1, ID + 3))),
 ) + step(0, 2, length=900))
+
+seed("rtsp", "player", (
+    b"OPTIONS rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: LibVLC/3.0.18\r\n\r\n"
+    b"DESCRIBE rtsp://h:8554/main/door?token=a.b%2Dc RTSP/1.0\r\nCSeq: 2\r\nAuthorization: Basic dXNlcjphLmIuYw==\r\n\r\n"
+    b"SETUP rtsp://h:8554/main/door/trackID=0 RTSP/1.0\r\nCSeq: 3\r\nTransport: RTP/AVP;unicast;client_port=5000-5001\r\n\r\n"
+    b"SETUP rtsp://h:8554/main/door/trackID=1 RTSP/1.0\r\nCSeq: 4\r\nTransport: RTP/AVP/TCP;unicast;interleaved=2-3\r\nSession: fuzz\r\n\r\n"
+    b"PLAY rtsp://h:8554/main/door/ RTSP/1.0\r\nCSeq: 5\r\nSession: fuzz\r\nRange: npt=0.000-\r\n\r\n"
+    b"$\x03\x00\x08\x80\xc9\x00\x01\x00\x00\x00\x01"
+    b"SET_PARAMETER rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 6\r\nContent-Length: 3\r\n\r\na:b"
+    b"PAUSE rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 7\r\nSession: fuzz\r\n\r\n"
+    b"TEARDOWN rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 8\r\nSession: fuzz\r\n\r\n"
+))

@@ -18,6 +18,7 @@
 //! | [`event`] | joins and leaves for a broker: a store on disk, AMQP, MQTT, webhooks (PURE but for `store`, `keeper`, `sink`) |
 //! | [`media`] | capture, codecs, devices, planner: everything GStreamer and V4L2 |
 //! | [`forward`] | one layer of one track: packetiser, cache, fan-out |
+//! | [`rtsp`] | streams for players and recorders by RTSP |
 //! | [`http`] | router, API, page |
 //! | [`ops`] | access, TLS, logging, metrics |
 
@@ -36,5 +37,6 @@ pub mod media;
 pub mod ops;
 pub mod peer;
 pub mod room;
+pub mod rtsp;
 pub mod signalling;
 pub mod vocab;

@@ -18,13 +18,20 @@ pub(super) struct Found {
 
 impl Found {
     /// Tells the network where the gateway is, unless that is switched off or nobody else can reach it. What goes wrong is logged.
-    pub(super) fn start(config: &Config, listen: SocketAddr, access: &Access, rooms: &[RoomConfig], tls: bool) -> Self {
+    pub(super) fn start(
+        config: &Config,
+        (listen, rtsp): (SocketAddr, Option<SocketAddr>),
+        access: &Access,
+        rooms: &[RoomConfig],
+        tls: bool,
+    ) -> Self {
         if !config.mdns.enabled || net::is_loopback(listen.ip()) {
             return Self::nothing();
         }
         let host = net::host_name();
         let told = Told {
             listen,
+            rtsp: rtsp.filter(|rtsp| rtsp.ip() == listen.ip() || rtsp.ip().is_unspecified()).map(|rtsp| rtsp.port()),
             tls,
             name: if config.mdns.name.is_empty() { host.clone() } else { config.mdns.name.clone() },
             host,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::bridges::LatestTotals;
 use super::desk_metrics::LatestFigures;
+use super::rtsp::Players;
 use crate::bridge::Bridges;
 use crate::event::{EventFigures, Events};
 use crate::http::{Inventory, PlanOutcome, PlanRow};
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Stock {
     hub: Hub,
     shards: Arc<Shards>,
+    players: Players,
     media: Arc<Media>,
     events: Events,
     metrics: Arc<Metrics>,
@@ -38,20 +40,22 @@ pub(super) struct Stock {
 impl Stock {
     pub(super) fn new(
         hub: Hub,
-        shards: Arc<Shards>,
+        (shards, players): (Arc<Shards>, Players),
         media: Arc<Media>,
         events: Events,
         metrics: Arc<Metrics>,
         desk: LatestFigures,
         bridges: (Bridges, LatestTotals),
     ) -> Self {
-        Self { hub, shards, media, events, metrics, totals: Arc::default(), desk, bridges }
+        Self { hub, shards, players, media, events, metrics, totals: Arc::default(), desk, bridges }
     }
 
     async fn figures(&self) -> Vec<PeerFigures> {
         let (reply, answer) = oneshot::channel();
         self.shards.send(PeerCommand::Figures { peer: None, reply });
-        tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+        let mut figures = tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok).unwrap_or_default();
+        figures.extend(self.players.figures());
+        figures
     }
 
     /// The metrics page: figures are collected when it is asked for, so that nothing runs while nobody looks.

@@ -16,6 +16,7 @@ mod names;
 mod peerjs_metrics;
 mod recordings;
 mod reload;
+mod rtsp;
 mod running;
 mod sockets;
 mod stage_metrics;
@@ -252,11 +253,14 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         extra.push((sockets.listen(listener.address(config.http.listen.ip()), &key)?, listener));
     }
 
+    let rtsp_socket = config.rtsp.listen.map(|listen| sockets.listen(listen, rtsp::KEY)).transpose()?;
+
     let mut signals = Signals::new().map_err(StartError::System)?;
     let (peer_news, peer_events) = mpsc::unbounded_channel();
     let stages = Arc::<Stages>::default();
     let whereabouts = Whereabouts::new(config);
     let (names, named) = hidden_names(config);
+    let players = rtsp::Players::new(peer_news.clone());
     let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, names, &stages), peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
@@ -280,10 +284,14 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let snapshot_figures = Arc::<SnapshotFigures>::default();
     let snapshots = Snapshots::new(Arc::clone(&media), Arc::clone(&snapshot_figures), tasks.clone(), stop.clone());
     let events = ToldEvents::start(config, &effective, listen, (&media, &snapshots), &tasks, stop.clone());
-    let (to_shards, to_media) = (Arc::clone(&shards), Arc::clone(&media));
+    let (to_players, to_shards, to_media) = (players.clone(), Arc::clone(&shards), Arc::clone(&media));
     let (hub, hub_task) = Hub::start(HubParts {
         rooms: Rooms::new(config.rooms.clone(), effective.rooms.clone()),
-        peers: Box::new(move |order| to_shards.send(order)),
+        peers: Box::new(move |order| {
+            if let Some(order) = to_players.carry_out(order) {
+                to_shards.send(order);
+            }
+        }),
         peer_events,
         media: Box::new(move |order| to_media.send(order)),
         media_events,
@@ -309,7 +317,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let bridged = (bridges.clone(), latest);
     let stock = Stock::new(
         hub.clone(),
-        Arc::clone(&shards),
+        (Arc::clone(&shards), players.clone()),
         Arc::clone(&media),
         events.events.clone(),
         Arc::clone(&metrics),
@@ -389,13 +397,19 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         });
     }
 
+    let rtsp_listen = rtsp_socket.as_ref().map(|(_, listen)| *listen);
+    if let Some(socket) = rtsp_socket {
+        let needs = rtsp::Needs { hub: &hub, access: &access, metrics: &metrics, tasks: &tasks, stop: &stop };
+        players.serve(socket, &config.rtsp, needs)?;
+    }
+
     announce(&job, listen, certificate.as_ref(), &access);
     let listening_ms = started.elapsed().as_millis() as u64;
     info!(%listen, ice = ?shards.addresses(), sources = effective.sources.len(), listening_ms, "listening");
     systemd::tell(sd_notify::NotifyState::Ready);
     tasks.spawn(systemd::look_after(owners, config.sources.open_limit, stop.clone()));
 
-    let found = Found::start(config, listen, &access, &effective.rooms, certificate.is_some());
+    let found = Found::start(config, (listen, rtsp_listen), &access, &effective.rooms, certificate.is_some());
     let mut running =
         Running { hub: hub.clone(), media: Arc::clone(&media), look_again, access, found, events, recorder, bridges, effective };
     wait(&mut signals, &job, &mut running).await;

@@ -41,7 +41,10 @@ impl Sockets {
         for (address, place) in addresses.iter().zip(places) {
             match place {
                 Some(0) => config.http.listen = *address,
-                Some(listener) => config.listener[listener - 1].listen = Some(*address),
+                Some(place) => match config.listener.get_mut(place - 1) {
+                    Some(listener) => listener.listen = Some(*address),
+                    None => config.rtsp.listen = Some(*address),
+                },
                 None => warn!(listen = %address, "no listener is configured for this socket of systemd; it is not used"),
             }
         }

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::shape::{Key, Kind, Shape, Word};
 
 /// Sections in the order a reader wants them; those that are not named come after, lists last.
-const ORDER: [&str; 13] =
-    ["http", "access", "tls", "mdns", "media", "rooms", "sources", "log", "room", "source", "record", "listener", "bridge"];
+const ORDER: [&str; 14] = [
+    "http", "access", "tls", "mdns", "media", "rooms", "sources", "rtsp", "log", "room", "source", "record", "listener", "bridge",
+];
 
 /// So many of them, at the end, are lists.
 const LISTS: usize = 4;
@@ -23,6 +24,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("record", "room", "\"kitchen\""),
     ("record", "stream", "\"door\""),
     ("recording", "directory", "\"/var/lib/portico/recordings\""),
+    ("rtsp", "listen", "\"0.0.0.0:8554\""),
     ("listener", "dialect", "\"peerjs\""),
     ("bridge", "name", "\"studio\""),
     ("bridge", "kind", "\"whip\""),

@@ -38,6 +38,7 @@ use crate::ops::mdns::config::MdnsConfig;
 use crate::ops::tls::TlsConfig;
 use crate::peer::MediaConfig;
 use crate::room::{RoomConfig, RoomsConfig};
+use crate::rtsp::RtspConfig;
 use crate::signalling::algorea::AlgoreaConfig;
 use crate::signalling::listener::{ListenerConfig, RoomPrefixes};
 use crate::signalling::peerjs::PeerjsConfig;
@@ -70,6 +71,8 @@ pub struct Config {
     pub speaker: SpeakerConfig,
     /// Where recordings are kept, and how much of them.
     pub recording: RecordingConfig,
+    /// Streams for players and recorders by RTSP.
+    pub rtsp: RtspConfig,
     /// The dialect of live-webrtcsignaling clients.
     pub tribe: TribeConfig,
     /// The dialect of AlgoreaForum clients.
@@ -127,10 +130,11 @@ impl Effective {
 }
 
 impl Config {
-    /// Every address that is listened on: the main listener's, then the others in order.
+    /// Every address that is listened on: the main listener's, then the others in order, then RTSP's where it is served.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let main = self.http.listen;
-        std::iter::once(main).chain(self.listener.iter().map(|listener| listener.address(main.ip()))).collect()
+        let listeners = self.listener.iter().map(|listener| listener.address(main.ip()));
+        std::iter::once(main).chain(listeners).chain(self.rtsp.listen).collect()
     }
 
     /// Whether only this machine can reach the gateway.

@@ -35,6 +35,7 @@ pub(super) fn validate(config: &Config, tree: &Node, sources_written: &BTreeSet<
     mdns(config, &mut found);
     http(config, &mut found);
     listeners(config, &mut found);
+    rtsp(config, &mut found);
     media(config, &mut found);
     sources(config, &mut found);
     rooms(config, sources_written, &mut found);
@@ -133,16 +134,32 @@ fn exposure(config: &Config, listen: SocketAddr, path: &[Step], found: &mut Find
     }
 }
 
+/// Its address is of its own, and guarded where others reach it.
+fn rtsp(config: &Config, found: &mut Findings<'_>) {
+    let Some(address) = config.rtsp.listen else { return };
+    let path = keys(&["rtsp", "listen"]);
+    let all = config.addresses();
+    let others = &all[..all.len() - 1];
+    if let Some(other) = others.iter().find(|other| meet(**other, address)) {
+        found.error(&path, format!("{address} is taken by another listener, on {other}"), "8554 is the port that players expect");
+    }
+    if address.ip() != config.http.listen.ip() {
+        exposure(config, address, &path, found);
+    }
+}
+
+/// Whether one of two listeners would find its port taken.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let alike = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    alike && one.port() == other.port() && one.port() != 0
+}
+
 fn listeners(config: &Config, found: &mut Findings<'_>) {
     let addresses = config.addresses();
     for (index, listener) in config.listener.iter().enumerate() {
         let address = addresses[index + 1];
         let path = item("listener", index, if listener.listen.is_some() { "listen" } else { "dialect" });
-        let meets = |other: &SocketAddr| {
-            let alike = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
-            alike && other.port() == address.port() && address.port() != 0
-        };
-        if let Some(before) = addresses[..=index].iter().position(meets) {
+        if let Some(before) = addresses[..=index].iter().position(|other| meet(*other, address)) {
             let who = if before == 0 { "http.listen".into() } else { format!("listener[{}]", before - 1) };
             let message = format!("{address} is taken by {who}");
             found.error(&path, message, "give each listener an address or a port of its own with `listen`");

@@ -36,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sigver", run: sigver },
     Target { name: "peerjs", run: peerjs },
     Target { name: "socketio", run: socketio },
+    #[cfg(feature = "rtsp")]
+    Target { name: "rtsp", run: crate::rtsp::fuzz },
     Target { name: "value", run: channel::value },
     Target { name: "netflux", run: channel::netflux },
     #[cfg(feature = "socketio")]

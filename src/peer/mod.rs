@@ -57,6 +57,8 @@ pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
 pub use shards::{FILL, Place, ShardConfig, Shards, ShardsError, threads};
+#[cfg(feature = "rtsp")]
+pub(crate) use wall::ntp;
 
 use std::net::SocketAddr;
 use std::time::Duration;

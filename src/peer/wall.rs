@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1900 and their 2^32nd parts.
-pub(super) fn ntp(now: Instant) -> u64 {
+pub(crate) fn ntp(now: Instant) -> u64 {
     static READ: OnceLock<(Instant, SystemTime)> = OnceLock::new();
     let (at, time) = *READ.get_or_init(|| (Instant::now(), SystemTime::now()));
     let time = match now.checked_duration_since(at) {

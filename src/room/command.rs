@@ -224,6 +224,8 @@ pub enum DialectName {
     Whip,
     /// HTTP egress, draft-ietf-wish-whep.
     Whep,
+    /// A player by RTSP, RFC 2326.
+    Rtsp,
     /// A bridge of this gateway to a remote place.
     Bridge,
     /// A source of this gateway.
@@ -246,6 +248,7 @@ impl DialectName {
             Self::SocketIo => "socket.io",
             Self::Whip => "whip",
             Self::Whep => "whep",
+            Self::Rtsp => "rtsp",
             Self::Bridge => "bridge",
             Self::Source => "source",
             Self::Mix => "mix",

@@ -56,11 +56,11 @@ impl Rooms {
         Ok(())
     }
 
-    /// WHIP publishes, WHEP plays; whoever speaks another dialect may do one of both.
+    /// WHIP publishes, WHEP and RTSP play; whoever speaks another dialect may do one of both.
     fn check_rights(&self, joining: &Joining) -> Result<(), Refusal> {
         let enough: &[Right] = match joining.dialect {
             DialectName::Whip => &[Right::Publish],
-            DialectName::Whep => &[Right::Subscribe],
+            DialectName::Whep | DialectName::Rtsp => &[Right::Subscribe],
             _ => &[Right::Subscribe, Right::Publish],
         };
         if enough.iter().any(|right| joining.grant.allows(&joining.room, *right)) {

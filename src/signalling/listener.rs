@@ -127,6 +127,7 @@ impl RoomPrefixes {
             | DialectName::SocketIo
             | DialectName::Whip
             | DialectName::Whep
+            | DialectName::Rtsp
             | DialectName::Bridge
             | DialectName::Source
             | DialectName::Mix => RoomPrefix::none(),

@@ -55,9 +55,9 @@ impl Announcer {
         let address = listen.ip();
         if address.is_unspecified() {
             let none: &[IpAddr] = &[];
-            Ok(ServiceInfo::new(service.kind, name, &host, none, listen.port(), properties)?.enable_addr_auto())
+            Ok(ServiceInfo::new(service.kind, name, &host, none, service.port, properties)?.enable_addr_auto())
         } else {
-            ServiceInfo::new(service.kind, name, &host, address, listen.port(), properties)
+            ServiceInfo::new(service.kind, name, &host, address, service.port, properties)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Being found on the local network: DNS-SD services by multicast DNS (RFC 6762, RFC 6763).
 //!
-//! `_http._tcp` or `_https._tcp` leads browsers to the page, `_portico._tcp` programs to the gateway. What is told is decided by
+//! `_http._tcp` or `_https._tcp` leads browsers to the page, `_portico._tcp` programs to the gateway, `_rtsp._tcp` players to its
+//! streams. What is told is decided by
 //! [`services`]; [`Announcer`] (feature `mdns`) tells it.
 
 pub mod config;
@@ -30,6 +31,8 @@ pub const MAX_NAME: usize = 63;
 pub struct Told {
     /// Where the page is; not loopback.
     pub listen: SocketAddr,
+    /// The port of RTSP, where it is served by the same interfaces.
+    pub rtsp: Option<u16>,
     /// Whether it is `https`.
     pub tls: bool,
     /// The name that people see.
@@ -51,10 +54,12 @@ pub struct Service {
     pub kind: &'static str,
     /// Its TXT record.
     pub properties: Vec<(&'static str, String)>,
+    /// Where it is.
+    pub port: u16,
 }
 
 /// The services of a gateway.
-pub fn services(told: &Told) -> [Service; 2] {
+pub fn services(told: &Told) -> Vec<Service> {
     let page = if told.tls { "_https._tcp.local." } else { "_http._tcp.local." };
     let mut properties = vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -67,7 +72,15 @@ pub fn services(told: &Told) -> [Service; 2] {
     if !told.rooms.is_empty() {
         properties.push(("rooms", list(&told.rooms)));
     }
-    [Service { kind: page, properties: vec![("path", "/".to_owned())] }, Service { kind: "_portico._tcp.local.", properties }]
+    let port = told.listen.port();
+    let mut services = vec![
+        Service { kind: page, properties: vec![("path", "/".to_owned())], port },
+        Service { kind: "_portico._tcp.local.", properties, port },
+    ];
+    // the room that is most likely wanted; players take the path from here
+    let path = format!("/{}", told.rooms.first().map_or("main", String::as_str));
+    services.extend(told.rtsp.map(|port| Service { kind: "_rtsp._tcp.local.", properties: vec![("path", path)], port }));
+    services
 }
 
 /// As many as fit, with commas between.
@@ -109,6 +122,7 @@ mod tests {
     fn told() -> Told {
         Told {
             listen: "192.168.1.7:8780".parse().unwrap(),
+            rtsp: None,
             tls: true,
             name: "Hall".into(),
             host: "board".into(),
@@ -120,8 +134,9 @@ mod tests {
 
     #[test]
     fn browsers_and_programs_are_told() {
-        let [page, gateway] = services(&told());
-        assert_eq!((page.kind, page.properties), ("_https._tcp.local.", vec![("path", "/".to_owned())]));
+        let services = services(&told());
+        let [page, gateway] = &services[..] else { panic!("{services:?}") };
+        assert_eq!((page.kind, &page.properties[..], page.port), ("_https._tcp.local.", &[("path", "/".to_owned())][..], 8780));
         let property = |name: &str| gateway.properties.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
         assert_eq!(gateway.kind, "_portico._tcp.local.");
         assert_eq!((property("rooms"), property("auth"), property("id")), (Some("main,yard"), Some("none"), Some("ab")));
@@ -130,10 +145,22 @@ mod tests {
 
     #[test]
     fn nothing_is_told_of_what_needs_a_token() {
-        let [page, gateway] = services(&Told { tls: false, rooms: Vec::new(), open: false, id: None, ..told() });
+        let services = services(&Told { tls: false, rooms: Vec::new(), open: false, id: None, ..told() });
+        let [page, gateway] = &services[..] else { panic!("{services:?}") };
         assert_eq!(page.kind, "_http._tcp.local.");
         assert!(gateway.properties.contains(&("auth", "token".to_owned())));
         assert!(!gateway.properties.iter().any(|(key, _)| matches!(*key, "rooms" | "id")));
+    }
+
+    #[test]
+    fn players_are_told_where_rtsp_is_served() {
+        let rtsp = |rooms: &[&str]| {
+            let rooms = rooms.iter().map(|&room| room.into()).collect();
+            services(&Told { rtsp: Some(8554), rooms, ..told() }).pop().unwrap()
+        };
+        let path = |path: &str| vec![("path", path.to_owned())];
+        assert_eq!(rtsp(&["yard"]), Service { kind: "_rtsp._tcp.local.", properties: path("/yard"), port: 8554 });
+        assert_eq!(rtsp(&[]).properties, path("/main"));
     }
 
     #[test]

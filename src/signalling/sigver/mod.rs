@@ -426,10 +426,10 @@ impl Dialect for Sigver {
 
 /// Whether clients of a dialect exchange text with others.
 fn speaks_to_groups(dialect: DialectName) -> bool {
-    use DialectName::{Algorea, Bridge, Page, Peerjs, Sigver, SocketIo, Source, Star, Tribe, Vamp, Whep, Whip};
+    use DialectName::{Algorea, Bridge, Page, Peerjs, Rtsp, Sigver, SocketIo, Source, Star, Tribe, Vamp, Whep, Whip};
     match dialect {
         Algorea | Page | Peerjs | Tribe | Vamp => true,
-        Bridge | DialectName::Mix | Sigver | SocketIo | Source | Star | Whep | Whip => false,
+        Bridge | DialectName::Mix | Rtsp | Sigver | SocketIo | Source | Star | Whep | Whip => false,
     }
 }
 
