@@ -336,6 +336,7 @@ impl Connection {
             let sending = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc && sending.active);
             // a picture that pauses begins again with a key frame
             let Some(sending) = sending.filter(|sending| !sending.paused) else { continue };
+            let rtx = sending.rtx_pt.is_some();
             let outdated = sending.newest_key.is_some_and(|key| (sequence.wrapping_sub(key) as i16) < 0);
             let Some(kept) = sending.kept(sequence).filter(|kept| kept.left > 0) else { continue };
             if self.savings < PRICE {
@@ -345,10 +346,18 @@ impl Connection {
                 let Some(rest) = adaptive.again.checked_sub(kept.payload.len()).filter(|_| !outdated) else { continue };
                 adaptive.again = rest;
             }
-            kept.left -= 1;
-            if self.send_again(now, ssrc, sequence, out) {
-                self.savings -= PRICE;
-                self.figures.retransmitted += 1;
+            // the answer before was lost, or its question: on such a way one more is cheaper than another round trip
+            let copies = if kept.left < AGAIN && rtx { kept.left.min(2) } else { 1 };
+            kept.left -= copies;
+            let size = kept.payload.len();
+            for _ in 0..copies {
+                if self.savings >= PRICE && self.send_again(now, ssrc, sequence, out) {
+                    self.savings -= PRICE;
+                    self.figures.retransmitted += 1;
+                    if let Some(adaptive) = &mut self.adaptive {
+                        adaptive.resent.add(now, size);
+                    }
+                }
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::vocab::{Codec, LayerId, Sdp, TrackFormat, TrackId};
 
 mod adapting;
 mod channels;
+mod line;
+mod links;
 mod sending;
 
 struct Nobody;
