@@ -234,6 +234,15 @@ function inPage() {
         firstFrameMs: pcs.get(name).firstFrame, answeredMs: pcs.get(name).answered, connected: pc.connectionState,
       };
     },
+    /** From now on pictures wait before they are shown as the built-in page has them wait, by its own code. */
+    async cushion(name) {
+      const { Cushion, soften } = await import('/cushion.js');
+      const { pc } = pcs.get(name);
+      const cushion = new Cushion();
+      setInterval(async () => {
+        if (pc.connectionState === 'connected') soften(pc, cushion.next((await stat(pc, 'inbound-rtp', 'video'))?.freezeCount ?? 0, performance.now()));
+      }, 1000);
+    },
     /** How much of the next so many ms the picture stands still, in parts of that time: `totalFreezesDuration` of the W3C's statistics. With it what was
      *  decoded, lost, asked for and sent again. */
     async standstill(name, time) {

@@ -26,7 +26,7 @@ export async function badLine(to, seed = 1) {
   const [outer, inner] = [createSocket('udp4'), createSocket('udp4')];
   const chance = dice(seed);
   const counts = { passed: 0, lost: 0, dropped: 0 };
-  let browser, freeAt = 0;
+  let browser, freeAt = 0, open = true;
   let way = { loss: 0, delay: 0, jitter: 0, rate: Infinity };
   const carry = (datagram, rate, pass) => {
     const now = performance.now();
@@ -46,7 +46,7 @@ export async function badLine(to, seed = 1) {
     }
     counts.passed += 1;
     const wait = leaves - now + way.delay + way.jitter * (2 * chance() - 1);
-    if (wait > 0) setTimeout(pass, wait, datagram);
+    if (wait > 0) setTimeout(it => open && pass(it), wait, datagram);
     else pass(datagram);
   };
   outer.on('message', (datagram, from) => {
@@ -55,5 +55,9 @@ export async function badLine(to, seed = 1) {
   });
   inner.on('message', datagram => browser && carry(datagram, way.rate, it => outer.send(it, browser.port, browser.address)));
   const [port] = await Promise.all([bound(outer), bound(inner)]);
-  return { port, set: change => { way = { ...way, ...change }; }, count: () => counts, close: () => [outer, inner].forEach(socket => socket.close()) };
+  const close = () => {
+    open = false;
+    [outer, inner].forEach(socket => socket.close());
+  };
+  return { port, set: change => { way = { ...way, ...change }; }, count: () => counts, close };
 }
