@@ -10,6 +10,8 @@ mod codecs;
 mod coded;
 #[path = "board/flat.rs"]
 mod flat;
+#[path = "board/links.rs"]
+mod links;
 #[path = "support/picture.rs"]
 mod picture;
 #[path = "board/plug.rs"]

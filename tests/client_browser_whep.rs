@@ -84,6 +84,23 @@ fn each_viewer_gets_the_size_its_line_carries() {
     assert_eq!(seen["deleted"], 200, "{seen:#}");
 }
 
+/// 5 % of all datagrams are lost, both ways, and each takes 100 ms, 30 ms more or less.
+#[test]
+fn pictures_go_on_over_bad_lines() {
+    let gateway = Gateway::start(&TEST_SOURCE.replace("640", "320").replace("360", "180").replace("30", "20"));
+    let seen = node("bad.mjs", &[&gateway.base, "/whep/main", "yard", "0.05"]);
+    for which in ["playing", "published"] {
+        let picture = &seen[which];
+        assert!(picture["frames"].as_u64() >= Some(80), "{which}: {seen:#}");
+        assert!(picture["part"].as_f64().is_some_and(|part| part <= 0.05), "{which} stood still: {seen:#}");
+    }
+    for line in seen["counts"].as_array().expect("two lines") {
+        assert!(line["lost"].as_u64() >= Some(50), "the lines were good: {seen:#}");
+    }
+    assert!(seen["playing"]["again"].as_u64() >= Some(10), "nothing was sent again: {seen:#}");
+    assert_eq!(seen["deleted"], 200, "{seen:#}");
+}
+
 #[test]
 fn a_camera_is_encoded_in_the_sizes_that_its_viewers_lines_carry() {
     const SNOW: &str = "

@@ -109,7 +109,7 @@ impl Encoding {
     pub(super) fn push(&mut self, now: Instant, packet: rtc::rtp::Packet, again: bool) -> bool {
         let header = packet.header;
         if let Some(missing) = &mut self.missing {
-            match missing.arrived(now, header.sequence_number) {
+            match missing.arrived(now, header.sequence_number, again) {
                 Arrival::Other if again => return false,
                 Arrival::Filled { asked: true } => self.recovered += 1,
                 _ => {}

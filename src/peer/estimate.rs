@@ -4,6 +4,8 @@
 //! The controller asks for **probes**: so many bytes at such a rate, to see whether more would go through than is sent. What they are
 //! made of is the connection's affair.
 
+mod arrivals;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use rtc::interceptor::convert_twcc;
 use rtc::rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, TransportLayerCc};
 
 use crate::forward::Rate;
+use arrivals::Arrivals;
 
 /// Packets whose arrival may still be told: 4 s at 5 Mbit/s, 48 kB. A power of two, as numbers wrap at 2^16.
 const HISTORY: usize = 2048;
@@ -37,15 +40,25 @@ const PROBED: usize = 8;
 /// A probe that could not be sent in this time is given up.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// From one probe of our own to the next at first, and at most where they show nothing.
-const OWN_SPACING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
+const OWN_SPACING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
 /// No probe for so long after what is sent changed.
 const CHANGE: Duration = Duration::from_secs(3);
 /// Numbers of our own probes; the controller counts from 1.
 const OWN_PROBES: i32 = 1 << 20;
 /// Packets and time of a probe of our own, as the controller has them.
 const OWN_PROBE: (i32, Duration) = (5, Duration::from_millis(15));
+/// Such a probe where packets vary in how long they take: so many times the spread, and so long at most.
+const SPREADS: i64 = 5;
+const LONGEST_PROBE: Duration = Duration::from_millis(150);
+/// For so long after a probe of our own no less is believed than before: the queue that it makes says nothing of the way.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// Without word for so long nobody knows what arrives.
 const TOLD: Duration = Duration::from_secs(1);
+/// What is missing is lost once something arrived that left so much later, in microseconds: packets overtake each other, and the far end tells of
+/// those it has not got yet as of lost ones.
+const OVERTAKEN: i64 = 100_000;
+/// Numbers of packets that may be lost or late.
+const DOUBTFUL: usize = HISTORY;
 /// A unit of the reference time of feedback, in microseconds (§3.1 of the draft).
 const REFERENCE: i64 = 64_000;
 
@@ -58,6 +71,8 @@ struct Sent {
     size: u16,
     /// Whether it belongs to a probe, by the lowest bits of its number.
     probe: Option<u8>,
+    /// The far end told that it has not got it.
+    missed: bool,
 }
 
 /// Bytes to be sent at a rate.
@@ -121,6 +136,11 @@ pub(super) struct Estimator {
     delivered: Rate,
     /// When the far end last told of packets that arrived.
     told: Option<Instant>,
+    arrivals: Arrivals,
+    /// Packets told as missing, which may come yet, in the order in which they were.
+    doubtful: VecDeque<i64>,
+    /// What the controller was told the way carries at least, in bit/s.
+    floor: u64,
     /// No probe before.
     quiet: Option<Instant>,
     own: OwnProbes,
@@ -130,6 +150,7 @@ pub(super) struct Estimator {
 /// since a way was crowded, it would be convinced in minutes.
 struct OwnProbes {
     next: Instant,
+    last: Option<Instant>,
     spacing: Duration,
     /// What was believed at the last one.
     before: u64,
@@ -155,8 +176,11 @@ impl Estimator {
             paused: false,
             delivered: Rate::default(),
             told: None,
+            arrivals: Arrivals::default(),
+            doubtful: VecDeque::new(),
+            floor: LEAST,
             quiet: None,
-            own: OwnProbes { next: now + OWN_SPACING.0, spacing: OWN_SPACING.0, before: 0, count: 0 },
+            own: OwnProbes { next: now + OWN_SPACING.0, last: None, spacing: OWN_SPACING.0, before: 0, count: 0 },
         };
         estimator.begin(now);
         estimator
@@ -177,6 +201,8 @@ impl Estimator {
     fn begin_anew(&mut self, now: Instant) {
         let wanted = std::mem::take(&mut self.wanted);
         self.sent.fill(None);
+        (self.arrivals, self.floor) = (Arrivals::default(), LEAST);
+        self.doubtful.clear();
         self.controller = controller(self.time(now), self.target.max(LEAST));
         self.begin(now);
         self.want(now, wanted);
@@ -237,7 +263,7 @@ impl Estimator {
         }
         let at = self.time(now).us();
         self.sent[number as usize % HISTORY] =
-            Some(Sent { number, at, size: u16::try_from(size).unwrap_or(u16::MAX), probe: of });
+            Some(Sent { number, at, size: u16::try_from(size).unwrap_or(u16::MAX), probe: of, missed: false });
         match &mut self.train {
             Some((when, bytes)) if *when == now => *bytes += size,
             _ => {
@@ -272,6 +298,11 @@ impl Estimator {
         self.probes.clear();
     }
 
+    /// A round trip takes so much longer than the shortest, by the far end's reports.
+    pub(super) fn late(&mut self, late: Duration) {
+        self.arrivals.late(late.as_micros() as i64);
+    }
+
     /// Looks at the clock; to be called every 25 ms to 1 s.
     pub(super) fn process(&mut self, now: Instant) {
         if self.processed.is_some_and(|last| now.saturating_duration_since(last) < PROCESS) {
@@ -285,17 +316,14 @@ impl Estimator {
     }
 
     fn probe_by_ourselves(&mut self, now: Instant) {
-        if now < self.own.next
-            || self.quiet.is_some_and(|quiet| now < quiet)
-            || !self.probes.is_empty()
-            || self.target >= self.wanted
-        {
-            return;
-        }
         // a probe that showed something is followed by the next at once, as it were
         let rose = self.target > self.own.before + self.own.before / 10;
+        let next = if rose { self.own.last.map_or(self.own.next, |last| last + OWN_SPACING.0) } else { self.own.next };
+        if now < next || self.quiet.is_some_and(|quiet| now < quiet) || !self.probes.is_empty() || self.target >= self.wanted {
+            return;
+        }
         self.own.spacing = if rose { OWN_SPACING.0 } else { (self.own.spacing * 2).min(OWN_SPACING.1) };
-        self.own.next = now + self.own.spacing;
+        (self.own.next, self.own.last) = (now + self.own.spacing, Some(now));
         (self.own.before, self.own.count) = (self.target, self.own.count.wrapping_add(1) & 0xffff);
         if self.paused {
             return self.begin_anew(now);
@@ -303,12 +331,18 @@ impl Estimator {
         let config = ProbeClusterConfig {
             at_time: self.time(now),
             target_data_rate: DataRate::from_bits_per_sec((self.target * 2).min(self.wanted * 2) as i64),
-            target_duration: TimeDelta::from_micros(OWN_PROBE.1.as_micros() as i64),
+            target_duration: TimeDelta::from_micros(self.own_probe_micros()),
             target_probe_count: OWN_PROBE.0,
             id: OWN_PROBES + self.own.count,
             ..Default::default()
         };
         self.probes.push_back(Probe { config, since: now, began: None, bytes: 0, packets: 0 });
+    }
+
+    /// Where packets take now more and now less time, a short probe arrives as a long one, and seems to show that little gets through.
+    fn own_probe_micros(&self) -> i64 {
+        let [least, most] = [OWN_PROBE.1, LONGEST_PROBE].map(|time| time.as_micros() as i64);
+        self.arrivals.spread().saturating_mul(SPREADS).clamp(least, most)
     }
 
     /// Takes the far end's word. What it says of packets that never left, or too long ago, is left out.
@@ -319,42 +353,84 @@ impl Estimator {
         let base = self.unwrap_reference(feedback.reference_time);
         let zero = Duration::from_micros(REFERENCE as u64) * feedback.reference_time;
         let mut results = Vec::new();
-        let mut received = false;
         for word in convert_twcc(feedback) {
             let slot = &mut self.sent[usize::from(word.sequence_number) % HISTORY];
             let Some(sent) = slot.filter(|sent| sent.number as u16 == word.sequence_number) else { continue };
-            let arrival = word.arrival.map(|arrival| base + arrival.as_micros() as i64 - zero.as_micros() as i64);
-            let receive_time = match (word.arrived, arrival) {
-                (true, Some(arrival)) => Timestamp::from_micros(arrival),
-                // arrived, but nobody knows when: neither lost nor of use
-                (true, None) => continue,
-                (false, _) => Timestamp::plus_infinity(),
-            };
-            if word.arrived {
-                *slot = None;
-                received = true;
-                self.delivered.add(now, usize::from(sent.size));
+            if !word.arrived {
+                if !sent.missed && self.doubtful.len() < DOUBTFUL {
+                    self.doubtful.push_back(sent.number);
+                }
+                *slot = Some(Sent { missed: true, ..sent });
+                continue;
             }
-            let info = sent.probe.and_then(|id| self.probed.iter().find(|info| info.probe_cluster_id as u8 == id).copied());
-            let sent_packet = SentPacket {
-                send_time: Timestamp::from_micros(sent.at),
-                size: DataSize::from_bytes(i64::from(sent.size)),
-                sequence_number: sent.number,
-                pacing_info: info.unwrap_or_default(),
-                ..Default::default()
-            };
-            results.push(PacketResult { sent_packet, receive_time, ..Default::default() });
+            // arrived, but nobody knows when: neither lost nor of use
+            let Some(arrival) = word.arrival else { continue };
+            *slot = None;
+            let arrival = base + arrival.as_micros() as i64 - zero.as_micros() as i64;
+            self.delivered.add(now, usize::from(sent.size));
+            self.arrivals.add(sent.at, Some(arrival), sent.size);
+            results.push(self.result(sent, Timestamp::from_micros(arrival)));
         }
-        // the controller fails when it is told of losses alone; they are told again with the next packet that arrives
-        if !received {
+        // the controller fails when it is told of losses alone; they are told with the next packet that arrives
+        if results.is_empty() {
             return;
         }
         self.told = Some(now);
         self.process(now);
         self.tell_train();
+        results.extend(self.lost());
+        results.sort_by_key(|result| result.sent_packet.sequence_number);
         let feedback =
             TransportPacketsFeedback { feedback_time: self.time(now), packet_feedbacks: results, ..Default::default() };
+        self.raise_floor(now);
         self.guarded(now, |controller| controller.on_transport_packets_feedback(feedback));
+    }
+
+    fn result(&self, sent: Sent, receive_time: Timestamp) -> PacketResult {
+        let info = sent.probe.and_then(|id| self.probed.iter().find(|info| info.probe_cluster_id as u8 == id).copied());
+        let sent_packet = SentPacket {
+            send_time: Timestamp::from_micros(sent.at),
+            size: DataSize::from_bytes(i64::from(sent.size)),
+            sequence_number: sent.number,
+            pacing_info: info.unwrap_or_default(),
+            ..Default::default()
+        };
+        PacketResult { sent_packet, receive_time, ..Default::default() }
+    }
+
+    /// What is lost by now, of all that was missing. Each is told once.
+    fn lost(&mut self) -> Vec<PacketResult> {
+        let mut lost = Vec::new();
+        let newest = self.arrivals.newest().unwrap_or(0);
+        let late = |sent: &Sent| sent.at + OVERTAKEN > newest;
+        for _ in 0..self.doubtful.len() {
+            let Some(number) = self.doubtful.pop_front() else { break };
+            let slot = &mut self.sent[number as usize % HISTORY];
+            // one that came after all, or nobody knows of any more
+            let Some(sent) = slot.filter(|sent| sent.number == number) else { continue };
+            if late(&sent) {
+                self.doubtful.push_back(number);
+                continue;
+            }
+            *slot = None;
+            self.arrivals.add(sent.at, None, sent.size);
+            lost.push(self.result(sent, Timestamp::plus_infinity()));
+        }
+        lost
+    }
+
+    /// Tells the controller that the way carries what arrives.
+    fn raise_floor(&mut self, now: Instant) {
+        let probed = self.own.last.is_some_and(|last| now.saturating_duration_since(last) < AFTERMATH);
+        let floor = self.arrivals.floor().max(if probed { self.own.before } else { LEAST });
+        if floor.abs_diff(self.floor) <= self.floor / 32 {
+            return;
+        }
+        self.floor = floor;
+        let at_time = self.time(now);
+        let min_data_rate = Some(DataRate::from_bits_per_sec(floor as i64));
+        let constraints = TargetRateConstraints { at_time, min_data_rate, max_data_rate: None, starting_rate: None };
+        self.guarded(now, |controller| controller.on_target_rate_constraints(constraints));
     }
 
     /// Reference times are 24 bits of 64 ms and wrap every twelve days.
@@ -395,7 +471,7 @@ impl Estimator {
                 self.controller = controller(self.time(now), self.target.max(LEAST));
                 self.processed = None;
                 self.probes.clear();
-                self.wanted = 0;
+                (self.wanted, self.floor) = (0, LEAST);
             }
         }
     }

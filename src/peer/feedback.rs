@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
@@ -57,6 +57,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// How much longer the newest round trip took than the shortest.
+    pub(super) fn late(&self) -> Option<Duration> {
+        let late = self.rtt_ms? - self.least_rtt_ms?;
+        Some(Duration::from_secs_f64(late.clamp(0.0, 60_000.0) / 1000.0))
+    }
+
     fn clock(&mut self, report: &SenderReport) {
         self.clocks.retain(|(ssrc, ..)| *ssrc != report.ssrc);
         // as many as a peer has streams

@@ -6,13 +6,19 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// From a gap to the first question: packets that overtook each other are in order again by then.
+/// From a gap to the first question: packets that overtook each other are in order again by then. Where they are not it becomes longer.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// Shortest time from the first question for a packet to the second; with a longer round trip it is a quarter more than that. It doubles
-/// with each question: who does not answer may be held up.
+/// Longest time to a first question.
+const MOST_PATIENCE: Duration = Duration::from_millis(100);
+/// Each gap that was none takes so much of the difference from what is believed of overtaking, as a divisor, unless it took longer.
+const FORGET: u32 = 512;
+/// Shortest time from one question for a packet to the next; with a longer round trip it is a quarter more than that. From the fourth on it doubles
+/// with each: who does not answer may be held up.
 const SPACING: Duration = Duration::from_millis(40);
 /// The same while the round trip is not known.
 const UNKNOWN: Duration = Duration::from_millis(100);
+/// Questions for one packet before they become rarer: on a bad line question and answer are lost as other packets are.
+const STEADY: u8 = 3;
 /// Questions for one packet.
 const QUESTIONS: u8 = 6;
 /// What is older is not asked for any more: it is of little use to a live picture.
@@ -36,6 +42,8 @@ struct Gap {
     since: Instant,
     ask_at: Instant,
     asked: u8,
+    /// When it was asked for first.
+    first: Option<Instant>,
 }
 
 /// What a packet was that came.
@@ -59,17 +67,20 @@ pub(super) struct Missing {
     /// In order of sequence number; at most [`MOST`].
     gaps: VecDeque<Gap>,
     savings: u32,
+    /// How long it takes until packets that were overtaken are there, as a rule.
+    overtaken: Duration,
+    trip: Option<Duration>,
 }
 
 impl Default for Missing {
     fn default() -> Self {
-        Self { highest: None, gaps: VecDeque::new(), savings: SAVINGS }
+        Self { highest: None, gaps: VecDeque::new(), savings: SAVINGS, overtaken: Duration::ZERO, trip: None }
     }
 }
 
 impl Missing {
-    /// A packet came, by itself or as a retransmission.
-    pub(super) fn arrived(&mut self, now: Instant, sequence: u16) -> Arrival {
+    /// A packet came, by itself or, as `again` says, as a retransmission that is known as such.
+    pub(super) fn arrived(&mut self, now: Instant, sequence: u16, again: bool) -> Arrival {
         self.savings = (self.savings + 1).min(SAVINGS);
         let Some(highest) = self.highest else {
             self.highest = Some(sequence);
@@ -80,7 +91,10 @@ impl Missing {
         if behind < JUMP {
             let gap = self.gaps.iter().position(|gap| gap.sequence == sequence);
             return match gap.and_then(|at| self.gaps.remove(at)) {
-                Some(gap) => Arrival::Filled { asked: gap.asked > 0 },
+                Some(gap) => {
+                    self.learn(now, &gap, again);
+                    Arrival::Filled { asked: gap.asked > 0 }
+                }
                 None => Arrival::Other,
             };
         }
@@ -90,12 +104,27 @@ impl Missing {
             self.gaps.clear();
             return Arrival::Next;
         }
-        let gap = |offset: u16| Gap { sequence: highest.wrapping_add(offset), since: now, ask_at: now + PATIENCE, asked: 0 };
+        let ask_at = now + (self.overtaken * 5 / 4).clamp(PATIENCE, MOST_PATIENCE);
+        let gap = |offset: u16| Gap { sequence: highest.wrapping_add(offset), since: now, ask_at, asked: 0, first: None };
         self.gaps.extend((1..ahead).map(gap));
         while self.gaps.front().is_some_and(|gap| sequence.wrapping_sub(gap.sequence) >= JUMP) {
             self.gaps.pop_front();
         }
         Arrival::Next
+    }
+
+    /// A gap is filled. What came without a question, or sooner than its answer can be there, was overtaken.
+    fn learn(&mut self, now: Instant, gap: &Gap, again: bool) {
+        let answered = |first: Instant| now.saturating_duration_since(first) >= self.trip.unwrap_or(UNKNOWN);
+        if again || gap.first.is_some_and(answered) {
+            self.overtaken -= self.overtaken / FORGET;
+            return;
+        }
+        let took = now.saturating_duration_since(gap.since).min(MOST_PATIENCE);
+        self.overtaken = match took.checked_sub(self.overtaken) {
+            Some(longer) => self.overtaken + longer,
+            None => self.overtaken - (self.overtaken - took) / FORGET,
+        };
     }
 
     /// When [`Self::due`] has something to do.
@@ -108,6 +137,7 @@ impl Missing {
         if self.next().is_none_or(|next| next > now) {
             return Vec::new();
         }
+        self.trip = round_trip;
         let spacing = round_trip.map_or(UNKNOWN, |trip| (trip * 5 / 4).max(SPACING));
         let mut due = Vec::new();
         for gap in self.gaps.iter_mut().filter(|gap| gap.ask_at <= now) {
@@ -115,9 +145,10 @@ impl Missing {
             if self.savings >= PRICE && now < given_up {
                 self.savings -= PRICE;
                 gap.asked += 1;
+                gap.first.get_or_insert(now);
                 due.push(gap.sequence);
             }
-            gap.ask_at = now + spacing * (1 << gap.asked.saturating_sub(1));
+            gap.ask_at = now + spacing * (1 << gap.asked.saturating_sub(STEADY));
             if gap.asked == QUESTIONS || gap.ask_at >= given_up {
                 gap.ask_at = kept;
             }
@@ -145,7 +176,7 @@ mod tests {
     #[test]
     fn a_gap_is_asked_for_until_it_is_given_up() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [65534, 65535, 1].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+        [65534, 65535, 1].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence, false));
         assert_eq!(missing.next(), Some(now + PATIENCE));
         let times: Vec<u64> = asked(&mut missing, now, Duration::from_secs(3), TRIP)
             .into_iter()
@@ -154,7 +185,7 @@ mod tests {
                 at
             })
             .collect();
-        assert_eq!(times, [5, 80, 230, 530]);
+        assert_eq!(times, [5, 80, 155, 230, 380, 680]);
         assert_eq!(missing.next(), None, "given up");
     }
 
@@ -162,39 +193,75 @@ mod tests {
     fn an_answer_that_was_held_up_is_taken_for_two_seconds() {
         for (after, came) in [(1_900, Arrival::Filled { asked: true }), (2_100, Arrival::Other)] {
             let (mut missing, now) = (Missing::default(), Instant::now());
-            [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+            [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence, false));
             let after = Duration::from_millis(after);
-            assert_eq!(asked(&mut missing, now, after, Some(Duration::ZERO)).len(), 5, "at 5, 45, 125, 285 and 605 ms");
-            assert_eq!(missing.arrived(now + after, 2), came);
+            assert_eq!(asked(&mut missing, now, after, Some(Duration::ZERO)).len(), 6, "at 5, 45, 85, 125, 205 and 365 ms");
+            assert_eq!(missing.arrived(now + after, 2, false), came);
         }
     }
 
     #[test]
     fn what_came_late_or_again_is_not_asked_for_any_more() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [10, 14].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
-        assert_eq!(missing.arrived(now, 12), Arrival::Filled { asked: false });
+        [10, 14].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence, false));
+        assert_eq!(missing.arrived(now, 12, false), Arrival::Filled { asked: false });
         assert_eq!(missing.due(now + PATIENCE, TRIP), [11, 13]);
-        let came = [11, 11, 13].map(|sequence| missing.arrived(now, sequence));
+        let came = [11, 11, 13].map(|sequence| missing.arrived(now, sequence, false));
         assert_eq!(came, [Arrival::Filled { asked: true }, Arrival::Other, Arrival::Filled { asked: true }]);
         assert_eq!(asked(&mut missing, now, AGE, TRIP), []);
+    }
+
+    /// Packets that overtake each other by up to 60 ms, without a loss: `(when it arrives in ms, number)`, of one packet each 5 ms.
+    fn overtaking(count: u16) -> Vec<(u64, u16)> {
+        let mut arrivals: Vec<_> = (0..count).map(|n| (5 * u64::from(n) + u64::from(n) * 37 % 60, n)).collect();
+        arrivals.sort();
+        arrivals
+    }
+
+    #[test]
+    fn what_is_only_overtaken_is_soon_not_asked_for() {
+        for trip in [TRIP, None] {
+            let (mut missing, now, mut questions) = (Missing::default(), Instant::now(), [0; 2]);
+            for (at, sequence) in overtaking(4000) {
+                let now = now + Duration::from_millis(at);
+                let _ = missing.arrived(now, sequence, false);
+                questions[usize::from(sequence >= 1000)] += missing.due(now, trip).len();
+            }
+            assert!(questions[0] < 50 && questions[1] == 0, "{questions:?}");
+        }
+    }
+
+    #[test]
+    fn patience_that_is_not_needed_is_lost_again() {
+        let (mut missing, now) = (Missing::default(), Instant::now());
+        for (at, sequence) in overtaking(1000) {
+            let _ = missing.arrived(now + Duration::from_millis(at), sequence, false);
+        }
+        assert!(missing.overtaken > Duration::from_millis(30), "{:?}", missing.overtaken);
+        let later = now + Duration::from_secs(10);
+        for n in 0..3000u64 {
+            let (now, sequence) = (later + Duration::from_millis(50 * n), 1002 + 2 * n as u16);
+            let _ = missing.arrived(now, sequence, false);
+            let _ = missing.arrived(now + Duration::from_millis(20), sequence.wrapping_sub(1), true);
+        }
+        assert!(missing.overtaken < PATIENCE, "{:?}", missing.overtaken);
     }
 
     #[test]
     fn with_a_long_way_questions_are_rarer_and_end_with_use() {
         let (mut missing, now) = (Missing::default(), Instant::now());
-        [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+        [1, 3].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence, false));
         let times = asked(&mut missing, now, Duration::from_secs(3), Some(Duration::from_millis(300)));
-        assert_eq!(times, [(5, 2), (380, 2)], "none when a second has passed");
+        assert_eq!(times, [(5, 2), (380, 2), (755, 2)], "none when a second has passed");
     }
 
     #[test]
     fn a_long_gap_and_a_new_beginning_are_not_asked_for() {
         for (last, next) in [(5, 5 + 258), (5, 4000), (40_000, 5)] {
             let (mut missing, now) = (Missing::default(), Instant::now());
-            [last, next].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence));
+            [last, next].into_iter().for_each(|sequence| _ = missing.arrived(now, sequence, false));
             assert_eq!(missing.next(), None, "{last} to {next}");
-            assert_eq!(missing.arrived(now, next + 2), Arrival::Next);
+            assert_eq!(missing.arrived(now, next + 2, false), Arrival::Next);
             assert_eq!(missing.due(now + PATIENCE, None), [next + 1], "what comes after is");
         }
     }
@@ -206,7 +273,7 @@ mod tests {
             now += Duration::from_millis(5);
             // three in four are lost, and so is what is sent again
             sequence = sequence.wrapping_add(4);
-            assert_eq!(missing.arrived(now, sequence), Arrival::Next);
+            assert_eq!(missing.arrived(now, sequence, false), Arrival::Next);
             questions += missing.due(now, TRIP).len();
         }
         assert!((4_000..6_000).contains(&questions), "{questions}");
@@ -219,7 +286,7 @@ mod tests {
             for (number, millis, near) in numbers {
                 now += Duration::from_millis(millis);
                 base = if near { base.wrapping_add(number % 300) } else { number };
-                let _ = missing.arrived(now, base);
+                let _ = missing.arrived(now, base, false);
                 let due = missing.due(now, None);
                 prop_assert!(missing.gaps.len() <= MOST && due.len() <= MOST);
                 let highest = missing.highest.unwrap();

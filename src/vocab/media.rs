@@ -119,6 +119,11 @@ impl TrackFormat {
         Self { codec: Codec::H264, fmtp: fmtp.into() }
     }
 
+    /// Opus as browsers announce it (RFC 7587 §6.1): who sends it is asked to have each packet of speech bring a rough copy of the one before.
+    pub fn opus() -> Self {
+        Self { codec: Codec::Opus, fmtp: "minptime=10;useinbandfec=1".into() }
+    }
+
     /// One parameter of the fmtp line; keys compared without case.
     pub fn parameter(&self, key: &str) -> Option<&str> {
         self.fmtp

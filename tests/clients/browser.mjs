@@ -234,6 +234,33 @@ function inPage() {
         firstFrameMs: pcs.get(name).firstFrame, answeredMs: pcs.get(name).answered, connected: pc.connectionState,
       };
     },
+    /** From now on pictures wait before they are shown as the built-in page has them wait, by its own code. */
+    async cushion(name) {
+      const { Cushion, soften } = await import('/cushion.js');
+      const { pc } = pcs.get(name);
+      const cushion = new Cushion();
+      setInterval(async () => {
+        if (pc.connectionState === 'connected') soften(pc, cushion.next((await stat(pc, 'inbound-rtp', 'video'))?.freezeCount ?? 0, performance.now()));
+      }, 1000);
+    },
+    /** How much of the next so many ms the picture stands still, in parts of that time: `totalFreezesDuration` of the W3C's statistics. With it what was
+     *  decoded, lost, asked for and sent again. */
+    async standstill(name, time) {
+      const { pc } = pcs.get(name);
+      const look = async () => {
+        const video = await stat(pc, 'inbound-rtp', 'video');
+        return {
+          at: performance.now(), frozen: video.totalFreezesDuration, freezes: video.freezeCount, frames: video.framesDecoded, lost: video.packetsLost,
+          packets: video.packetsReceived, nacks: video.nackCount, plis: video.pliCount, again: video.retransmittedPacketsReceived, fec: video.fecPacketsReceived,
+          emitted: video.jitterBufferEmittedCount, delay: video.jitterBufferDelay,
+        };
+      };
+      const before = await look();
+      await sleep(time);
+      const after = await look();
+      const passed = Object.fromEntries(Object.keys(after).map(key => [key, after[key] - before[key]]));
+      return { ...passed, part: passed.frozen * 1000 / passed.at };
+    },
     /** How the pair in use is carried: what this side says of its own candidate. */
     async carried(name) {
       const { pc } = pcs.get(name);

@@ -1,6 +1,7 @@
 // A visit to a room: keeps the websocket, the room's state, one connection for each watched stream and one for the own, and
 // brings all of it back after a loss. Shows nothing; tells its owner that something changed.
 
+import { Cushion, soften } from './cushion.js';
 import { Peer } from './peer.js';
 import { apply, keyOf, nothing, streamsOf } from './room.js';
 import { Signalling, delay, socketAddress } from './signalling.js';
@@ -22,6 +23,7 @@ class Slot {
   peer = null;
   media = new MediaStream();
   history = new History();
+  cushion = new Cushion();
   problem = null;
   attempt = 0;
   timer = null;
@@ -131,7 +133,9 @@ export class Session extends EventTarget {
     const all = [this.own, ...this.slots.values()].filter(slot => slot?.peer?.connected);
     await Promise.all(all.map(async slot => {
       try {
-        slot.history.add((await slot.peer.pc.getStats()).values());
+        const { pc } = slot.peer;
+        const { freezes } = slot.history.add((await pc.getStats()).values());
+        soften(pc, slot.cushion.next(freezes, performance.now()));
       } catch {
         // closed meanwhile
       }

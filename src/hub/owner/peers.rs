@@ -250,7 +250,7 @@ impl Owner {
             }
             None => {
                 let own = |kind: &MediaKind| match kind {
-                    MediaKind::Audio => vec![TrackFormat::plain(Codec::Opus)],
+                    MediaKind::Audio => vec![TrackFormat::opus()],
                     MediaKind::Video => self.publish_codecs.iter().map(|codec| plain_format(*codec)).collect(),
                 };
                 expects.iter().flat_map(own).collect()

@@ -499,9 +499,9 @@ fn opus_stream() -> Stream {
     Stream { kind: MediaKind::Audio, front: Vec::new(), offer: Offer::Known(offer) }
 }
 
-/// Opus as browsers announce it (RFC 7587 §6.1).
+/// Opus, as it is announced.
 pub(in crate::media) fn opus_format() -> TrackFormat {
-    TrackFormat { codec: Codec::Opus, fmtp: "minptime=10;useinbandfec=1".into() }
+    TrackFormat::opus()
 }
 
 /// Something that has to be decoded.

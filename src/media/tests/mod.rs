@@ -5,6 +5,7 @@ mod layers;
 mod live;
 mod records;
 mod reload;
+mod repair;
 mod rtsp;
 mod snapshots;
 

@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 const QUIET: &str = "rtc=error,rtc_dtls=error,rtc_ice=error,rtc_interceptor=error,rtc_mdns=error,rtc_rtcp=error,rtc_rtp=error,\
                      rtc_sctp=error,rtc_datachannel=error,rtc_sdp=error,rtc_srtp=error,rtc_stun=error,rtc_turn=error,\
                      webrtc=error,hyper=info,h2=info,quinn_udp=error,rustls=info,notify=info,lapin=off,\
-                     rumqttc=error";
+                     rumqttc=error,goog_cc=error";
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]

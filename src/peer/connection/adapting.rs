@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Connection;
 use super::sending::Sending;
-use crate::forward::{Layer, Layers};
+use crate::forward::{Layer, Layers, Rate};
 use crate::peer::choice::{Choice, Chooser, FLOOD};
 use crate::peer::estimate::{Estimator, START};
 use crate::peer::guess::Guess;
@@ -20,6 +20,10 @@ use crate::vocab::MediaKind;
 const LOOK: Duration = Duration::from_millis(200);
 /// How long packets stay numbered after the last trouble of a viewer whose tracks have one layer each.
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
+/// What may be sent again, of what the way carries, where the picture leaves nothing: one part of so many. A line that loses 15 % needs a sixth.
+const AGAIN_PART: u64 = 4;
+/// What was not needed of it is kept for so many looks: losses come together.
+const AGAIN_LOOKS: usize = 5;
 /// Packets that one look sends for a probe at most.
 const PROBE_PACKETS: usize = 16;
 
@@ -42,6 +46,8 @@ pub(super) struct Adaptive {
     short: bool,
     /// Bytes that may be sent again until the next look.
     pub(super) again: usize,
+    /// What was sent again.
+    pub(super) resent: Rate,
 }
 
 impl Adaptive {
@@ -153,7 +159,14 @@ impl Connection {
                     true => Means::Numbers(Box::new(Estimator::new(now, first_guess(shown, trouble)))),
                     false => Means::Reports(Guess::new(now)),
                 };
-                self.adaptive = Some(Box::new(Adaptive { means, look: now, trouble: now, short: false, again: usize::MAX }));
+                self.adaptive = Some(Box::new(Adaptive {
+                    means,
+                    look: now,
+                    trouble: now,
+                    short: false,
+                    again: usize::MAX,
+                    resent: Rate::default(),
+                }));
             }
             Some(adaptive) if trouble => adaptive.trouble = now,
             Some(adaptive)
@@ -172,9 +185,13 @@ impl Connection {
 
     /// Takes the far end's word and decides what it gets. Returns whether other layers are to be attached.
     pub(super) fn adapt(&mut self, now: Instant) -> bool {
-        let words = std::mem::take(&mut self.watch.lock().transport);
+        let (words, late) = {
+            let mut seen = self.watch.lock();
+            (std::mem::take(&mut seen.transport), seen.late())
+        };
         let Some(adaptive) = &mut self.adaptive else { return false };
         if let Some(estimator) = adaptive.estimator() {
+            estimator.late(late.unwrap_or_default());
             words.iter().for_each(|word| estimator.feedback(now, word));
         }
         if now < adaptive.look {
@@ -197,7 +214,9 @@ impl Connection {
             }
             Means::Reports(guess) => (guess.rate(), None),
         };
-        let room = target.saturating_sub(sound);
+        // what is sent again takes the place of new pictures, else a full queue would never become empty
+        let resent = adaptive.resent.get(now).min(target / AGAIN_PART);
+        let room = target.saturating_sub(sound).saturating_sub(resent);
         adaptive.short = false;
         let mut wanted = sound;
         let mut changed = false;
@@ -252,8 +271,9 @@ impl Connection {
             .filter(|sending| !sending.paused)
             .map(|sending| sending.shown().bitrate(now))
             .sum();
-        let again = target.saturating_sub(sent).max(target / 5).saturating_mul(LOOK.as_millis() as u64) / 8000;
-        adaptive.again = usize::try_from(again).unwrap_or(usize::MAX);
+        let again = target.saturating_sub(sent).max(target / AGAIN_PART).saturating_mul(LOOK.as_millis() as u64) / 8000;
+        let again = usize::try_from(again).unwrap_or(usize::MAX);
+        adaptive.again = adaptive.again.saturating_add(again).min(again.saturating_mul(AGAIN_LOOKS));
         changed
     }
 

@@ -460,7 +460,7 @@ fn stream_id(label: &str) -> String {
 fn own_offer(formats: &[TrackFormat], receive: Option<&Receive>, data: bool) -> Plan {
     let mut wanted: Vec<TrackFormat> = Vec::new();
     if let Some(receive) = receive {
-        wanted.extend(receive.audio.then(|| TrackFormat::plain(Codec::Opus)));
+        wanted.extend(receive.audio.then(TrackFormat::opus));
         wanted.extend(receive.video.first().map(|codec| match codec {
             Codec::H264 => TrackFormat::h264_baseline(),
             codec => TrackFormat::plain(*codec),

@@ -48,6 +48,8 @@ struct Kept {
     number: Option<(u8, u16)>,
     /// How often it may still be sent again.
     left: u8,
+    /// When it was sent again last.
+    again_at: Option<Instant>,
 }
 
 /// What waits for its portion.
@@ -277,6 +279,7 @@ impl Connection {
                     payload: packet.payload.clone(),
                     number,
                     left: AGAIN,
+                    again_at: None,
                 });
             }
             self.figures.packets_sent += 1;
@@ -331,13 +334,21 @@ impl Connection {
 
     /// Sends again what the far end asked for, as far as it is kept and paid for.
     pub(super) fn retransmit(&mut self, now: Instant, out: &mut Outbox) {
-        let nacks = std::mem::take(&mut self.watch.lock().nacks);
+        let (nacks, trip) = {
+            let mut seen = self.watch.lock();
+            (std::mem::take(&mut seen.nacks), seen.rtt_ms)
+        };
+        // a quarter less: it varies
+        let trip = Duration::from_secs_f64(trip.unwrap_or(0.0).clamp(0.0, 1000.0) / 1000.0) * 3 / 4;
         for (ssrc, sequence) in nacks {
             let sending = self.sendings.iter_mut().find(|sending| sending.ssrc == ssrc && sending.active);
             // a picture that pauses begins again with a key frame
             let Some(sending) = sending.filter(|sending| !sending.paused) else { continue };
+            let rtx = sending.rtx_pt.is_some();
             let outdated = sending.newest_key.is_some_and(|key| (sequence.wrapping_sub(key) as i16) < 0);
-            let Some(kept) = sending.kept(sequence).filter(|kept| kept.left > 0) else { continue };
+            // who only watches does not know the round trip, and asks again while the answer is on its way
+            let is_due = |kept: &&mut Kept| kept.again_at.is_none_or(|at| now.saturating_duration_since(at) >= trip);
+            let Some(kept) = sending.kept(sequence).filter(|kept| kept.left > 0).filter(is_due) else { continue };
             if self.savings < PRICE {
                 continue;
             }
@@ -345,10 +356,19 @@ impl Connection {
                 let Some(rest) = adaptive.again.checked_sub(kept.payload.len()).filter(|_| !outdated) else { continue };
                 adaptive.again = rest;
             }
-            kept.left -= 1;
-            if self.send_again(now, ssrc, sequence, out) {
-                self.savings -= PRICE;
-                self.figures.retransmitted += 1;
+            // the answer before was lost, or its question: on such a way one more is cheaper than another round trip
+            let copies = if kept.left < AGAIN && rtx { kept.left.min(2) } else { 1 };
+            kept.left -= copies;
+            kept.again_at = Some(now);
+            let size = kept.payload.len();
+            for _ in 0..copies {
+                if self.savings >= PRICE && self.send_again(now, ssrc, sequence, out) {
+                    self.savings -= PRICE;
+                    self.figures.retransmitted += 1;
+                    if let Some(adaptive) = &mut self.adaptive {
+                        adaptive.resent.add(now, size);
+                    }
+                }
             }
         }
     }

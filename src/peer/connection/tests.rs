@@ -14,6 +14,8 @@ use crate::vocab::{Codec, LayerId, Sdp, TrackFormat, TrackId};
 
 mod adapting;
 mod channels;
+mod line;
+mod links;
 mod sending;
 
 struct Nobody;
@@ -348,6 +350,24 @@ fn an_own_offer_has_sound_first_and_both_codecs_for_what_it_takes() {
     let only_sends = PeerSpec { receive: None, ..takes_all() };
     let (_, offer) = End::open(Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5000)), only_sends);
     assert!(!offer.text.contains("VP8"), "what is sent has one codec");
+}
+
+/// `useinbandfec` is what a receiver asks for (RFC 7587 §6.1): both sides say it, whoever offers.
+#[test]
+fn sound_that_mends_itself_is_asked_for_in_offers_and_answers() {
+    let first = PeerSpec { receive: Some(Receive { video: vec![], audio: true }), ..bare(LIMIT) };
+    let (_, offer) = End::open(Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5000)), first);
+    let second = PeerSpec { offer: Some(offer.clone()), send: vec![opus_track()], ..bare(LIMIT) };
+    let (_, answer) = End::open(Instant::now(), SocketAddr::from(([127, 0, 0, 2], 5000)), second);
+    for text in [offer.text, answer.text] {
+        assert!(text.lines().any(|line| line.starts_with("a=fmtp:") && line.contains("useinbandfec=1")), "{text}");
+    }
+}
+
+fn opus_track() -> SendTrack {
+    let id = LayerId { track: TrackId::next(), index: 0 };
+    let layer = Arc::new(Layer::new(id, TrackFormat::opus(), Refresh::Always, Box::new(Nobody)));
+    SendTrack { layers: layer.into(), stream_label: "main".into() }
 }
 
 /// A far end without H264, and without GCM: the engine is built anew after its answer.

@@ -24,16 +24,16 @@ impl KeyframeRequest for Arc<Wanted> {
 }
 
 /// One layer of a publisher.
-struct Encoding {
-    layer: Arc<Layer>,
+pub(super) struct Encoding {
+    pub(super) layer: Arc<Layer>,
     wanted: Arc<Wanted>,
-    rate: usize,
+    pub(super) rate: usize,
     sequence: u16,
     number: u32,
 }
 
 impl Encoding {
-    fn new(track: TrackId, index: u8, rate: usize) -> Self {
+    pub(super) fn new(track: TrackId, index: u8, rate: usize) -> Self {
         let wanted = Arc::new(Wanted::default());
         let id = LayerId { track, index };
         let layer = Arc::new(Layer::new(id, TrackFormat::h264_baseline(), Refresh::OnRequest, Box::new(Arc::clone(&wanted))));
@@ -41,7 +41,7 @@ impl Encoding {
         Self { layer, wanted, rate, sequence: u16::from(index) * 20_000, number: u32::from(index) * 1_000_000 }
     }
 
-    fn frame(&mut self, now: Instant) -> FramePackets {
+    pub(super) fn frame(&mut self, now: Instant) -> FramePackets {
         let key = self.wanted.0.swap(false, Ordering::Relaxed) || self.number.is_multiple_of(1_000_000);
         self.number += 1;
         let bytes = self.rate * FRAME as usize / 8000 * if key { 3 } else { 1 };
