@@ -415,16 +415,10 @@ fn a_mixed_room_gives_its_mix() {
 fn the_command_of_the_guide_plays() {
     let (_gateway, listen) = gateway(ROOM);
     let mut command = Command::new("gst-launch-1.0");
-    command.args([
-        "-q",
-        "rtspsrc",
-        &format!("location=rtsp://{listen}/main/test"),
-        "!",
-        "rtph264depay",
-        "!",
-        "fakesink",
-        "num-buffers=30",
-    ]);
+    let picture = "r. ! application/x-rtp,media=video ! rtph264depay ! fakesink num-buffers=30";
+    let sound = "r. ! application/x-rtp,media=audio ! rtpopusdepay ! fakesink num-buffers=30";
+    let location = format!("location=rtsp://{listen}/main/test");
+    command.args(["-q", "rtspsrc", "name=r", &location]).args(picture.split(' ')).args(sound.split(' '));
     let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
     let start = Instant::now();
     let status = loop {
