@@ -473,7 +473,7 @@ impl Shard {
 
     /// Ends a peer by Portico's will: its data channels first, which takes up to `limit`.
     fn close(&mut self, now: Instant, peer: PeerId, limit: Duration) {
-        if self.peers.get(&peer).is_none() && self.apart.contains_key(&peer) {
+        if !self.peers.contains_key(&peer) && self.apart.contains_key(&peer) {
             // it had not begun
             self.common.placement().leave(peer);
             self.part(peer);
