@@ -141,7 +141,8 @@ async fn sender_reports_put_sound_and_picture_on_one_clock() {
                 let n = age.as_millis() as u16;
                 let timestamp = (age.as_secs_f64() * f64::from(clock)) as u32;
                 let packet = MediaPacket { sequence: n, timestamp, marker: true, payload: vec![0x65; 50].into() };
-                layer.write(FramePackets { layer: layer.id(), key: true, packets: vec![packet], arrived: Instant::now() });
+                // of the moment that the timestamp is of, however long this thread waits in between
+                layer.write(FramePackets { layer: layer.id(), key: true, packets: vec![packet], arrived: began + age });
                 let packet = next(&mut player).await;
                 let at = usize::from(packet.kind == MediaKind::Audio);
                 last[at] = Some(packet);
