@@ -151,20 +151,7 @@ fn query_token(query: &str) -> Option<String> {
 
 /// Tokens are base64url and dots; `%2E` and the like are decoded, anything odd stays as it is and fails the check.
 fn percent_decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let hex = |b: Option<u8>| b.and_then(|b| (b as char).to_digit(16));
-        let mut ahead = bytes.clone();
-        match (byte, hex(ahead.next()), hex(ahead.next())) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                bytes = ahead;
-            }
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
