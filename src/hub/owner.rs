@@ -474,8 +474,7 @@ impl Owner {
                 }
                 Effect::ClosePeer { peer, reason } => {
                     debug!(%peer, %reason, "peer closed");
-                    self.forget(peer);
-                    (self.peers)(PeerCommand::Close { peer });
+                    self.close(peer);
                 }
                 Effect::Report(report) => {
                     log_report(&report);

@@ -8,6 +8,7 @@ mod arrivals;
 mod channels;
 mod describe;
 mod intake;
+mod lanes;
 mod moving;
 mod rehearsal;
 mod sending;

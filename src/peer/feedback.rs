@@ -16,16 +16,19 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-use super::wall;
+use super::{MAX_LANES, wall};
 
 /// Key-frame requests kept; more in one turn say nothing new.
 const REQUESTS: usize = 32;
+
+/// Streams of each side that reports are kept of: as many as a connection with all its lanes has.
+const STREAMS: usize = 2 * MAX_LANES;
 
 /// Packets asked for again that are kept until the connection takes them; a budget limits how many of them are sent.
 const NACKS: usize = 512;
 
 /// Reports kept until the connection takes them, which it does after every datagram of them; nobody takes them where nothing is received.
-const SENDER_REPORTS: usize = 8;
+const SENDER_REPORTS: usize = 2 * STREAMS;
 /// Words about arrival kept until the connection takes them, which it does after every datagram; nobody takes them where nothing is
 /// numbered.
 const WORDS: usize = 8;
@@ -65,16 +68,14 @@ impl Seen {
 
     fn clock(&mut self, report: &SenderReport) {
         self.clocks.retain(|(ssrc, ..)| *ssrc != report.ssrc);
-        // as many as a peer has streams
-        if self.clocks.len() < 8 {
+        if self.clocks.len() < STREAMS {
             self.clocks.push((report.ssrc, report.ntp_time, report.rtp_time));
         }
     }
 
     fn report(&mut self, now: Instant, report: &ReceptionReport) {
         let known = self.lost.iter().position(|(ssrc, _)| *ssrc == report.ssrc);
-        // a peer has one stream per kind, and their retransmissions
-        if known.is_none() && self.lost.len() < 8 {
+        if known.is_none() && self.lost.len() < 2 * STREAMS {
             self.lost.push((report.ssrc, 0));
         }
         let at = known.unwrap_or(self.lost.len() - 1);

@@ -67,7 +67,7 @@ use tokio::sync::oneshot;
 
 use crate::forward::Layers;
 use crate::room::EndReason;
-use crate::vocab::{Bitrate, Candidate, ChannelId, Codec, DataMessage, MediaKind, NewChannel, PeerId, Sdp, TrackId};
+use crate::vocab::{Bitrate, Candidate, ChannelId, Codec, DataMessage, LaneTrack, MediaKind, NewChannel, PeerId, Sdp, TrackId};
 
 /// An order to the shard that owns (or will own) the peer.
 #[derive(Debug)]
@@ -96,6 +96,31 @@ pub enum PeerCommand {
         peer: PeerId,
         /// At most one per kind.
         send: Vec<SendTrack>,
+    },
+    /// Send a stream by a lane of its own, beside what was negotiated: at most a picture and its sound. Leads to `LaneSent` or `LaneRefused`.
+    SendLane {
+        /// The peer.
+        peer: PeerId,
+        /// The lane's id, from [`PeerId::next`].
+        lane: PeerId,
+        /// Its tracks.
+        send: Vec<SendTrack>,
+    },
+    /// Receive a stream that the far end sends by a lane. Leads to `LaneTaken` or `LaneRefused`.
+    TakeLane {
+        /// The peer.
+        peer: PeerId,
+        /// The lane's id here, from [`PeerId::next`].
+        lane: PeerId,
+        /// What the far end said of its tracks.
+        tracks: Vec<LaneTrack>,
+    },
+    /// End a lane. No event follows.
+    EndLane {
+        /// The peer.
+        peer: PeerId,
+        /// The lane.
+        lane: PeerId,
     },
     /// Open a data channel on a peer that has [`PeerSpec::data`]. Leads to `ChannelOpen` or `ChannelClosed`.
     OpenChannel {
@@ -136,6 +161,9 @@ pub enum PeerCommand {
         reply: oneshot::Sender<Vec<PeerFigures>>,
     },
 }
+
+/// Most lanes of a connection in each direction.
+pub const MAX_LANES: usize = 32;
 
 /// A connection to be opened.
 pub struct PeerSpec {
@@ -256,6 +284,27 @@ pub enum PeerEvent {
     Rejected {
         /// The peer.
         peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A lane leaves from now on.
+    LaneSent {
+        /// The lane.
+        lane: PeerId,
+        /// What the far end must know.
+        tracks: Vec<LaneTrack>,
+    },
+    /// A lane is received from now on.
+    LaneTaken {
+        /// The lane.
+        lane: PeerId,
+        /// Its tracks.
+        tracks: Vec<ReceivedTrack>,
+    },
+    /// There is no such lane. The connection goes on.
+    LaneRefused {
+        /// The lane.
+        lane: PeerId,
         /// Why.
         reason: EndReason,
     },

@@ -7,9 +7,7 @@
 mod incoming;
 mod text;
 
-#[cfg(test)]
-pub(super) use incoming::Stream;
-pub(super) use incoming::{Incoming, MID, NUMBERS, REPAIRED_RID, RID, incoming};
+pub(super) use incoming::{Incoming, MID, NUMBERS, REPAIRED_RID, RID, Stream, incoming};
 pub(super) use text::{EXTENSIONS, Origin, engine_text, public_answer, public_offer};
 
 use crate::vocab::{Codec, MediaKind, TrackFormat};

@@ -9,7 +9,7 @@ use bytes::Buf;
 use rtc::rtp::{Header, Packet};
 
 use crate::forward::{Layer, Layers};
-use crate::vocab::{MediaKind, TrackId};
+use crate::vocab::{MediaKind, PeerId, TrackId};
 
 use super::encoding::Encoding;
 use super::negotiate::{Agreed, Incoming};
@@ -23,6 +23,8 @@ pub(super) struct Receiving {
     pub(super) encodings: Vec<Encoding>,
     pub(super) layers: Layers,
     pub(super) flowing: bool,
+    /// The lane it is of; `None`: a section's.
+    pub(super) lane: Option<PeerId>,
     pt: u8,
     /// Payload type of retransmissions.
     rtx: Option<u8>,
@@ -62,6 +64,7 @@ impl Receiving {
             encodings,
             layers,
             flowing: false,
+            lane: None,
             pt: 0,
             rtx: None,
             incoming: Incoming::default(),

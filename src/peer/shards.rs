@@ -204,6 +204,9 @@ impl Shards {
             PeerCommand::Describe { peer, .. }
             | PeerCommand::AddCandidate { peer, .. }
             | PeerCommand::Feed { peer, .. }
+            | PeerCommand::SendLane { peer, .. }
+            | PeerCommand::TakeLane { peer, .. }
+            | PeerCommand::EndLane { peer, .. }
             | PeerCommand::OpenChannel { peer, .. }
             | PeerCommand::SendMessage { peer, .. }
             | PeerCommand::CloseChannel { peer, .. }

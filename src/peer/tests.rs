@@ -20,6 +20,7 @@ mod channels;
 mod ends;
 mod feed;
 mod figures;
+mod lanes;
 mod publishing;
 mod restart;
 mod several;

@@ -9,7 +9,7 @@ use super::config::Topology;
 use super::effect::EndReason;
 use super::signal::Signal;
 use crate::vocab::{
-    Bitrate, Candidate, DataMessage, Framing, Grant, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName,
+    Bitrate, Candidate, DataMessage, Framing, Grant, LaneTrack, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SourceName,
     StreamName, TrackFormat, TrackId,
 };
 
@@ -53,6 +53,33 @@ pub enum Command {
     /// Meet another member, or the room, over a new peer connection that ends at Portico. Answered by `Notice::Description`:
     /// Portico's answer, or its offer where the meeting brings none.
     Meet(Box<Meeting>),
+    /// Open a connection that carries streams by lanes, to another Portico. Answered by `Notice::Description`.
+    Trunk {
+        /// The new connection's id, made by the asker with `PeerId::next()`.
+        peer: PeerId,
+        /// The far end's offer, or `None` for Portico to offer.
+        offer: Option<Sdp>,
+    },
+    /// Send a stream of the room by a lane of the session's own trunk, which is connected. Answered by `Notice::Lane`.
+    SendLane {
+        /// The lane's id, made by the asker with `PeerId::next()`.
+        peer: PeerId,
+        /// The connection.
+        trunk: PeerId,
+        /// Which stream.
+        of: StreamChoice,
+    },
+    /// Send a stream into the room that comes by a lane of a trunk, which may be another member's. Answered by `Notice::Lane`.
+    TakeLane {
+        /// The lane's id, made by the asker with `PeerId::next()`.
+        peer: PeerId,
+        /// The connection.
+        trunk: PeerId,
+        /// The stream's name within the member.
+        stream: StreamName,
+        /// What the far end said of its tracks.
+        tracks: Vec<LaneTrack>,
+    },
     /// A later description for an existing peer: the answer to Portico's offer, or a new offer (renegotiation, ICE restart).
     /// A new offer is answered by `Notice::Description`.
     Describe {
@@ -449,6 +476,13 @@ pub enum PeerUpdate {
         peer: PeerId,
         /// All tracks it now has.
         tracks: Vec<TrackView>,
+    },
+    /// A lane carries from now on.
+    Lane {
+        /// The lane.
+        peer: PeerId,
+        /// What the far end must know of its tracks, where it is sent.
+        tracks: Vec<LaneTrack>,
     },
     /// ICE and DTLS are up; first time or after an interruption.
     Up {

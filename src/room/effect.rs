@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::command::{BrokerIds, DialectName, Facts, Remark, StreamChoice};
 use super::notice::Notice;
 use crate::vocab::{
-    Candidate, DataMessage, Framing, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName, StreamName,
-    TrackId,
+    Candidate, DataMessage, Framing, LaneTrack, MediaKind, MemberId, NewChannel, PeerId, RoomId, Sdp, SessionId, SourceName,
+    StreamName, TrackId,
 };
 
 /// An order of [`Rooms`](super::Rooms) to the hub, in the order it must be carried out.
@@ -94,6 +94,17 @@ pub struct OpenPeer {
     pub offer: Option<Sdp>,
     /// What the peer is for.
     pub purpose: Purpose,
+    /// It is a lane: no connection is opened for it.
+    pub via: Option<Via>,
+}
+
+/// How the media of a lane travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Via {
+    /// The connection that carries it.
+    pub trunk: PeerId,
+    /// What the far end said of its tracks, where it is received.
+    pub tracks: Vec<LaneTrack>,
 }
 
 /// What a peer carries.
@@ -117,13 +128,15 @@ pub enum Purpose {
     },
     /// A client's connection with another member, or with the room, that ends here.
     Meet(Box<Meet>),
+    /// Lanes.
+    Trunk,
 }
 
 impl Purpose {
     /// Where the media that is sent from the start comes from.
     pub fn feed(&self) -> Option<&Feed> {
         match self {
-            Self::Ingest { .. } => None,
+            Self::Ingest { .. } | Self::Trunk => None,
             Self::Play { feed, .. } => Some(feed),
             Self::Meet(meet) => meet.plays.as_ref().map(|plays| &plays.feed),
         }

@@ -105,6 +105,11 @@ impl Rooms {
                 let stream = publisher.stream(name).expect("what is played exists");
                 assert!(stream.up && stream.viewers.contains(id), "and is up and knows who plays it");
             }
+            if let Some(trunk) = peer.via {
+                let trunk = self.peers.get(&trunk).expect("a lane has its trunk");
+                assert!(trunk.link == Link::Trunk && trunk.up, "which is one, and connected");
+                assert_eq!(self.members.get(&trunk.member).map(|m| &m.room), Some(&owner.room), "in the same room");
+            }
             if let Link::Meet(meet) = &peer.link {
                 self.check_meet(owner, meet, peer.up);
             }

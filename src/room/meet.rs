@@ -6,6 +6,7 @@ use super::effect::{self, Effect, EndReason, Playing, Purpose};
 use super::member::{Link, Meet, Member, Origin, Stream};
 use super::notice::{Notice, Refusal};
 use super::peers::Ending;
+use super::peers::NewPeer;
 use super::rooms::Rooms;
 use std::time::Instant;
 
@@ -62,7 +63,12 @@ impl Rooms {
             pair: meeting.pair,
         }));
         let played = meet.plays.clone();
-        self.open_peer(session, member, req, meeting.peer, meeting.offer, purpose, Link::Meet(meet))?;
+        self.open_peer(
+            session,
+            member,
+            req,
+            NewPeer { peer: meeting.peer, offer: meeting.offer, purpose, link: Link::Meet(meet), via: None },
+        )?;
         if let Some((owner, name)) = played
             && let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(&name))
         {

@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub describing: Option<RequestId>,
     /// Whether it has ever been connected.
     pub up: bool,
+    /// The trunk that it is a lane of.
+    pub via: Option<PeerId>,
 }
 
 /// What a peer carries.
@@ -84,6 +86,8 @@ pub(super) enum Link {
     Play(MemberId, StreamName),
     /// What a connection with another member, or the room, carries.
     Meet(Meet),
+    /// Nothing itself: its lanes do.
+    Trunk,
 }
 
 /// A connection that stands for another member, or the room.
@@ -120,7 +124,7 @@ impl Link {
     pub fn publishes(&self) -> Option<&StreamName> {
         match self {
             Self::Ingest(stream) => Some(stream),
-            Self::Play(..) => None,
+            Self::Play(..) | Self::Trunk => None,
             Self::Meet(meet) => meet.publishes.as_ref(),
         }
     }
@@ -128,7 +132,7 @@ impl Link {
     /// Whose stream it carries out now.
     pub fn plays(&self) -> Option<(MemberId, &StreamName)> {
         match self {
-            Self::Ingest(_) => None,
+            Self::Ingest(_) | Self::Trunk => None,
             Self::Play(owner, stream) => Some((*owner, stream)),
             Self::Meet(meet) => meet.plays.as_ref().map(|(owner, stream)| (*owner, stream)),
         }

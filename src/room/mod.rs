@@ -11,6 +11,7 @@
 //! | `place` | join, lose, resume, leave: the life of a place |
 //! | `meet` | connections that stand for another member or the room; words |
 //! | `peers` | publish, play and the life of a peer and its stream |
+//! | `lanes` | connections that carry many streams |
 //! | `sources` | this gateway's own sources as members |
 //! | `mixes` | mixed rooms: what goes into the mix, and who is shown what |
 //! | `member` `missed` | what is kept of a member; what is kept for a lost one |
@@ -20,6 +21,7 @@ pub mod config;
 pub mod effect;
 #[cfg(test)]
 mod invariants;
+mod lanes;
 mod meet;
 mod member;
 mod missed;
@@ -39,7 +41,7 @@ pub use command::{
     Remark, SignallingState, SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
-pub use effect::{Effect, EndReason, Feed, Meet, MixPart, OpenPeer, Playing, Purpose, Report};
+pub use effect::{Effect, EndReason, Feed, Meet, MixPart, OpenPeer, Playing, Purpose, Report, Via};
 pub use mixes::MIX;
 pub use notice::{MemberView, Notice, PeerView, Refusal, Resumed, StreamView, Welcome};
 pub use rooms::Rooms;

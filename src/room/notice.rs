@@ -3,7 +3,7 @@
 use super::command::{Body, DialectName, Facts, TrackView};
 use super::config::Topology;
 use super::effect::EndReason;
-use crate::vocab::{MediaKind, MemberId, PeerId, RequestId, Right, RoomId, Sdp, StreamName};
+use crate::vocab::{LaneTrack, MediaKind, MemberId, PeerId, RequestId, Right, RoomId, Sdp, StreamName};
 
 /// One thing told to one session.
 #[derive(Clone, Debug)]
@@ -67,6 +67,13 @@ pub enum Notice {
         peer: PeerId,
         /// Complete, with candidates.
         sdp: Sdp,
+    },
+    /// A lane of the session's carries from now on. With what the far end must know of its tracks, where it is sent. `PeerUp` follows.
+    Lane {
+        /// The lane.
+        peer: PeerId,
+        /// Its tracks; empty where it is received.
+        tracks: Vec<LaneTrack>,
     },
     /// One of the session's peers is connected.
     PeerUp {

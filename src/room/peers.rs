@@ -2,7 +2,7 @@
 
 use super::command::{DialectName, PeerUpdate, StreamChoice, TrackView};
 use super::config::Topology;
-use super::effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report};
+use super::effect::{Effect, EndReason, Feed, OpenPeer, Purpose, Report, Via};
 use super::member::{Link, Member, Origin, Peer, Stream};
 use super::notice::{Notice, Refusal};
 use super::rooms::Rooms;
@@ -18,6 +18,15 @@ pub(super) struct Ending {
     pub tell: bool,
 }
 
+/// A peer to be opened: the parts of the command, and what was decided of it.
+pub(super) struct NewPeer {
+    pub peer: PeerId,
+    pub offer: Option<Sdp>,
+    pub purpose: Purpose,
+    pub link: Link,
+    pub via: Option<Via>,
+}
+
 impl Rooms {
     /// News of a peer. News of a peer that is not known (any more) is ignored.
     pub fn handle_peer(&mut self, now: Instant, update: PeerUpdate) {
@@ -25,6 +34,7 @@ impl Rooms {
         match update {
             PeerUpdate::Described { peer, sdp } => self.described(peer, sdp),
             PeerUpdate::Rejected { peer, reason } => self.rejected(peer, reason),
+            PeerUpdate::Lane { peer, tracks } => self.lane_open(peer, tracks),
             PeerUpdate::Tracks { peer, tracks } => self.negotiated(peer, tracks),
             PeerUpdate::Up { peer } => self.connected(peer),
             PeerUpdate::Flowing { peer, kind } => {
@@ -53,6 +63,20 @@ impl Rooms {
         stream: StreamName,
         offer: Option<Sdp>,
     ) -> Result<(), Refusal> {
+        self.publish_by(session, member, req, peer, stream, offer, None)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command, and how its media travels")]
+    pub(super) fn publish_by(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        req: RequestId,
+        peer: PeerId,
+        stream: StreamName,
+        offer: Option<Sdp>,
+        via: Option<Via>,
+    ) -> Result<(), Refusal> {
         let asker = self.member(member);
         if !asker.may(Right::Publish) {
             let room = asker.room.clone();
@@ -66,7 +90,8 @@ impl Rooms {
             return Err(Refusal::TooMany { what: "streams", limit });
         }
         let purpose = Purpose::Ingest { stream: stream.clone() };
-        self.open_peer(session, member, req, peer, offer, purpose, Link::Ingest(stream.clone()))?;
+        let link = Link::Ingest(stream.clone());
+        self.open_peer(session, member, req, NewPeer { peer, offer, purpose, link, via })?;
         if let Some(asker) = self.members.get_mut(&member) {
             asker.streams.push(Stream::new(stream, Origin::Peer(peer)));
         }
@@ -82,6 +107,20 @@ impl Rooms {
         of: StreamChoice,
         offer: Option<Sdp>,
     ) -> Result<(), Refusal> {
+        self.play_by(session, member, req, peer, of, offer, None)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command, and how its media travels")]
+    pub(super) fn play_by(
+        &mut self,
+        session: SessionId,
+        member: MemberId,
+        req: RequestId,
+        peer: PeerId,
+        of: StreamChoice,
+        offer: Option<Sdp>,
+        via: Option<Via>,
+    ) -> Result<(), Refusal> {
         let asker = self.member(member);
         if !asker.may(Right::Subscribe) {
             return Err(Refusal::Forbidden { room: asker.room.clone(), right: Right::Subscribe });
@@ -89,7 +128,8 @@ impl Rooms {
         let (owner, stream) = self.choose(asker, &of).ok_or(Refusal::UnknownStream)?;
         let (owner, name) = (owner.id, stream.name.clone());
         let purpose = Purpose::Play { of, owner, stream: name.clone(), feed: stream.feed() };
-        self.open_peer(session, member, req, peer, offer, purpose, Link::Play(owner, name.clone()))?;
+        let link = Link::Play(owner, name.clone());
+        self.open_peer(session, member, req, NewPeer { peer, offer, purpose, link, via })?;
         if let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(&name)) {
             stream.viewers.insert(peer);
         }
@@ -115,17 +155,14 @@ impl Rooms {
         self.peers.get(&peer).filter(|peer| peer.member == member).map(|_| ()).ok_or(Refusal::UnknownPeer)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one command, and what was decided of it")]
     pub(super) fn open_peer(
         &mut self,
         session: SessionId,
         member: MemberId,
         req: RequestId,
-        peer: PeerId,
-        offer: Option<Sdp>,
-        purpose: Purpose,
-        link: Link,
+        new: NewPeer,
     ) -> Result<(), Refusal> {
+        let NewPeer { peer, offer, purpose, link, via } = new;
         let limit = self.config.max_peers_per_member;
         if offer.as_ref().is_some_and(|offer| offer.kind != SdpKind::Offer) {
             return Err(Refusal::BadDescription);
@@ -140,8 +177,11 @@ impl Rooms {
         }
         owner.peers.insert(peer);
         let (room, dialect) = (owner.room.clone(), owner.dialect);
-        self.peers.insert(peer, Peer { member, link, opening: Some(req), describing: None, up: false });
-        let open = OpenPeer { peer, session, member, room, dialect, offer, purpose };
+        self.peers.insert(
+            peer,
+            Peer { member, link, opening: Some(req), describing: None, up: false, via: via.as_ref().map(|via| via.trunk) },
+        );
+        let open = OpenPeer { peer, session, member, room, dialect, offer, purpose, via };
         self.effects.push_back(Effect::OpenPeer(Box::new(open)));
         Ok(())
     }
@@ -226,7 +266,7 @@ impl Rooms {
     }
 
     /// Told and reported once; coming back after an interruption is no news.
-    fn connected(&mut self, id: PeerId) {
+    pub(super) fn connected(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.up) else { return };
         peer.up = true;
         let (member, publishes) = (peer.member, peer.link.publishes().cloned());
@@ -278,6 +318,9 @@ impl Rooms {
         }
         if let Some(owner) = self.members.get_mut(&peer.member) {
             owner.peers.remove(&id);
+        }
+        if peer.link == Link::Trunk {
+            self.end_lanes_of(id, peer.member, reason, ending.tell);
         }
         if let Some((owner, stream)) = peer.link.plays()
             && let Some(stream) = self.members.get_mut(&owner).and_then(|owner| owner.stream_mut(stream))

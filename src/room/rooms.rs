@@ -259,6 +259,11 @@ impl Rooms {
         match cmd {
             Command::Publish { peer, stream, offer } => self.publish(session, member, req, peer, stream, offer),
             Command::Play { peer, of, offer } => self.play(session, member, req, peer, of, offer),
+            Command::Trunk { peer, offer } => self.open_trunk(session, member, req, peer, offer),
+            Command::SendLane { peer, trunk, of } => self.send_lane(session, member, req, peer, trunk, of),
+            Command::TakeLane { peer, trunk, stream, tracks } => {
+                self.take_lane(session, member, req, stream, peer, trunk, tracks)
+            }
             Command::Meet(meeting) => self.meet(session, member, req, *meeting),
             Command::Describe { peer, sdp } => self.describe(member, req, peer, sdp),
             Command::Candidate { peer, candidate } => {

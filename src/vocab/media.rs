@@ -99,6 +99,19 @@ pub struct TrackFormat {
     pub fmtp: String,
 }
 
+/// What the receiver of a lane must know of one of its tracks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaneTrack {
+    /// The SSRC of its packets.
+    pub ssrc: u32,
+    /// Their payload type.
+    pub payload_type: u8,
+    /// Payload type and SSRC of its retransmissions (RFC 4588), where there are any.
+    pub repair: Option<(u8, u32)>,
+    /// What is in them.
+    pub format: TrackFormat,
+}
+
 impl TrackFormat {
     /// Constrained baseline level 3.1, the H.264 every WebRTC stack takes.
     pub const H264_BASELINE: &'static str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";

@@ -11,7 +11,7 @@ use crate::forward::{Layer, Layers};
 use crate::media::mix::{MixFrom, MixInput};
 use crate::media::{MediaCommand, PlannedTrack, SourceError, Wants};
 use crate::peer::{DataSpec, PeerCommand, PeerEvent, PeerSpec, Receive, SendTrack, negotiate};
-use crate::room::{DialectName, EndReason, Feed, Framing, Meet, MixPart, OpenPeer, PeerUpdate, Playing, Purpose, TrackView};
+use crate::room::{DialectName, EndReason, Feed, Framing, Meet, MixPart, OpenPeer, PeerUpdate, Playing, Purpose, TrackView, Via};
 use crate::vocab::{Candidate, ChannelId, Codec, MediaKind, MemberId, PeerId, SourceName, TrackFormat, TrackId};
 
 /// A member's peer must be connected within this time of its description.
@@ -61,6 +61,10 @@ pub(super) struct OpenState {
     waiting: Option<Vec<SendTrack>>,
     /// Its far end's candidates since then; at most [`EARLY_CANDIDATES`].
     candidates: Vec<Candidate>,
+    /// It carries lanes.
+    is_trunk: bool,
+    /// The trunk that it is a lane of.
+    trunk: Option<PeerId>,
     /// The channel that its member's session reads itself, once it is open; `None` where it reads none.
     pub(super) own_channel: Option<Option<ChannelId>>,
 }
@@ -70,6 +74,14 @@ impl Owner {
         let now = Instant::now();
         let update = match event {
             PeerEvent::Description { peer, sdp } => PeerUpdate::Described { peer, sdp },
+            PeerEvent::LaneSent { lane, tracks } => PeerUpdate::Lane { peer: lane, tracks },
+            PeerEvent::LaneTaken { lane, tracks } => {
+                self.handle_peer(PeerEvent::Tracks { peer: lane, tracks });
+                PeerUpdate::Lane { peer: lane, tracks: Vec::new() }
+            }
+            PeerEvent::LaneRefused { lane, reason } => return self.refuse(lane, reason),
+            // what a trunk's own section would bring: nothing ever comes by it
+            PeerEvent::Tracks { peer, .. } if self.open.get(&peer).is_some_and(|state| state.is_trunk) => return,
             PeerEvent::Tracks { peer, tracks } => {
                 let Some(state) = self.open.get_mut(&peer) else { return };
                 for gone in state.tracks.drain(..) {
@@ -173,7 +185,8 @@ impl Owner {
     }
 
     pub(super) fn open_peer(&mut self, asked: Box<OpenPeer>) {
-        self.open.insert(asked.peer, OpenState::default());
+        let (is_trunk, trunk) = (asked.purpose == Purpose::Trunk, asked.via.as_ref().map(|via| via.trunk));
+        self.open.insert(asked.peer, OpenState { is_trunk, trunk, ..OpenState::default() });
         let summary = match asked.offer.as_ref().map(|offer| negotiate::summarise(&offer.text)).transpose() {
             Ok(summary) => summary,
             Err(error) => {
@@ -189,9 +202,12 @@ impl Owner {
         let receive = match &asked.purpose {
             Purpose::Ingest { .. } => true,
             Purpose::Play { .. } => false,
+            Purpose::Trunk => true,
             Purpose::Meet(meet) => meets_to_receive(meet, summary.as_ref()),
         };
         let receive = receive.then(|| match &asked.purpose {
+            // no media passes but by lanes; the section is there so that keys for media are agreed on
+            Purpose::Trunk => Receive { video: Vec::new(), audio: true },
             // Portico's own offer asks for what is expected, and for nothing else
             Purpose::Meet(meet) if summary.is_none() => {
                 let video = if meet.expects.contains(&MediaKind::Video) { self.publish_codecs.clone() } else { Vec::new() };
@@ -200,6 +216,7 @@ impl Owner {
             _ => Receive { video: self.publish_codecs.clone(), audio: true },
         });
         let slots = match &asked.purpose {
+            Purpose::Trunk => vec![TrackFormat::opus()],
             Purpose::Meet(meet) if meet.sends => self.slots(summary.as_ref(), &meet.expects),
             _ => Vec::new(),
         };
@@ -313,6 +330,12 @@ impl Owner {
         let label = asked.owner_label();
         let Some(state) = self.open.get_mut(&asked.peer) else { return };
         state.at_shard = true;
+        if let Some(Via { trunk, tracks }) = asked.via {
+            return (self.peers)(match asked.purpose {
+                Purpose::Ingest { .. } => PeerCommand::TakeLane { peer: trunk, lane: asked.peer, tracks },
+                _ => PeerCommand::SendLane { peer: trunk, lane: asked.peer, send },
+            });
+        }
         let mut send = state.waiting.take().unwrap_or(send);
         let held = |kind: MediaKind| move |track: &SendTrack| track.layers.format().codec.kind() == kind;
         for slot in slots {
@@ -334,7 +357,7 @@ impl Owner {
                 let desks = (meet.framing != Framing::Own).then(|| channels::connection(asked.member, &meet));
                 (Some(DataSpec { open: meet.channels }), desks)
             }
-            Purpose::Ingest { .. } | Purpose::Play { .. } => (None, None),
+            Purpose::Ingest { .. } | Purpose::Play { .. } | Purpose::Trunk => (None, None),
         };
         // a bridge goes to a server, and there may be several between the same two
         let own_port = asked.dialect == DialectName::Bridge && asked.offer.is_none();
@@ -368,6 +391,16 @@ impl Owner {
         self.rooms.refuse_peer(Instant::now(), peer, reason);
     }
 
+    /// Ends a peer by the room's word.
+    pub(super) fn close(&mut self, peer: PeerId) {
+        let trunk = self.open.get(&peer).and_then(|state| state.trunk);
+        self.forget(peer);
+        (self.peers)(match trunk {
+            Some(trunk) => PeerCommand::EndLane { peer: trunk, lane: peer },
+            None => PeerCommand::Close { peer },
+        });
+    }
+
     /// Lets go of everything a peer held.
     pub(super) fn forget(&mut self, peer: PeerId) {
         let Some(state) = self.open.remove(&peer) else { return };
@@ -396,7 +429,7 @@ impl OpenPeer {
     fn owner_label(&self) -> String {
         match &self.purpose {
             Purpose::Play { owner, .. } => owner.to_string(),
-            Purpose::Ingest { .. } => self.member.to_string(),
+            Purpose::Ingest { .. } | Purpose::Trunk => self.member.to_string(),
             Purpose::Meet(meet) => meet.with.map_or_else(|| self.room.to_string(), |with| with.to_string()),
         }
     }

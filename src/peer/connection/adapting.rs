@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Connection;
 use super::sending::Sending;
+use super::{Connection, lanes};
 use crate::forward::{Layer, Layers, Rate};
 use crate::peer::choice::{Choice, Chooser, FLOOD};
 use crate::peer::estimate::{Estimator, START};
@@ -122,12 +122,23 @@ impl Sending {
         Some(appetite.ceiling())
     }
 
+    /// The most it would send, in bit/s.
+    fn appetite(&self, now: Instant) -> u64 {
+        let rates = self.layers.iter().map(|layer| layer.bitrate(now)).max().unwrap_or(0);
+        rates.max(self.layers.appetite().map_or(0, |appetite| appetite.ceiling()))
+    }
+
     fn choice(&self) -> Choice {
         match self.paused {
             true => Choice::Pause,
             false => Choice::Layer(self.layers.iter().position(|layer| Arc::ptr_eq(layer, &self.layer)).unwrap_or(0)),
         }
     }
+}
+
+/// Whether one picture has the way for itself.
+fn shares_alone(pictures: usize, room: u64) -> bool {
+    pictures < 2 || room == 0
 }
 
 /// What is believed of a way before packets are numbered: that it carries what it was seen to carry, in bit/s.
@@ -220,8 +231,16 @@ impl Connection {
         adaptive.short = false;
         let mut wanted = sound;
         let mut changed = false;
-        for sending in self.sendings.iter_mut().filter(|sending| sending.active && !sending.layer.is_idle() && sending.is_video())
-        {
+        let pictures = |sending: &&mut Sending| sending.active && !sending.layer.is_idle() && sending.is_video();
+        let wants: Vec<u64> = self.sendings.iter_mut().filter(pictures).map(|sending| sending.appetite(now)).collect();
+        let shares = lanes::shares(room, &wants);
+        for (sending, share) in self.sendings.iter_mut().filter(pictures).zip(shares) {
+            // what arrived of one picture is known of all of them together
+            let delivered = delivered.map(|delivered| match shares_alone(wants.len(), room) {
+                true => delivered,
+                false => (u128::from(delivered) * u128::from(share) / u128::from(room)) as u64,
+            });
+            let room = share;
             let rates: Vec<u64> = sending.layers.iter().map(|layer| layer.bitrate(now)).collect();
             let ceiling = sending.tell(room).unwrap_or(0);
             adaptive.short |= room < ceiling;

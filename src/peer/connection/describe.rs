@@ -305,7 +305,7 @@ impl Connection {
         self.blueprint.candidates.clear();
         self.note_names(offer);
         self.follow_plan();
-        let before: Vec<TrackId> = self.receivings.iter().map(|receiving| receiving.track).collect();
+        let before: Vec<TrackId> = self.tracks().iter().map(|track| track.track).collect();
         self.follow_incoming(offer, mailbox);
         let after = self.tracks();
         let changed = before.len() != after.len() || after.iter().any(|track| !before.contains(&track.track));
@@ -343,6 +343,7 @@ impl Connection {
     pub(in crate::peer) fn tracks(&self) -> Vec<ReceivedTrack> {
         self.receivings
             .iter()
+            .filter(|receiving| receiving.lane.is_none())
             .map(|receiving| ReceivedTrack { track: receiving.track, layers: receiving.layers.clone() })
             .collect()
     }
@@ -350,6 +351,9 @@ impl Connection {
     /// Sends other layers from now on, as far as their format fits what was agreed; a track without one falls silent.
     pub(in crate::peer) fn feed_tracks(&mut self, mut layers: Vec<SendTrack>) {
         for (index, track) in self.send.iter_mut().enumerate() {
+            if self.sendings.get(index).is_some_and(|sending| sending.lane.is_some() || sending.free) {
+                continue;
+            }
             let agreed =
                 self.blueprint.plan.media().find(|(_, _, send, ..)| *send == Some(index)).map(|(.., agreed)| &agreed.format);
             let format = agreed.unwrap_or(track.layers.format());
@@ -373,7 +377,7 @@ impl Connection {
 
     /// Payload types and activity of the tracks being sent follow the plan.
     fn follow_plan(&mut self) {
-        for sending in &mut self.sendings {
+        for sending in self.sendings.iter_mut().filter(|sending| sending.lane.is_none()) {
             sending.active = false;
         }
         for (_, _, send, _, agreed) in self.blueprint.plan.media() {
@@ -407,6 +411,8 @@ impl Connection {
             };
             self.receivings.extend(receiving);
         }
+        // no description speaks of lanes
+        self.receivings.extend(kept.into_iter().filter(|receiving| receiving.lane.is_some()));
         self.follow_streams();
     }
 }
@@ -420,15 +426,18 @@ fn new_receiving(
     mailbox: &Mailbox,
 ) -> Option<Receiving> {
     let track = TrackId::next();
-    let refresh = match kind {
+    let layer = |index| new_layer(peer, track, index, &agreed.format, mailbox);
+    Receiving::new(mid, kind, track, agreed, incoming, layer)
+}
+
+/// A layer that the far end of this peer sends.
+pub(super) fn new_layer(peer: PeerId, track: TrackId, index: u8, format: &TrackFormat, mailbox: &Mailbox) -> Layer {
+    let refresh = match format.codec.kind() {
         MediaKind::Video => Refresh::OnRequest,
         MediaKind::Audio => Refresh::Always,
     };
-    let layer = |index| {
-        let id = LayerId { track, index };
-        Layer::new(id, agreed.format.clone(), refresh, Box::new(mailbox.keyframe_request(peer, id)))
-    };
-    Receiving::new(mid, kind, track, agreed, incoming, layer)
+    let id = LayerId { track, index };
+    Layer::new(id, format.clone(), refresh, Box::new(mailbox.keyframe_request(peer, id)))
 }
 
 /// The tracks that a plan sends, with the numbers they keep for the life of the peer.

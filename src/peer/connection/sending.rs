@@ -22,6 +22,7 @@ use crate::peer::pace::Pace;
 use crate::peer::protect::{EXTENSION, Header};
 use crate::peer::socket::Outbox;
 use crate::peer::wall;
+use crate::vocab::PeerId;
 
 /// From one sender report to the next.
 const REPORT_SPACING: Duration = Duration::from_secs(1);
@@ -77,6 +78,10 @@ pub(super) struct Sending {
     pub(super) teller: Option<Teller>,
     /// Id of the extension for transport-wide numbers, where it was agreed on.
     pub(super) number_id: Option<u8>,
+    /// The lane it is of; `None`: a section's.
+    pub(super) lane: Option<PeerId>,
+    /// A lane's that ended: its place may be used again.
+    pub(super) free: bool,
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
     pub(super) pt: u8,
@@ -122,6 +127,8 @@ impl Sending {
             chooser: Chooser::default(),
             teller: None,
             number_id: None,
+            lane: None,
+            free: false,
             ssrc: ssrc(),
             rtx_ssrc: ssrc(),
             pt: 0,

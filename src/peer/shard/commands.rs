@@ -7,6 +7,7 @@ use crate::peer::connection::{Connection, Described};
 use crate::peer::engine::Identity;
 use crate::peer::timers;
 use crate::peer::{PeerCommand, PeerEvent, PeerSpec};
+use crate::room::EndReason;
 
 impl Shard {
     pub(super) fn command(&mut self, now: Instant, command: PeerCommand) {
@@ -61,6 +62,35 @@ impl Shard {
                 if let Some(slot) = self.peers.get_mut(&peer) {
                     slot.connection.feed_tracks(send);
                     self.attach(now, peer);
+                }
+            }
+            PeerCommand::SendLane { peer, lane, send } => {
+                let sent = self.living(peer).map_or(Err(EndReason::Lost), |slot| slot.connection.send_lane(lane, send));
+                match sent {
+                    Ok(tracks) => {
+                        // the far end hears of it before its first packet comes, or nearly
+                        self.tell(PeerEvent::LaneSent { lane, tracks });
+                        self.attach(now, peer);
+                        self.touched.push(peer);
+                    }
+                    Err(reason) => self.tell(PeerEvent::LaneRefused { lane, reason }),
+                }
+            }
+            PeerCommand::TakeLane { peer, lane, tracks } => {
+                let mailbox = self.mailbox().clone();
+                let taken =
+                    self.living(peer).map_or(Err(EndReason::Lost), |slot| slot.connection.take_lane(lane, &tracks, &mailbox));
+                self.tell(match taken {
+                    Ok(tracks) => PeerEvent::LaneTaken { lane, tracks },
+                    Err(reason) => PeerEvent::LaneRefused { lane, reason },
+                });
+                self.touched.push(peer);
+            }
+            PeerCommand::EndLane { peer, lane } => {
+                if let Some(slot) = self.living(peer) {
+                    slot.connection.end_lane(lane);
+                    self.attach(now, peer);
+                    self.touched.push(peer);
                 }
             }
             PeerCommand::OpenChannel { peer, channel, new } => {

@@ -181,7 +181,7 @@ impl World {
         let found = self.effects.iter().find_map(|effect| match effect {
             Effect::OpenPeer(open) => match &open.purpose {
                 Purpose::Play { owner, stream, .. } => Some((*owner, stream.as_str().to_owned())),
-                Purpose::Ingest { .. } | Purpose::Meet(_) => None,
+                Purpose::Ingest { .. } | Purpose::Meet(_) | Purpose::Trunk => None,
             },
             _ => None,
         });

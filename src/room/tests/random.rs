@@ -401,7 +401,7 @@ impl Walk {
                 );
                 assert!(self.open.insert(open.peer, open.session).is_none(), "a peer is opened once");
                 let plays = match &open.purpose {
-                    Purpose::Ingest { .. } => None,
+                    Purpose::Ingest { .. } | Purpose::Trunk => None,
                     Purpose::Play { owner, stream, .. } => Some((*owner, stream.clone())),
                     Purpose::Meet(meet) => meet.plays.as_ref().map(|plays| (plays.owner, plays.stream.clone())),
                 };

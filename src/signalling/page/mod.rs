@@ -429,8 +429,8 @@ impl Dialect for Page {
                 self.end(farewell(*reason));
             }
             Notice::Said { from, text } => self.send(&Message::Said { member: from.member, name: name_of(from), text }),
-            // the page never resumes, is told nothing by members but words, and shows its own figures of what flows
-            Notice::Resumed(_) | Notice::Told { .. } | Notice::PeerFlowing { .. } => {}
+            // the page never resumes, has no lanes, is told nothing by members but words, and shows its own figures of what flows
+            Notice::Resumed(_) | Notice::Told { .. } | Notice::PeerFlowing { .. } | Notice::Lane { .. } => {}
         }
     }
 

@@ -337,6 +337,7 @@ impl Dialect for Tribe {
                 Notice::Said { from, text } => call.said(desk, from, text),
                 // a connection without media is nothing a client is told of; the rest was dealt with above
                 Notice::PeerUp { .. }
+                | Notice::Lane { .. }
                 | Notice::Welcome(_)
                 | Notice::Resumed(_)
                 | Notice::Done { .. }

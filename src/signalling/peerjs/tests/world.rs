@@ -254,7 +254,7 @@ impl World {
                 let tracks = match &open.purpose {
                     Purpose::Ingest { .. } => true,
                     Purpose::Meet(meet) => meet.publish.is_some(),
-                    Purpose::Play { .. } => false,
+                    Purpose::Play { .. } | Purpose::Trunk => false,
                 };
                 let sdp = if offer.is_some() { Sdp::answer(PORTICO) } else { Sdp::offer(PORTICO) };
                 if let Purpose::Meet(meet) = open.purpose {
