@@ -58,14 +58,20 @@ impl Collector for BridgeCollector {
             gauge.encode(metric.encode_family(&[("state", state.as_str())])?)?;
         }
         let counted = |kind| totals.counted.get(&kind).copied().unwrap_or_default();
-        let kinds =
-            |value: fn(&crate::bridge::Counted) -> u64| BridgeKind::ALL.map(|kind| (kind.as_str(), value(&counted(kind))));
+        let kinds = |value: fn(&crate::bridge::Counted) -> u64| {
+            BridgeKind::ALL.map(|kind| (kind.as_str(), value(&counted(kind)))).to_vec()
+        };
         let all: Flow = totals.counted.values().fold(Flow::default(), |sum, kind| sum + kind.flow);
         let families = [
-            ("bridge_attempts", "How often bridges asked the far side, by `kind`: whip, whep.", "kind", kinds(|it| it.attempts)),
+            (
+                "bridge_attempts",
+                "How often bridges asked the far side, by `kind`: whip, whep, tribe, peerjs.",
+                "kind",
+                kinds(|it| it.attempts),
+            ),
             (
                 "bridge_connections",
-                "Connections of bridges that came to be, by `kind`: whip, whep.",
+                "Connections of bridges that came to be, by `kind`: whip, whep, tribe, peerjs.",
                 "kind",
                 kinds(|it| it.connections),
             ),
@@ -73,13 +79,13 @@ impl Collector for BridgeCollector {
                 "bridge_rtp_packets",
                 "RTP packets over bridges, by `direction`: sent, received.",
                 "direction",
-                [("sent", all.packets_sent), ("received", all.packets_received)],
+                vec![("sent", all.packets_sent), ("received", all.packets_received)],
             ),
             (
                 "bridge_rtp_bytes",
                 "RTP payload bytes over bridges, by `direction`: sent, received.",
                 "direction",
-                [("sent", all.bytes_sent), ("received", all.bytes_received)],
+                vec![("sent", all.bytes_sent), ("received", all.bytes_received)],
             ),
         ];
         for (name, help, key, values) in families {

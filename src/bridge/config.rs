@@ -14,18 +14,32 @@ use crate::vocab::{BridgeName, RoomId, StreamName};
 pub struct BridgeConfig {
     /// The bridge's name, unique on this gateway; the others in the room see it. 1 to 64 characters.
     pub name: BridgeName,
-    /// What is done: `whip` pushes to a WHIP endpoint, `whep` pulls from a WHEP endpoint.
+    /// What is done: `whip` pushes to a WHIP endpoint, `whep` pulls from a WHEP endpoint, `tribe` joins a room of a tribe server, `peerjs`
+    /// is a peer at a PeerJS server.
     pub kind: BridgeKind,
     /// The room of this gateway.
     pub room: RoomId,
     /// `whip`: the stream that is pushed. Default: the mix in an `mcu` room, else `main`, else the first source, else the first publisher.
     /// `whep`: the name of the stream in the room. Default `main`.
+    /// `tribe`, `peerjs`: the stream of the room that the far side gets, never one that a bridge has brought. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
-    /// The endpoint, `https://HOST/PATH` or `http://…`.
+    /// The endpoint, `https://HOST/PATH` or `http://…`. Of `tribe` the path of its websocket (`/api`), of `peerjs` the server's `path`.
     pub url: String,
-    /// A file with the bearer token that the endpoint wants; read again at each attempt. A name without `/` is that of a systemd
-    /// credential. Default none.
+    /// `tribe`: the room at the far side. Default: the same name as here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_room: Option<RoomId>,
+    /// `peerjs`: the id by which others call this room, 1 to 256 characters. Default: the bridge's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `peerjs`: the server's key. Default `peerjs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `peerjs`: ids that are called, and again when they are gone; 16 at most. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub call: Vec<String>,
+    /// A file with the token that the far side wants: a bearer token, of `peerjs` the `token` of PeerJS. Read again at each attempt. A
+    /// name without `/` is that of a systemd credential. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// A file with the certificates (PEM) that the endpoint's must come from. Default: the system's authorities.
@@ -44,17 +58,23 @@ pub enum BridgeKind {
     Whip,
     /// The stream of a WHEP endpoint into the room.
     Whep,
+    /// The members of a tribe server's room into the room, and a stream of the room there.
+    Tribe,
+    /// Peers of a PeerJS server into the room, and a stream of the room to them.
+    Peerjs,
 }
 
 impl BridgeKind {
     /// All.
-    pub const ALL: [Self; 2] = [Self::Whip, Self::Whep];
+    pub const ALL: [Self; 4] = [Self::Whip, Self::Whep, Self::Tribe, Self::Peerjs];
 
     /// As in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Whip => "whip",
             Self::Whep => "whep",
+            Self::Tribe => "tribe",
+            Self::Peerjs => "peerjs",
         }
     }
 }
@@ -68,6 +88,34 @@ impl BridgeConfig {
 
 fn yes() -> bool {
     true
+}
+
+/// Most ids that a bridge calls.
+pub const MOST_CALLED: usize = 16;
+/// Longest id or key of a PeerJS server, in characters.
+pub const MAX_ID: usize = 256;
+
+/// What is wrong with the keys that some kinds have: the key, and in words.
+pub fn misfit(bridge: &BridgeConfig) -> Option<(&'static str, String)> {
+    let (tribe, peerjs) = (bridge.kind == BridgeKind::Tribe, bridge.kind == BridgeKind::Peerjs);
+    let foreign = [
+        ("remote_room", bridge.remote_room.is_some() && !tribe),
+        ("id", bridge.id.is_some() && !peerjs),
+        ("key", bridge.key.is_some() && !peerjs),
+        ("call", !bridge.call.is_empty() && !peerjs),
+    ];
+    if let Some((key, _)) = foreign.into_iter().find(|(_, foreign)| *foreign) {
+        return Some((key, format!("a bridge of the kind {} has no `{key}`", bridge.kind.as_str())));
+    }
+    let good = |text: &String| !text.is_empty() && text.chars().count() <= MAX_ID && !text.chars().any(char::is_control);
+    if bridge.call.len() > MOST_CALLED {
+        return Some(("call", format!("{} ids are called, at most {MOST_CALLED} are allowed", bridge.call.len())));
+    }
+    let named = [("id", bridge.id.iter()), ("key", bridge.key.iter())].into_iter();
+    let mut bad = named.flat_map(|(key, texts)| texts.map(move |text| (key, text)));
+    let bad = bad.find(|(_, text)| !good(text)).map(|(key, _)| key);
+    let bad = bad.or_else(|| bridge.call.iter().any(|text| !good(text)).then_some("call"));
+    bad.map(|key| (key, format!("not a text of 1 to {MAX_ID} characters without control characters")))
 }
 
 /// Most bridges of a gateway, those of the API included.
@@ -138,6 +186,9 @@ pub fn check(bridges: &[BridgeConfig]) -> Vec<Fault> {
             let message = format!("a bridge named \"{}\" is already listed above", bridge.name);
             fault("name", message, "give each bridge a name of its own", false);
         }
+        if let Some((key, message)) = misfit(bridge) {
+            fault(key, message, "see the reference for what each kind has", false);
+        }
         match endpoint(&bridge.url) {
             Err(why) => fault("url", format!("the address {why}"), "allowed: https://HOST/PATH, http://HOST:PORT/PATH", false),
             Ok(url) if bridge.token_file.is_some() && is_open(&url) => {
@@ -185,6 +236,10 @@ mod tests {
             room: RoomId::new("main").unwrap(),
             stream: None,
             url: url.into(),
+            remote_room: None,
+            id: None,
+            key: None,
+            call: Vec::new(),
             token_file: None,
             ca: None,
             enabled: true,
@@ -212,5 +267,22 @@ mod tests {
         assert_eq!(check(&[open.clone()]), []);
         open.token_file = Some("/nowhere/token".into());
         assert!(check(&[open]).iter().any(|fault| fault.key == "token_file" && !fault.warning));
+    }
+
+    #[test]
+    fn each_kind_has_its_own_keys() {
+        let with = |kind, change: fn(&mut BridgeConfig)| {
+            let mut bridge = bridge("a", "https://h/");
+            bridge.kind = kind;
+            change(&mut bridge);
+            misfit(&bridge).map(|(key, _)| key)
+        };
+        let room = |bridge: &mut BridgeConfig| bridge.remote_room = RoomId::new("b").ok();
+        let call = |bridge: &mut BridgeConfig| bridge.call = vec!["b".into()];
+        assert_eq!((with(BridgeKind::Tribe, room), with(BridgeKind::Whip, room)), (None, Some("remote_room")));
+        assert_eq!((with(BridgeKind::Peerjs, call), with(BridgeKind::Tribe, call)), (None, Some("call")));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.id = Some(String::new())), Some("id"));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.key = Some("a\n".into())), Some("key"));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.call = vec!["b".into(); 17]), Some("call"));
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{self, BridgeConfig, BridgeKind, UrlError};
 use super::status::{Board, BridgeView, Flow, StateWord};
-use super::whip;
+use super::{peerjs, tribe, whip};
 use crate::hub::Hub;
 use crate::ops::access::Secret;
 use crate::vocab::{BridgeName, PeerId};
@@ -105,6 +105,9 @@ pub enum AddError {
     /// The address is none.
     #[error("the address {0}")]
     Url(#[from] UrlError),
+    /// Something else of it does not fit its kind.
+    #[error("`{0}`: {1}")]
+    Misfit(&'static str, String),
 }
 
 /// Why a bridge is not removed.
@@ -153,6 +156,9 @@ impl Bridges {
     /// Adds one for as long as the process runs.
     pub fn add(&self, bridge: BridgeConfig, token: Option<Secret>) -> Result<BridgeView, AddError> {
         config::endpoint(&bridge.url)?;
+        if let Some((key, message)) = config::misfit(&bridge) {
+            return Err(AddError::Misfit(key, message));
+        }
         let mut table = self.lock();
         if table.entries.contains_key(&bridge.name) {
             return Err(AddError::Taken(bridge.name));
@@ -206,7 +212,7 @@ impl Bridges {
     /// Asks for the figures of the living connections.
     async fn look(&self) {
         let boards: Vec<Arc<Board>> = self.lock().entries.values().map(|entry| Arc::clone(&entry.board)).collect();
-        let peers: Vec<PeerId> = boards.iter().filter_map(|board| board.peer()).collect();
+        let peers: Vec<PeerId> = boards.iter().flat_map(|board| board.peers()).collect();
         if peers.is_empty() {
             return;
         }
@@ -252,6 +258,8 @@ impl Bridges {
             }
             match context.config.kind {
                 BridgeKind::Whip | BridgeKind::Whep => whip::run(context).await,
+                BridgeKind::Tribe => tribe::run(context).await,
+                BridgeKind::Peerjs => peerjs::run(context).await,
             }
         });
         entry
@@ -295,6 +303,7 @@ impl Entry {
             attempts: standing.attempts,
             connections: standing.connections,
             peer: standing.peer,
+            members: self.board.members(),
             flow,
         }
     }

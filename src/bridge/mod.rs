@@ -8,13 +8,17 @@
 //! ```text
 //! config, API ─► crew ─┬─► whip::run ─► machine (decides) ─┬─► hub session: join, play or publish, describe
 //!                      │                                   └─► HTTP: POST offer, DELETE resource
+//!                      ├─► tribe::run, peerjs::run ─► machines over far (websocket, own place, a session per remote member)
 //!                      └─► the next kind
 //! ```
 
 pub mod config;
 mod crew;
+mod far;
+mod peerjs;
 mod retry;
 pub mod status;
+mod tribe;
 mod whip;
 
 pub use config::{BridgeConfig, BridgeKind};

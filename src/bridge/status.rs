@@ -1,5 +1,6 @@
 //! What is shown of a bridge, and what the journal is told of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -111,8 +112,19 @@ pub struct BridgeView {
     pub connections: u64,
     /// The connection there is, or is being made.
     pub peer: Option<PeerId>,
+    /// How many members of the far side are in the room, of kinds that bring them.
+    pub members: Option<usize>,
     /// What passed, as far as it was looked at.
     pub flow: Flow,
+}
+
+/// What a bridge with several connections has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Company {
+    /// Its connections.
+    pub(super) peers: BTreeSet<PeerId>,
+    /// Members of the far side that are in the room.
+    pub(super) members: usize,
 }
 
 /// Where a bridge's task writes how it stands.
@@ -129,6 +141,9 @@ struct Written {
     past: Flow,
     /// Of the connection there is, as it was seen last.
     living: Flow,
+    /// The same of each of several.
+    several: BTreeMap<PeerId, Flow>,
+    members: Option<usize>,
 }
 
 impl Board {
@@ -137,7 +152,8 @@ impl Board {
         let (past, living) = (Flow::default(), Flow::default());
         let state = if enabled { StateWord::Connecting } else { StateWord::Off };
         let standing = Standing { state, ..Standing::off() };
-        Self(Mutex::new(Written { standing, since: now, told: None, past, living }))
+        let (several, members) = (BTreeMap::new(), None);
+        Self(Mutex::new(Written { standing, since: now, told: None, past, living, several, members }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
@@ -175,9 +191,32 @@ impl Board {
         written.standing = standing;
     }
 
-    /// The connection whose figures are wanted.
-    pub(super) fn peer(&self) -> Option<PeerId> {
-        self.lock().standing.peer
+    /// Takes over which connections and members a bridge with several has now.
+    pub(super) fn show_company(&self, company: &Company) {
+        let mut written = self.lock();
+        let Written { several, past, .. } = &mut *written;
+        several.retain(|peer, flow| {
+            let stays = company.peers.contains(peer);
+            if !stays {
+                *past = *past + *flow;
+            }
+            stays
+        });
+        for peer in &company.peers {
+            several.entry(*peer).or_default();
+        }
+        written.members = Some(company.members);
+    }
+
+    /// How many members of the far side it has brought.
+    pub(super) fn members(&self) -> Option<usize> {
+        self.lock().members
+    }
+
+    /// The connections whose figures are wanted.
+    pub(super) fn peers(&self) -> Vec<PeerId> {
+        let written = self.lock();
+        written.standing.peer.into_iter().chain(written.several.keys().copied()).collect()
     }
 
     /// Figures of a connection; those of another than the present one come too late.
@@ -185,12 +224,37 @@ impl Board {
         let mut written = self.lock();
         if written.standing.peer == Some(peer) {
             written.living = flow;
+        } else if let Some(seen) = written.several.get_mut(&peer) {
+            *seen = flow;
         }
     }
 
     /// How it stands and what passed.
     pub(super) fn read(&self) -> (Standing, Instant, Flow) {
         let written = self.lock();
-        (written.standing.clone(), written.since, written.past + written.living)
+        let several = written.several.values().fold(written.living, |sum, flow| sum + *flow);
+        (written.standing.clone(), written.since, written.past + several)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_several_connections_are_added_and_kept_when_one_is_gone() {
+        let board = Board::new(Instant::now(), true);
+        let company = |peers: &[u64]| Company { peers: peers.iter().map(|peer| PeerId(*peer)).collect(), members: peers.len() };
+        let flow = |packets_sent| Flow { packets_sent, ..Flow::default() };
+        board.show_company(&company(&[1, 2]));
+        assert_eq!(board.peers(), [PeerId(1), PeerId(2)]);
+        for (peer, packets) in [(1, 10), (2, 5), (2, 6), (3, 100)] {
+            board.take_flow(PeerId(peer), flow(packets));
+        }
+        assert_eq!((board.read().2, board.members()), (flow(16), Some(2)));
+        board.show_company(&company(&[2, 3]));
+        board.take_flow(PeerId(1), flow(1000));
+        board.take_flow(PeerId(3), flow(1));
+        assert_eq!(board.read().2, flow(17));
     }
 }

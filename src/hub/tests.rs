@@ -330,6 +330,7 @@ fn meeting(with: Option<MemberId>) -> Meeting {
         offer: Some(Sdp::offer(both_ways())),
         publish: Some(StreamName::new("main").unwrap()),
         play: true,
+        named: None,
         expects: Vec::new(),
         outlasts: false,
         framing: Framing::Plain,

@@ -156,6 +156,8 @@ pub struct Meeting {
     /// Send the media of `with`: its first stream that is up; of the room [`StreamChoice::Room`]. What comes up later is
     /// sent as soon as it is there, if the connection has a section for it. Nothing is sent without `Right::Subscribe`.
     pub play: bool,
+    /// Of the room send [`StreamChoice::Local`] of this name.
+    pub named: Option<StreamName>,
     /// Kinds that Portico's own offer has a section for even while there is nothing to send. What can be sent now is offered in
     /// any case; these sections receive as well where the connection publishes.
     pub expects: Vec<MediaKind>,
@@ -293,6 +295,8 @@ pub enum StreamChoice {
     Room,
     /// The first stream of that name, whoever's.
     Named(StreamName),
+    /// The first stream of that name that no bridge has brought: for bridges, which do not send back what they bring.
+    Local(StreamName),
     /// A member's stream; without a name its first.
     Of(MemberId, Option<StreamName>),
 }

@@ -15,9 +15,10 @@ use crate::vocab::{MemberId, PeerId, RequestId, Right, RoomId, SessionId};
 impl Meet {
     /// Which stream it would send now.
     pub(super) fn choice(&self) -> StreamChoice {
-        match self.with {
-            Some(with) => StreamChoice::Of(with, None),
-            None => StreamChoice::Room,
+        match (self.with, &self.named) {
+            (Some(with), _) => StreamChoice::Of(with, None),
+            (None, Some(name)) => StreamChoice::Local(name.clone()),
+            (None, None) => StreamChoice::Room,
         }
     }
 }
@@ -38,6 +39,7 @@ impl Rooms {
         let may_give = |name: &_| speaks && asker.stream(name).map_or(asker.streams.len() < limit, of_meeting);
         let mut meet = Meet {
             with: meeting.with,
+            named: meeting.named,
             outlasts: meeting.outlasts,
             offers: meeting.publish.filter(may_give),
             tracks: Vec::new(),

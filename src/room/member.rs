@@ -95,6 +95,8 @@ pub(super) enum Link {
 pub(super) struct Meet {
     /// Whom it stands for; `None` for the room. Somebody who left, where it outlasts that.
     pub with: Option<MemberId>,
+    /// Of the room it sends this stream only, where no bridge brought it.
+    pub named: Option<StreamName>,
     /// It stays when `with` leaves, if it carries the member's own stream.
     pub outlasts: bool,
     /// What its tracks become once they flow, unless another connection of the member gives it.
@@ -153,7 +155,7 @@ impl DialectName {
 
     /// Whether its clients hear words by signalling, where no data channel brings them.
     pub fn hears_words(self) -> bool {
-        matches!(self, Self::Tribe | Self::Page | Self::Sigver)
+        matches!(self, Self::Tribe | Self::Page | Self::Sigver | Self::Bridge)
     }
 
     /// Whether its clients connect to each other with plain session descriptions, which Portico can put into one another's form.

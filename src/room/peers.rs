@@ -209,6 +209,9 @@ impl Rooms {
                 source.or_else(|| default_of(foreign.filter(|found| !has_it(found))))
             }
             StreamChoice::Named(name) => foreign.find(|(_, stream)| stream.name == *name),
+            StreamChoice::Local(name) => {
+                foreign.find(|(owner, stream)| stream.name == *name && owner.dialect != DialectName::Bridge)
+            }
             StreamChoice::Of(owner, name) => {
                 streams().find(|(m, stream)| m.id == *owner && name.as_ref().is_none_or(|name| stream.name == *name))
             }

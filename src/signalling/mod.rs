@@ -11,7 +11,7 @@ pub mod listener;
 pub mod page;
 pub mod peerjs;
 pub mod prefixed;
-mod sdp;
+pub(crate) mod sdp;
 pub mod session;
 pub mod sigver;
 pub mod socketio;

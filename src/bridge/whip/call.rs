@@ -28,7 +28,7 @@ const DELETE_LIMIT: Duration = Duration::from_secs(5);
 
 /// An endpoint and how to ask it. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Endpoint(Arc<Inner>);
+pub(in crate::bridge) struct Endpoint(Arc<Inner>);
 
 struct Inner {
     kind: BridgeKind,
@@ -44,7 +44,7 @@ enum Token {
 }
 
 impl Endpoint {
-    pub(super) fn new(config: &BridgeConfig, given: Option<Secret>) -> Self {
+    pub(in crate::bridge) fn new(config: &BridgeConfig, given: Option<Secret>) -> Self {
         let token = match (given, &config.token_file) {
             (Some(secret), _) => Token::Given(secret),
             (None, Some(file)) => Token::File(file.clone()),
@@ -137,12 +137,12 @@ impl Endpoint {
         tokio::time::timeout(DELETE_LIMIT, call).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
-    fn configured(&self) -> Result<Url, Fault> {
+    pub(in crate::bridge) fn configured(&self) -> Result<Url, Fault> {
         config::endpoint(&self.0.url).map_err(|error| Fault::new("bad_url", format!("the address {error}"), Pace::Slow))
     }
 
     /// Made for each call, which are few: certificates that were replaced are found.
-    async fn client(&self) -> Result<Client, Fault> {
+    pub(in crate::bridge) async fn client(&self) -> Result<Client, Fault> {
         let broken = |message: String| Fault::new("tls", message, Pace::Slow);
         let authorities = match &self.0.ca {
             Some(ca) => {
@@ -163,7 +163,7 @@ impl Endpoint {
     }
 
     /// Read at each attempt, so that a token that was renewed is used.
-    async fn bearer(&self) -> Result<Option<HeaderValue>, Fault> {
+    pub(in crate::bridge) async fn token(&self) -> Result<Option<Zeroizing<String>>, Fault> {
         let broken = |message: String| Fault::new("no_token", message, Pace::Slow);
         let token = match &self.0.token {
             Token::None => return Ok(None),
@@ -174,8 +174,14 @@ impl Endpoint {
                 Zeroizing::new(text.map_err(|error| broken(format!("{} cannot be read: {error}", path.display())))?)
             }
         };
-        let line = Zeroizing::new(format!("Bearer {}", token.trim()));
-        let mut value = HeaderValue::from_str(&line).map_err(|_| broken("the token cannot stand in a header".into()))?;
+        Ok(Some(Zeroizing::new(token.trim().to_owned())))
+    }
+
+    async fn bearer(&self) -> Result<Option<HeaderValue>, Fault> {
+        let Some(token) = self.token().await? else { return Ok(None) };
+        let line = Zeroizing::new(format!("Bearer {}", *token));
+        let unfit = |_| Fault::new("no_token", "the token cannot stand in a header", Pace::Slow);
+        let mut value = HeaderValue::from_str(&line).map_err(unfit)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -185,12 +191,12 @@ fn header(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<&str
     headers.get(name)?.to_str().ok()
 }
 
-fn too_slow() -> Fault {
+pub(in crate::bridge) fn too_slow() -> Fault {
     Fault::new("timeout", "the endpoint does not answer in time", Pace::Usual)
 }
 
 /// Without the address, which may hold what only the configuration should.
-fn no_answer(error: &reqwest::Error) -> Fault {
+pub(in crate::bridge) fn no_answer(error: &reqwest::Error) -> Fault {
     if error.is_timeout() {
         return too_slow();
     }

@@ -45,8 +45,8 @@ impl Plan {
 
     fn joining(&self) -> Joining {
         let right = match self.kind {
-            BridgeKind::Whip => Right::Subscribe,
             BridgeKind::Whep => Right::Publish,
+            _ => Right::Subscribe,
         };
         let grant =
             Grant { subject: self.name.clone(), rooms: RoomPattern::any(), rights: Rights::NONE.with(right), expires: None };
@@ -68,13 +68,13 @@ impl Plan {
     /// What makes Portico offer.
     fn ask(&self, peer: PeerId) -> Command {
         match self.kind {
-            BridgeKind::Whip => {
-                let of = self.stream.clone().map_or(StreamChoice::Default, StreamChoice::Named);
-                Command::Play { peer, of, offer: None }
-            }
             BridgeKind::Whep => {
                 let default = || StreamName::new(DEFAULT_STREAM).expect("a short constant is a name");
                 Command::Publish { peer, stream: self.stream.clone().unwrap_or_else(default), offer: None }
+            }
+            _ => {
+                let of = self.stream.clone().map_or(StreamChoice::Default, StreamChoice::Named);
+                Command::Play { peer, of, offer: None }
             }
         }
     }

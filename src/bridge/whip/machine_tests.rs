@@ -224,7 +224,7 @@ impl World {
 
 #[test]
 fn a_connected_bridge_says_goodbye_to_both_sides() {
-    for kind in BridgeKind::ALL {
+    for kind in [BridgeKind::Whip, BridgeKind::Whep] {
         let mut world = World::new(kind, 1);
         world.connect();
         assert_eq!(world.machine.standing().reason, None);

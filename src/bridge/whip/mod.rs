@@ -3,9 +3,9 @@
 //! A task owns a session of the hub and the calls to the endpoint; [`machine`] says what is to be done. Portico offers in both
 //! directions, with all its candidates in the offer, so that nothing needs to be patched later.
 
-mod call;
+pub(super) mod call;
 mod machine;
-mod verdict;
+pub(super) mod verdict;
 
 use std::time::Instant;
 

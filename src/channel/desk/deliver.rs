@@ -7,7 +7,7 @@ use super::super::value::Value;
 use super::super::value::binarypack;
 use super::super::value::chunks::{Part, Taken};
 use super::line::Line;
-use super::{Desk, DropReason, Member, Output, Stands};
+use super::{Desk, DropReason, Member, Output, Seat, Stands};
 use crate::vocab::{DataMessage, MemberId, PeerId, Utf8Bytes};
 
 impl Desk {
@@ -121,8 +121,10 @@ impl Desk {
             }
             Stands::Member(to) => vec![to],
             Stands::Room => {
-                let heard = |to: &MemberId| !(sender.seat.direct && self.members.get(to).is_some_and(|to| to.seat.direct));
-                let room = self.rooms.get(&sender.seat.room);
+                let sender = &sender.seat;
+                let apart = |to: &Seat| (sender.direct && to.direct) || (sender.bridged && to.bridged);
+                let heard = |to: &MemberId| !self.members.get(to).is_some_and(|to| apart(&to.seat));
+                let room = self.rooms.get(&sender.room);
                 room.map(|room| room.members.iter().filter(|to| heard(to)).copied().collect()).unwrap_or_default()
             }
         };

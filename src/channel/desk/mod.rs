@@ -38,6 +38,9 @@ pub struct Seat {
     /// Whether it is connected directly to the other members of whom this is true (`mesh` rooms): what such a member says to the
     /// room is not handed on to the others of them, who have it already.
     pub direct: bool,
+    /// A bridge brought it. What such a member says to the room is not handed on to others of whom this is true: a bridge does not
+    /// send on what one brought, or words would go round where rooms are joined in a ring.
+    pub bridged: bool,
 }
 
 /// For whom Portico stands on a connection.

@@ -61,7 +61,7 @@ fn room() -> RoomId {
 }
 
 fn seat() -> Seat {
-    Seat { room: room(), clips: ClipUse::Relay, hears_text: false, may_send: true, may_read: true, direct: false }
+    Seat { room: room(), clips: ClipUse::Relay, hears_text: false, may_send: true, may_read: true, direct: false, bridged: false }
 }
 
 fn connection(owner: MemberId, stands: Stands, framing: Framing) -> Connection {

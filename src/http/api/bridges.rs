@@ -31,11 +31,20 @@ pub struct Bridge {
     pub kind: Kind,
     /// The room of this gateway.
     pub room: String,
-    /// The stream that is pushed, or the name of the one that is pulled; absent for the default.
+    /// The stream that is pushed, or the name of the one that is pulled; absent for the default, of `tribe` and `peerjs` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// The endpoint.
     pub url: String,
+    /// `tribe`: the room at the far side, where it has another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_room: Option<String>,
+    /// `peerjs`: the id by which others call the room, where it is not the bridge's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `peerjs`: the ids that are called.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub call: Vec<String>,
     /// Whether it is in the configuration; else it came by the API and goes with the process.
     pub configured: bool,
     /// `off`, `waiting`, `connecting` or `connected`.
@@ -55,6 +64,9 @@ pub struct Bridge {
     /// The number of its connection, as in `/api/v1/peers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<u64>,
+    /// `tribe`, `peerjs`: how many members of the far side are in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<usize>,
     /// RTP packets sent to the endpoint.
     pub packets_sent: u64,
     /// RTP payload bytes sent to it.
@@ -87,11 +99,24 @@ pub struct BridgeRequest {
     /// The room of this gateway.
     pub room: String,
     /// `whip`: the stream that is pushed, default as for a WHEP player without a stream. `whep`: what it is called here, default `main`.
+    /// `tribe`, `peerjs`: the stream of the room that the far side gets, default none.
     #[serde(default)]
     pub stream: Option<String>,
     /// The endpoint: `https://HOST/PATH` or `http://…`. At most 2048 bytes.
     pub url: String,
-    /// The bearer token that the endpoint wants. It is never shown.
+    /// `tribe`: the room at the far side. Default: the same name as here.
+    #[serde(default)]
+    pub remote_room: Option<String>,
+    /// `peerjs`: the id by which others call the room. Default: the bridge's name.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// `peerjs`: the server's key. Default `peerjs`.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// `peerjs`: ids that are called, and again when they are gone; 16 at most.
+    #[serde(default)]
+    pub call: Vec<String>,
+    /// The token that the far side wants. It is never shown.
     #[serde(default)]
     pub token: Option<String>,
 }
@@ -105,6 +130,10 @@ pub enum Kind {
     Whip,
     /// Pulls the stream of a WHEP endpoint into the room.
     Whep,
+    /// Joins a room of a tribe server: its members come into the room, and a stream of the room goes there.
+    Tribe,
+    /// Is a peer at a PeerJS server: who calls it comes into the room, and gets a stream of the room.
+    Peerjs,
 }
 
 impl From<Kind> for BridgeKind {
@@ -112,6 +141,8 @@ impl From<Kind> for BridgeKind {
         match kind {
             Kind::Whip => Self::Whip,
             Kind::Whep => Self::Whep,
+            Kind::Tribe => Self::Tribe,
+            Kind::Peerjs => Self::Peerjs,
         }
     }
 }
@@ -121,19 +152,24 @@ impl From<BridgeKind> for Kind {
         match kind {
             BridgeKind::Whip => Self::Whip,
             BridgeKind::Whep => Self::Whep,
+            BridgeKind::Tribe => Self::Tribe,
+            BridgeKind::Peerjs => Self::Peerjs,
         }
     }
 }
 
 impl From<BridgeView> for Bridge {
     fn from(view: BridgeView) -> Self {
-        let BridgeConfig { name, kind, room, stream, url, .. } = view.config;
+        let BridgeConfig { name, kind, room, stream, url, remote_room, id, call, .. } = view.config;
         Self {
             name: name.to_string(),
             kind: kind.into(),
             room: room.to_string(),
             stream: stream.map(|stream| stream.to_string()),
             url,
+            remote_room: remote_room.map(|room| room.to_string()),
+            id,
+            call,
             configured: view.configured,
             state: view.state.as_str().into(),
             reason: view.reason.map(|reason| Reason { code: reason.code.into(), message: reason.message }),
@@ -142,6 +178,7 @@ impl From<BridgeView> for Bridge {
             attempts: view.attempts,
             connections: view.connections,
             peer: view.peer.map(|peer| peer.0),
+            members: view.members,
             packets_sent: view.flow.packets_sent,
             bytes_sent: view.flow.bytes_sent,
             packets_received: view.flow.packets_received,
@@ -243,6 +280,10 @@ fn read(wanted: BridgeRequest) -> Result<(BridgeConfig, Option<Secret>), ApiErro
         room: RoomId::new(&wanted.room).map_err(name)?,
         stream: wanted.stream.as_deref().map(StreamName::new).transpose().map_err(name)?,
         url: wanted.url,
+        remote_room: wanted.remote_room.as_deref().map(RoomId::new).transpose().map_err(name)?,
+        id: wanted.id,
+        key: wanted.key,
+        call: wanted.call,
         // files are for who writes the configuration
         token_file: None,
         ca: None,
@@ -257,7 +298,7 @@ impl From<AddError> for ApiError {
         match error {
             AddError::Taken(_) => Self::new(StatusCode::CONFLICT, "bridge_taken", message),
             AddError::TooMany(_) => Self::new(StatusCode::CONFLICT, "too_many_bridges", message),
-            AddError::Url(_) => Self::bad_request("malformed", message),
+            AddError::Url(_) | AddError::Misfit(..) => Self::bad_request("malformed", message),
         }
     }
 }

@@ -145,6 +145,7 @@ fn shown(config: BridgeConfig, configured: bool) -> BridgeView {
         attempts: 1,
         connections: 0,
         peer: None,
+        members: None,
         flow: Flow::default(),
     }
 }

@@ -359,8 +359,8 @@ impl Owner {
             }
             Purpose::Ingest { .. } | Purpose::Play { .. } | Purpose::Trunk => (None, None),
         };
-        // a bridge goes to a server, and there may be several between the same two
-        let own_port = asked.dialect == DialectName::Bridge && asked.offer.is_none();
+        // a bridge goes to a server, which may offer itself; and there may be several connections between the same two
+        let own_port = asked.dialect == DialectName::Bridge;
         let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data, connect_limit: CONNECT_LIMIT, own_port };
         let candidates = std::mem::take(&mut state.candidates);
         let peer = asked.peer;

@@ -17,6 +17,7 @@ fn meeting(with: Option<MemberId>) -> Meeting {
         offer: Some(Sdp::offer("o")),
         publish: Some(stream("main")),
         play: true,
+        named: None,
         expects: Vec::new(),
         outlasts: false,
         framing: Framing::Plain,

@@ -283,6 +283,7 @@ impl Walk {
                     offer: (how & 1 == 0).then(|| Sdp::offer("o")),
                     publish: (how & 2 == 0).then(|| stream("main")),
                     play: how & 4 == 0,
+                    named: None,
                     expects: Vec::new(),
                     outlasts: how & 8 == 0,
                     framing: Framing::Plain,

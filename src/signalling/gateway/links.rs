@@ -342,6 +342,7 @@ impl Links {
             offer,
             publish,
             play: call.play,
+            named: None,
             expects: call.expects,
             outlasts: self.rules.outlasts,
             framing: call.framing,

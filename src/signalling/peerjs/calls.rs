@@ -16,19 +16,17 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::pairs::Repeats;
-use super::payload::{self, Payload, Style};
+use super::payload::{self, HANG_UP, Payload, Style, candidate, description, fresh};
 use super::wire::{self, Kind};
 use crate::room::{Body, BrokerIds, DialectName, Framing, MemberView, Notice, Signal, Topology, Welcome};
 use crate::signalling::gateway::{Again, Call, IdForm, LinkEvent, LinkKey, Links, Reach, Roster, Rules, room_member};
 use crate::signalling::{Output, sdp};
-use crate::vocab::{Candidate, MediaKind, MemberId, NewChannel, RequestId, Sdp, StreamName};
+use crate::vocab::{MediaKind, MemberId, NewChannel, RequestId, Sdp, StreamName};
 
 /// Most connections with clients of other dialects that are remembered; the oldest is forgotten first.
 const MAX_DIRECT: usize = 256;
 /// Most messages to other dialects' clients whose fate is not known.
 const MAX_ASKED: usize = 256;
-/// The label of a media connection's only channel, as PeerJS makes it: closing it hangs up.
-const HANG_UP: &str = "undefined";
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,23 +393,4 @@ fn default_of(streaming: &[&MemberView]) -> Option<MemberId> {
     let source = streaming.iter().find(|view| view.dialect == DialectName::Source);
     let main = || streaming.iter().find(|view| view.streams.iter().any(|stream| is_main(&stream.name)));
     source.or_else(main).or_else(|| streaming.first()).map(|view| view.member)
-}
-
-/// A connection id that nobody has, in the form of the client's own.
-fn fresh(prefix: &str) -> String {
-    let random = MemberId::random().to_string();
-    format!("{prefix}{}", &random[..16])
-}
-
-fn description(value: &RawValue) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Description {
-        sdp: String,
-    }
-    let object = value.get().starts_with('{');
-    object.then(|| serde_json::from_str::<Description>(value.get()).ok()).flatten().map(|description| description.sdp)
-}
-
-fn candidate(value: &RawValue) -> Option<Candidate> {
-    value.get().starts_with('{').then(|| serde_json::from_str(value.get()).ok()).flatten()
 }

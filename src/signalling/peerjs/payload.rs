@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::wire::Kind;
 use crate::room::Framing;
+use crate::vocab::{Candidate, MemberId};
 
 /// Which library's form a payload has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,29 @@ struct Members<'a> {
     reliable: Option<&'a RawValue>,
     #[serde(borrow, default)]
     metadata: Option<&'a RawValue>,
+}
+
+/// The label of a media connection's only channel, as PeerJS makes it: closing it hangs up.
+pub const HANG_UP: &str = "undefined";
+
+/// A connection id that nobody has, in the form of the clients' own.
+pub fn fresh(prefix: &str) -> String {
+    let random = MemberId::random().to_string();
+    format!("{prefix}{}", &random[..16])
+}
+
+/// The text of a description.
+pub fn description(value: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Description {
+        sdp: String,
+    }
+    object::<Description>(value).map(|description| description.sdp)
+}
+
+/// A candidate.
+pub fn candidate(value: &RawValue) -> Option<Candidate> {
+    object(value)
 }
 
 /// Reads the payload of an OFFER, ANSWER or CANDIDATE; `None` when it is neither library's.

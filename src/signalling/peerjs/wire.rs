@@ -102,6 +102,68 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(reader: D) -> Result<Option
     <&RawValue>::deserialize(reader).map(Some)
 }
 
+/// What a client hears, for bridges.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// It is registered.
+    Open,
+    /// Somebody else has its id.
+    Taken,
+    /// It is refused, in words.
+    Refused(String),
+    /// Something of another peer.
+    Message {
+        /// What it is.
+        kind: Kind,
+        /// Of whom; never empty.
+        src: String,
+        /// Any JSON value, as it was written.
+        payload: Option<&'a RawValue>,
+    },
+    /// JSON that means nothing here.
+    Unknown,
+}
+
+/// Reads a frame as a client does.
+pub fn hear(text: &str) -> Result<Heard<'_>, NotJson> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(default)]
+        r#type: Option<String>,
+        #[serde(default)]
+        src: Option<String>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        payload: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Words {
+        #[serde(default)]
+        msg: String,
+    }
+    if !text.trim_ascii_start().starts_with('{') {
+        return serde_json::from_str::<&RawValue>(text).map(|_| Heard::Unknown).map_err(|_| NotJson);
+    }
+    let envelope: Envelope<'_> = match serde_json::from_str(text) {
+        Ok(envelope) => envelope,
+        Err(error) if error.is_data() => return Ok(Heard::Unknown),
+        Err(_) => return Err(NotJson),
+    };
+    let words = |payload: Option<&RawValue>| {
+        let words = payload.filter(|it| it.get().starts_with('{')).and_then(|it| serde_json::from_str::<Words>(it.get()).ok());
+        words.map(|words| words.msg).unwrap_or_default()
+    };
+    Ok(match envelope.r#type.as_deref() {
+        Some("OPEN") => Heard::Open,
+        Some("ID-TAKEN") => Heard::Taken,
+        Some("ERROR" | "INVALID-KEY") => Heard::Refused(words(envelope.payload)),
+        Some(name) => match (Kind::read(name), envelope.src.filter(|src| !src.is_empty())) {
+            (Some(kind), Some(src)) => Heard::Message { kind, src, payload: envelope.payload },
+            _ => Heard::Unknown,
+        },
+        None => Heard::Unknown,
+    })
+}
+
 /// Reads a frame. What is inside `payload` is not looked at beyond being JSON, however deep.
 pub fn read(text: &str) -> Result<Said<'_>, NotJson> {
     if text == HEARTBEAT {
@@ -211,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn a_client_hears_what_a_broker_says() {
+        assert!(matches!(hear(OPEN), Ok(Heard::Open)));
+        assert!(matches!(hear(ID_TAKEN), Ok(Heard::Taken)));
+        assert!(matches!(hear(&error(says::KEY)), Ok(Heard::Refused(words)) if words == says::KEY));
+        assert!(matches!(hear(r#"{"type":"ERROR","payload":[1]}"#), Ok(Heard::Refused(words)) if words.is_empty()));
+        let raw = RawValue::from_string("[1]".into()).unwrap();
+        let frame = write(Kind::Offer, "a", "b", Some(&raw));
+        assert!(matches!(hear(&frame), Ok(Heard::Message { kind: Kind::Offer, src, payload: Some(_) }) if src == "a"));
+        for text in ["[]", "7", "{}", r#"{"type":"OFFER"}"#, r#"{"type":"OFFER","src":""}"#, r#"{"type":5}"#] {
+            assert!(matches!(hear(text), Ok(Heard::Unknown)), "{text}");
+        }
+        assert!(["", "{", "hello"].iter().all(|text| hear(text).is_err()));
+    }
+
+    #[test]
     fn depth_costs_nothing() {
         let deep = format!(r#"{{"type":"OFFER","dst":"b","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(message(&deep).2.map(str::len), Some(200_000));
@@ -220,7 +297,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in ".{0,200}") {
-            let _ = read(&text);
+            let _ = (read(&text), hear(&text));
         }
 
         #[test]

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, trace};
 
 use self::queue::Queue;
-use self::rate::Bucket;
+pub(crate) use self::rate::Bucket;
 use super::transport::{CarrierError, FrameStream, Inbound};
 use super::{Carrier, Dialect, Entry, Output, RealmMessage, WireError, close_of};
 use crate::hub::{ChannelTold, HubSession, Told};

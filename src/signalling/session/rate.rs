@@ -9,19 +9,19 @@ pub(super) const BURST: f64 = 1000.0;
 
 /// A token bucket. Pure.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     tokens: f64,
     filled: Instant,
 }
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { tokens: BURST, filled: now }
     }
 
     /// Takes one token; false when there is none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.filled).as_secs_f64() * PER_SECOND;
         self.tokens = (self.tokens + gained).min(BURST);
         self.filled = now;

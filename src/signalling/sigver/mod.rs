@@ -248,6 +248,7 @@ impl Sigver {
                     offer: Some(Sdp::offer(offer)),
                     publish: None,
                     play: false,
+                    named: None,
                     expects: Vec::new(),
                     outlasts: false,
                     framing: Framing::Own,

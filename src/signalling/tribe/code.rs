@@ -5,7 +5,7 @@ use crate::room::{EndReason, Refusal};
 /// An error code, sent in decimal as `e`. Only the codes that Portico sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub(super) enum ErrorCode {
+pub(crate) enum ErrorCode {
     /// SYSTEM: a fault on this side.
     System = 0x500,
     /// JSON: the frame or its `d` cannot be decoded.
@@ -40,7 +40,7 @@ pub(super) enum ErrorCode {
 
 impl ErrorCode {
     /// The number on the wire.
-    pub(super) fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self as u16
     }
 }

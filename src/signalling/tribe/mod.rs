@@ -4,14 +4,15 @@
 //! (connected, entering, joined); `call` is a client in its room; `uplink` and `downlink` are its media sessions.
 
 mod call;
-mod code;
+pub(crate) mod client;
+pub(crate) mod code;
 mod config;
 mod desk;
 mod downlink;
 mod picture;
 mod uplink;
-mod wire;
-mod words;
+pub(crate) mod wire;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,9 @@ pub const ENTRY: Entry = Entry {
         join_limit: Duration::from_secs(30),
     },
 };
+
+/// What bridges say is their members' platform, so that none brings what another has brought: rooms may be joined in a ring.
+pub(crate) const BRIDGED: &str = "Portico bridge";
 
 /// Orientation of a client that does not say it, in degrees: held upright.
 const UPRIGHT: i64 = 90;

@@ -15,7 +15,7 @@ use crate::room::MemberView;
 use crate::vocab::{MemberId, SdpKind};
 
 /// The peer id that stands for a client's own uplink.
-pub(super) const PUBLISHER: &str = "publisher";
+pub(crate) const PUBLISHER: &str = "publisher";
 
 /// A request, or an event of the client.
 #[derive(Debug, Deserialize)]
@@ -28,12 +28,12 @@ pub(super) struct Envelope<'a> {
 }
 
 /// A text, or a number in its place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text(pub String);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Text(pub String);
 
 /// An integer, or an integral text in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Whole(pub i64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Whole(pub i64);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,28 +42,28 @@ pub(super) struct Bearer {
     pub bearer: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Join {
-    #[serde(default)]
+pub(crate) struct Join {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room_id: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_name: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_version: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_type: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orientation: Option<Whole>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_video_bitrate: Option<Whole>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_audio_bitrate: Option<Whole>,
 }
 
@@ -73,14 +73,14 @@ pub(super) struct Reconnect {
     pub socket_id: Text,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ExchangeSdp {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExchangeSdp {
     pub to: Text,
     pub sdp: Description,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Description {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Description {
     #[serde(rename = "type")]
     pub kind: Text,
     pub sdp: Text,
@@ -93,7 +93,7 @@ pub(super) struct ExchangeCandidate {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct RemoteCandidate {
+pub(crate) struct RemoteCandidate {
     #[serde(default)]
     pub completed: Option<bool>,
     #[serde(default)]
@@ -112,10 +112,10 @@ pub(super) struct OrientationChange {
     pub camera: Option<Text>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct SendMessage {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SendMessage {
     pub to: Text,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Box<RawValue>>,
 }
 

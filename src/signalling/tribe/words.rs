@@ -17,7 +17,7 @@ struct Words<T> {
 }
 
 /// What members of other dialects hear of a message; `None`: it says nothing.
-pub(super) fn of(message: &RawValue) -> Option<String> {
+pub(crate) fn of(message: &RawValue) -> Option<String> {
     let json = message.get();
     match json.as_bytes().first()? {
         b'n' => None,
@@ -28,7 +28,7 @@ pub(super) fn of(message: &RawValue) -> Option<String> {
 }
 
 /// The message in which a client hears what a member of another dialect says.
-pub(super) fn message(text: &str) -> Box<RawValue> {
+pub(crate) fn message(text: &str) -> Box<RawValue> {
     to_raw_value(&Words { text }).expect("a text always serialises")
 }
 
