@@ -71,10 +71,10 @@ fn listed(name: &str, kind: &str, room: &str, url: &str, more: &str) -> String {
 
 /// A room with a camera that is called as the room.
 fn camera(room: &str) -> String {
-    TEST_SOURCE.replace("\"main\"", &format!("\"{room}\"")).replace("\"test\"\ntype", &format!("\"{room}-cam\"\ntype")).replace(
-        "sources = [\"test\"]",
-        &format!("sources = [\"{room}-cam\"]"),
-    )
+    TEST_SOURCE
+        .replace("\"main\"", &format!("\"{room}\""))
+        .replace("\"test\"\ntype", &format!("\"{room}-cam\"\ntype"))
+        .replace("sources = [\"test\"]", &format!("sources = [\"{room}-cam\"]"))
 }
 
 #[test]

@@ -65,13 +65,13 @@ impl Collector for BridgeCollector {
         let families = [
             (
                 "bridge_attempts",
-                "How often bridges asked the far side, by `kind`: whip, whep, tribe, peerjs.",
+                "How often bridges asked the far side, by `kind`: whip, whep, tribe, peerjs, portico.",
                 "kind",
                 kinds(|it| it.attempts),
             ),
             (
                 "bridge_connections",
-                "Connections of bridges that came to be, by `kind`: whip, whep, tribe, peerjs.",
+                "Connections of bridges that came to be, by `kind`: whip, whep, tribe, peerjs, portico.",
                 "kind",
                 kinds(|it| it.connections),
             ),

@@ -307,7 +307,13 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
 
     let recorder = recordings::start(config, &hub, &media, &tasks, stop.clone());
     let bridges = Bridges::start(
-        BridgesParts { hub: hub.clone(), flows: bridges::flows(&shards), tasks: tasks.clone(), stop: stop.clone() },
+        BridgesParts {
+            hub: hub.clone(),
+            flows: bridges::flows(&shards),
+            access: Arc::clone(&access),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        },
         &config.bridge,
     );
     let (desk, latest) = (LatestFigures::default(), LatestTotals::default());
@@ -375,6 +381,7 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         prefixes: Arc::new(config.room_prefix.clone()),
         listener_prefix: None,
         peerjs,
+        bridges: bridges.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
         metrics: Arc::clone(&metrics),

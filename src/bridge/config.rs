@@ -15,7 +15,7 @@ pub struct BridgeConfig {
     /// The bridge's name, unique on this gateway; the others in the room see it. 1 to 64 characters.
     pub name: BridgeName,
     /// What is done: `whip` pushes to a WHIP endpoint, `whep` pulls from a WHEP endpoint, `tribe` joins a room of a tribe server, `peerjs`
-    /// is a peer at a PeerJS server.
+    /// is a peer at a PeerJS server, `portico` makes the room one with a room of another Portico.
     pub kind: BridgeKind,
     /// The room of this gateway.
     pub room: RoomId,
@@ -24,9 +24,10 @@ pub struct BridgeConfig {
     /// `tribe`, `peerjs`: the stream of the room that the far side gets, never one that a bridge has brought. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
-    /// The endpoint, `https://HOST/PATH` or `http://…`. Of `tribe` the path of its websocket (`/api`), of `peerjs` the server's `path`.
+    /// The endpoint, `https://HOST/PATH` or `http://…`. Of `tribe` the path of its websocket (`/api`), of `peerjs` the server's `path`, of
+    /// `portico` the gateway's address.
     pub url: String,
-    /// `tribe`: the room at the far side. Default: the same name as here.
+    /// `tribe`, `portico`: the room at the far side. Default: the same name as here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_room: Option<RoomId>,
     /// `peerjs`: the id by which others call this room, 1 to 256 characters. Default: the bridge's name.
@@ -62,11 +63,13 @@ pub enum BridgeKind {
     Tribe,
     /// Peers of a PeerJS server into the room, and a stream of the room to them.
     Peerjs,
+    /// The room and one of another Portico are one: members, streams and words of each side are in the other.
+    Portico,
 }
 
 impl BridgeKind {
     /// All.
-    pub const ALL: [Self; 4] = [Self::Whip, Self::Whep, Self::Tribe, Self::Peerjs];
+    pub const ALL: [Self; 5] = [Self::Whip, Self::Whep, Self::Tribe, Self::Peerjs, Self::Portico];
 
     /// As in the configuration.
     pub fn as_str(self) -> &'static str {
@@ -75,6 +78,7 @@ impl BridgeKind {
             Self::Whep => "whep",
             Self::Tribe => "tribe",
             Self::Peerjs => "peerjs",
+            Self::Portico => "portico",
         }
     }
 }
@@ -90,6 +94,26 @@ fn yes() -> bool {
     true
 }
 
+impl BridgeConfig {
+    /// One with nothing but what every bridge has.
+    pub(super) fn plain(name: BridgeName, kind: BridgeKind, room: RoomId, url: String) -> Self {
+        Self {
+            name,
+            kind,
+            room,
+            stream: None,
+            url,
+            remote_room: None,
+            id: None,
+            key: None,
+            call: Vec::new(),
+            token_file: None,
+            ca: None,
+            enabled: true,
+        }
+    }
+}
+
 /// Most ids that a bridge calls.
 pub const MOST_CALLED: usize = 16;
 /// Longest id or key of a PeerJS server, in characters.
@@ -98,8 +122,10 @@ pub const MAX_ID: usize = 256;
 /// What is wrong with the keys that some kinds have: the key, and in words.
 pub fn misfit(bridge: &BridgeConfig) -> Option<(&'static str, String)> {
     let (tribe, peerjs) = (bridge.kind == BridgeKind::Tribe, bridge.kind == BridgeKind::Peerjs);
+    let portico = bridge.kind == BridgeKind::Portico;
     let foreign = [
-        ("remote_room", bridge.remote_room.is_some() && !tribe),
+        ("remote_room", bridge.remote_room.is_some() && !tribe && !portico),
+        ("stream", bridge.stream.is_some() && portico),
         ("id", bridge.id.is_some() && !peerjs),
         ("key", bridge.key.is_some() && !peerjs),
         ("call", !bridge.call.is_empty() && !peerjs),

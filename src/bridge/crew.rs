@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{self, BridgeConfig, BridgeKind, UrlError};
+use super::portico::Links;
 use super::status::{Board, BridgeView, Flow, StateWord};
-use super::{peerjs, tribe, whip};
+use super::{peerjs, portico, tribe, whip};
 use crate::hub::Hub;
-use crate::ops::access::Secret;
-use crate::vocab::{BridgeName, PeerId};
+use crate::ops::access::{Access, Secret};
+use crate::vocab::{BridgeName, PeerId, RoomId};
 
 /// A bridge that ends says goodbye to the far side; whoever removes it waits that long at most.
 const END_LIMIT: Duration = Duration::from_secs(6);
@@ -31,6 +32,8 @@ pub struct BridgesParts {
     pub hub: Hub,
     /// Tells what passed over connections.
     pub flows: FlowPort,
+    /// Judges tokens.
+    pub access: Arc<Access>,
     /// Their tasks; whoever stops the gateway waits for it.
     pub tasks: TaskTracker,
     /// Cancelled when the gateway stops.
@@ -43,6 +46,7 @@ pub struct Bridges(Arc<Crew>);
 
 struct Crew {
     parts: BridgesParts,
+    links: Arc<Links>,
     table: Mutex<Table>,
     /// Somebody looks at the figures from time to time.
     watched: AtomicBool,
@@ -58,6 +62,8 @@ struct Table {
 struct Entry {
     config: BridgeConfig,
     configured: bool,
+    /// Given by the API in place of a file.
+    token: Option<Secret>,
     board: Arc<Board>,
     stop: CancellationToken,
     ended: CancellationToken,
@@ -69,8 +75,24 @@ pub(super) struct Context {
     /// Given by the API in place of a file.
     pub(super) token: Option<Secret>,
     pub(super) hub: Hub,
+    pub(super) access: Arc<Access>,
+    pub(super) links: Arc<Links>,
     pub(super) board: Arc<Board>,
     pub(super) stop: CancellationToken,
+}
+
+/// A bridge of another gateway, taken in.
+pub(super) struct Adopted {
+    pub(super) context: Context,
+    /// For [`Bridges::dismiss`].
+    pub(super) gone: Gone,
+}
+
+/// Which one has ended.
+pub(super) struct Gone {
+    name: BridgeName,
+    board: Arc<Board>,
+    token: CancellationToken,
 }
 
 /// What bridges of a kind counted.
@@ -124,7 +146,12 @@ pub enum RemoveError {
 impl Bridges {
     /// Starts those that are listed.
     pub fn start(parts: BridgesParts, listed: &[BridgeConfig]) -> Self {
-        let this = Self(Arc::new(Crew { parts, table: Mutex::default(), watched: AtomicBool::default() }));
+        let this = Self(Arc::new(Crew {
+            parts,
+            links: Arc::new(Links::new()),
+            table: Mutex::default(),
+            watched: AtomicBool::default(),
+        }));
         this.configure(listed);
         this
     }
@@ -240,14 +267,9 @@ impl Bridges {
 
     /// `after`: the bridge whose place it takes; what that one says to the far side comes first.
     fn launch(&self, bridge: BridgeConfig, configured: bool, token: Option<Secret>, after: Option<CancellationToken>) -> Entry {
-        self.watch();
-        let parts = &self.0.parts;
-        let (board, stop, ended) =
-            (Arc::new(Board::new(Instant::now(), bridge.enabled)), parts.stop.child_token(), CancellationToken::new());
-        let entry =
-            Entry { config: bridge.clone(), configured, board: Arc::clone(&board), stop: stop.clone(), ended: ended.clone() };
-        let context = Context { config: bridge, token, hub: parts.hub.clone(), board, stop };
-        parts.tasks.spawn(async move {
+        let (entry, context) = self.prepare(bridge, configured, token);
+        let ended = entry.ended.clone();
+        self.0.parts.tasks.spawn(async move {
             // cancels it in any case
             let _ended = ended.drop_guard();
             if let Some(after) = after {
@@ -260,9 +282,63 @@ impl Bridges {
                 BridgeKind::Whip | BridgeKind::Whep => whip::run(context).await,
                 BridgeKind::Tribe => tribe::run(context).await,
                 BridgeKind::Peerjs => peerjs::run(context).await,
+                BridgeKind::Portico => portico::run(context).await,
             }
         });
         entry
+    }
+
+    /// What is kept of a bridge, and what it runs with.
+    fn prepare(&self, bridge: BridgeConfig, configured: bool, token: Option<Secret>) -> (Entry, Context) {
+        self.watch();
+        let parts = &self.0.parts;
+        let (board, stop) = (Arc::new(Board::new(Instant::now(), bridge.enabled)), parts.stop.child_token());
+        let entry = Entry {
+            config: bridge.clone(),
+            configured,
+            token: token.clone(),
+            board: Arc::clone(&board),
+            stop: stop.clone(),
+            ended: CancellationToken::new(),
+        };
+        let (hub, access, links) = (parts.hub.clone(), Arc::clone(&parts.access), Arc::clone(&self.0.links));
+        (entry, Context { config: bridge, token, hub, access, links, board, stop })
+    }
+
+    /// Takes in a bridge of another gateway, which has come by itself; it is shown like one of the API, under its own name there or one like
+    /// it. `None` where there are as many as may be. To be [dismissed](Self::dismiss).
+    pub(super) fn adopt(&self, name: &BridgeName, room: RoomId, url: String) -> Option<Adopted> {
+        let mut table = self.lock();
+        if table.entries.len() >= config::MOST {
+            return None;
+        }
+        let others = (2..=config::MOST + 1).filter_map(|n| BridgeName::new(&format!("{name}-{n}")).ok());
+        let name = std::iter::once(name.clone()).chain(others).find(|name| !table.entries.contains_key(name))?;
+        let bridge = BridgeConfig::plain(name.clone(), BridgeKind::Portico, room, url);
+        let (entry, context) = self.prepare(bridge, false, None);
+        let gone = Gone { name: name.clone(), board: Arc::clone(&entry.board), token: entry.ended.clone() };
+        table.entries.insert(name, entry);
+        Some(Adopted { context, gone })
+    }
+
+    /// The bridge of another gateway has ended.
+    pub(super) fn dismiss(&self, ended: &Gone) {
+        let mut table = self.lock();
+        // whoever removes it has taken it out already, and another may have its name
+        if table.entries.get(&ended.name).is_some_and(|entry| Arc::ptr_eq(&entry.board, &ended.board)) {
+            let _ = table.take_out(&ended.name);
+        }
+        ended.token.cancel();
+    }
+
+    /// The entry of this name and room that joins it to another gateway, whether it dials or not.
+    pub(super) fn entry_of(&self, name: &str, room: &RoomId) -> Option<(BridgeConfig, Option<Secret>)> {
+        let table = self.lock();
+        let is = |entry: &&Entry| {
+            let config = &entry.config;
+            config.kind == BridgeKind::Portico && config.name.as_str() == name && config.room == *room
+        };
+        table.entries.values().find(is).map(|entry| (entry.config.clone(), entry.token.clone()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! config, API ─► crew ─┬─► whip::run ─► machine (decides) ─┬─► hub session: join, play or publish, describe
 //!                      │                                   └─► HTTP: POST offer, DELETE resource
 //!                      ├─► tribe::run, peerjs::run ─► machines over far (websocket, own place, a session per remote member)
+//!                      ├─► portico::run, and what answers one ─► the same machine at both ends, over far
 //!                      └─► the next kind
 //! ```
 
@@ -16,6 +17,7 @@ pub mod config;
 mod crew;
 mod far;
 mod peerjs;
+mod portico;
 mod retry;
 pub mod status;
 mod tribe;
@@ -23,4 +25,5 @@ mod whip;
 
 pub use config::{BridgeConfig, BridgeKind};
 pub use crew::{AddError, Bridges, BridgesParts, Counted, FlowPort, RemoveError, Totals};
+pub use portico::PATH as PORTICO_PATH;
 pub use status::{BridgeView, Flow, Reason, StateWord};

@@ -1,6 +1,7 @@
 //! The websocket dialects on their paths, one file each: every connection gets a dialect value and a session of the hub.
 
 mod algorea;
+mod bridge;
 mod page;
 pub(super) mod peerjs;
 mod sigver;
@@ -46,6 +47,7 @@ pub(super) struct Mounts {
     /// That of the listener, where it has one of its own.
     pub listener_prefix: Option<RoomPrefix>,
     pub peerjs: Arc<peerjs::Brokers>,
+    pub bridges: crate::bridge::Bridges,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub metrics: Arc<Metrics>,
@@ -55,6 +57,7 @@ pub(super) struct Mounts {
 pub(super) fn routes(mounts: Mounts) -> Router {
     let routes = page::routes(mounts.clone())
         .merge(algorea::routes(mounts.clone()))
+        .merge(bridge::routes(mounts.clone()))
         .merge(sigver::routes(mounts.clone()))
         .merge(peerjs::routes(&mounts))
         .merge(tribe::routes(mounts.clone()));

@@ -5,7 +5,7 @@
 //! the far side that it has brought. Media does not pass here.
 
 pub(super) mod life;
-mod socket;
+pub(super) mod socket;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -90,6 +90,8 @@ pub(super) trait Machine: Send {
 pub(super) struct Door {
     /// The address of the websocket, made of the configured one and the token.
     pub(super) address: Arc<dyn Fn(Url, Option<&str>) -> Url + Send + Sync>,
+    /// The token is shown in the request for the websocket.
+    pub(super) bearer: bool,
     /// Largest message that is read, in bytes.
     pub(super) max_message: usize,
 }
@@ -117,11 +119,19 @@ pub(super) fn plain(text: &str, most: usize) -> String {
 }
 
 /// Runs one bridge until it is told to stop and has said goodbye.
-pub(super) async fn run(context: Context, door: Door, mut machine: impl Machine) {
-    let Context { config, token, hub, board, stop } = context;
-    let endpoint = Endpoint::new(&config, token);
+pub(super) async fn run(context: Context, door: Door, machine: impl Machine) {
+    let endpoint = Endpoint::new(&context.config, context.token.clone());
+    talk(context, Some((endpoint, door)), None, machine).await;
+}
+
+/// Runs one whose websocket the far side has made, until it is told to stop or the far side is gone.
+pub(super) async fn serve(context: Context, socket: Socket, machine: impl Machine) {
+    talk(context, None, Some(socket), machine).await;
+}
+
+async fn talk(context: Context, dials_to: Option<(Endpoint, Door)>, mut socket: Option<Socket>, mut machine: impl Machine) {
+    let Context { config, hub, board, stop, .. } = context;
     let mut sessions = Sessions::default();
-    let mut socket: Option<Socket> = None;
     // at most one, with a time limit
     let mut dials: JoinSet<Result<Dialled, Fault>> = JoinSet::new();
     // one, and those before it that are being closed
@@ -141,8 +151,9 @@ pub(super) async fn run(context: Context, door: Door, mut machine: impl Machine)
                 Output::Ask(guest, req, command) => sessions.tell(guest, req, *command).await,
                 Output::Release(guest) => drop(sessions.0.remove(&guest)),
                 Output::Dial => {
-                    let (endpoint, door) = (endpoint.clone(), door.clone());
-                    dials.spawn(async move { socket::dial(&endpoint, &door).await });
+                    if let Some((endpoint, door)) = dials_to.clone() {
+                        dials.spawn(async move { socket::dial(&endpoint, &door).await });
+                    }
                 }
                 Output::Send(text) => {
                     if socket.as_ref().is_some_and(|socket| !socket.send(text)) {

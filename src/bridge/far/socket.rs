@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use reqwest::{StatusCode, Upgraded, Url};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -39,7 +40,7 @@ const READ_BUFFER: usize = 8 * 1024;
 
 /// What came.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(in crate::bridge) enum Heard {
     Text(String),
     /// It is over. The last word.
     Closed(Fault),
@@ -47,26 +48,26 @@ pub(super) enum Heard {
 
 /// Our end of the websocket. Dropping it closes it; whoever runs [`Line::carry`] sees to that.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(in crate::bridge) struct Socket {
     out: mpsc::Sender<String>,
     heard: mpsc::Receiver<Heard>,
 }
 
 impl Socket {
     /// Sends a message; false when the far side does not keep up. One that is gone is heard of.
-    pub(super) fn send(&self, text: String) -> bool {
+    pub(in crate::bridge) fn send(&self, text: String) -> bool {
         !matches!(self.out.try_send(text), Err(mpsc::error::TrySendError::Full(_)))
     }
 
-    pub(super) async fn hear(&mut self) -> Heard {
+    pub(in crate::bridge) async fn hear(&mut self) -> Heard {
         let gone = || Heard::Closed(Fault::new("internal", "the connection's task is gone", Pace::Usual));
         self.heard.recv().await.unwrap_or_else(gone)
     }
 }
 
 /// The websocket itself, to be carried by a task.
-pub(super) struct Line {
-    socket: WebSocketStream<Upgraded>,
+pub(in crate::bridge) struct Line<S> {
+    socket: WebSocketStream<S>,
     out: mpsc::Receiver<String>,
     heard: mpsc::Sender<Heard>,
 }
@@ -74,7 +75,7 @@ pub(super) struct Line {
 /// What a dial came to: our end, what carries it, and the token that the far side is to be shown.
 pub(super) struct Dialled {
     pub(super) socket: Socket,
-    pub(super) line: Line,
+    pub(super) line: Line<Upgraded>,
     pub(super) token: Option<Zeroizing<String>>,
 }
 
@@ -89,7 +90,10 @@ async fn try_dial(endpoint: &Endpoint, door: &Door) -> Result<Dialled, Fault> {
     let url: Url = (door.address)(endpoint.configured()?, token.as_ref().map(|token| token.as_str()));
     let key = generate_key();
     let request = endpoint.client().await?.get(url).header(CONNECTION, "Upgrade").header(UPGRADE, "websocket");
-    let request = request.header(SEC_WEBSOCKET_VERSION, "13").header(SEC_WEBSOCKET_KEY, &key);
+    let mut request = request.header(SEC_WEBSOCKET_VERSION, "13").header(SEC_WEBSOCKET_KEY, &key);
+    if let Some(token) = token.as_ref().filter(|_| door.bearer) {
+        request = request.bearer_auth(token.as_str());
+    }
     let response = request.send().await.map_err(|error| call::no_answer(&error))?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(of_status(response.status().as_u16()));
@@ -100,13 +104,23 @@ async fn try_dial(endpoint: &Endpoint, door: &Door) -> Result<Dialled, Fault> {
         return Err(Fault::new("bad_answer", "what answers is no websocket server", Pace::Slow));
     }
     let upgraded = response.upgrade().await.map_err(|error| call::no_answer(&error))?;
+    let (socket, line) = wired(upgraded, Role::Client, door.max_message).await;
+    Ok(Dialled { socket, line, token })
+}
+
+/// A websocket over a connection that was upgraded to one.
+pub(in crate::bridge) async fn wired<S: AsyncRead + AsyncWrite + Unpin>(
+    upgraded: S,
+    role: Role,
+    max_message: usize,
+) -> (Socket, Line<S>) {
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .max_message_size(Some(door.max_message))
-        .max_frame_size(Some(door.max_message));
-    let websocket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(limits)).await;
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message));
+    let websocket = WebSocketStream::from_raw_socket(upgraded, role, Some(limits)).await;
     let ((out, to_write), (read, heard)) = (mpsc::channel(OUTBOX), mpsc::channel(INBOX));
-    Ok(Dialled { socket: Socket { out, heard }, line: Line { socket: websocket, out: to_write, heard: read }, token })
+    (Socket { out, heard }, Line { socket: websocket, out: to_write, heard: read })
 }
 
 /// What answered the upgrade otherwise.
@@ -123,9 +137,9 @@ fn of_status(status: u16) -> Fault {
     Fault::new(code, message, pace)
 }
 
-impl Line {
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// Carries messages until either side ends it.
-    pub(super) async fn carry(mut self) {
+    pub(in crate::bridge) async fn carry(mut self) {
         if let Some(fault) = self.talk().await {
             // who is gone does not hear it
             let _ = self.heard.send(Heard::Closed(fault)).await;

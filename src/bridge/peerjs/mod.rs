@@ -34,7 +34,7 @@ pub(super) async fn run(context: Context) {
     // proves after a broken connection that the id is its own; the same as long as the bridge runs
     let secret = format!("{:032x}", rand::random::<u128>());
     let address = move |base: Url, token: Option<&str>| address(base, &key, &id, token.unwrap_or(&secret));
-    let door = Door { address: Arc::new(address), max_message: MAX_MESSAGE };
+    let door = Door { address: Arc::new(address), bearer: false, max_message: MAX_MESSAGE };
     let machine = Machine::new(Instant::now(), plan, rand::random());
     far::run(context, door, machine).await;
 }

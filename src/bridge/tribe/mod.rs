@@ -28,7 +28,7 @@ pub(super) async fn run(context: Context) {
         stream: config.stream.clone(),
         bearer: bearer(config.name.as_str(), SystemTime::now()),
     };
-    let door = Door { address: Arc::new(|url, _| url), max_message: MAX_MESSAGE };
+    let door = Door { address: Arc::new(|url, _| url), bearer: false, max_message: MAX_MESSAGE };
     let machine = Machine::new(Instant::now(), plan, rand::random());
     far::run(context, door, machine).await;
 }

@@ -29,7 +29,7 @@ enum Called {
 
 /// Runs one bridge until it is told to stop and has said goodbye.
 pub(super) async fn run(context: Context) {
-    let Context { config, token, hub, board, stop } = context;
+    let Context { config, token, hub, board, stop, .. } = context;
     let endpoint = Endpoint::new(&config, token);
     let mut machine = Machine::new(Instant::now(), Plan::of(&config), rand::random());
     let mut session: Option<HubSession> = None;

@@ -64,7 +64,7 @@ pub struct Bridge {
     /// The number of its connection, as in `/api/v1/peers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<u64>,
-    /// `tribe`, `peerjs`: how many members of the far side are in the room.
+    /// `tribe`, `peerjs`, `portico`: how many members of the far side are in the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<usize>,
     /// RTP packets sent to the endpoint.
@@ -134,6 +134,8 @@ pub enum Kind {
     Tribe,
     /// Is a peer at a PeerJS server: who calls it comes into the room, and gets a stream of the room.
     Peerjs,
+    /// Makes the room one with a room of another Portico.
+    Portico,
 }
 
 impl From<Kind> for BridgeKind {
@@ -143,6 +145,7 @@ impl From<Kind> for BridgeKind {
             Kind::Whep => Self::Whep,
             Kind::Tribe => Self::Tribe,
             Kind::Peerjs => Self::Peerjs,
+            Kind::Portico => Self::Portico,
         }
     }
 }
@@ -154,6 +157,7 @@ impl From<BridgeKind> for Kind {
             BridgeKind::Whep => Self::Whep,
             BridgeKind::Tribe => Self::Tribe,
             BridgeKind::Peerjs => Self::Peerjs,
+            BridgeKind::Portico => Self::Portico,
         }
     }
 }

@@ -351,6 +351,7 @@ impl Owner {
                 MediaKind::Audio => state.wants.audio.push(codec),
             }
         }
+        let is_trunk = asked.purpose == Purpose::Trunk;
         let (data, connection) = match asked.purpose {
             Purpose::Meet(meet) => {
                 // what a session reads itself is not the desk's
@@ -360,7 +361,8 @@ impl Owner {
             Purpose::Ingest { .. } | Purpose::Play { .. } | Purpose::Trunk => (None, None),
         };
         // a bridge goes to a server, which may offer itself; and there may be several connections between the same two
-        let own_port = asked.dialect == DialectName::Bridge;
+        let answers = is_trunk && asked.offer.is_some();
+        let own_port = asked.dialect == DialectName::Bridge && !answers;
         let spec = PeerSpec { peer: asked.peer, offer: asked.offer, send, receive, data, connect_limit: CONNECT_LIMIT, own_port };
         let candidates = std::mem::take(&mut state.candidates);
         let peer = asked.peer;
