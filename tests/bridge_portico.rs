@@ -228,9 +228,9 @@ fn what_is_published_crosses_and_goes() {
         || json!(get(&far.base, "/api/v1/rooms/b/streams").body.contains("copy")),
         |it| *it == json!(false),
     );
-    // either side ends it
+    // who answers may end it; who dials comes again until it is removed there
     assert_eq!(remove(&far, "way"), 204);
-    wait_reason(&near, "way", "refused");
+    until("it is back", || bridge(&near, "way"), |it| it["connections"] == 2 && it["state"] == "connected");
     assert_eq!(remove(&near, "way"), 204);
     wait_members(&far, "b", &["cam"]);
 }
@@ -249,23 +249,19 @@ fn it_is_back_after_either_side_was_killed() {
     };
     kill(&mut far);
     wait_members(&near, "a", &["near-cam", "way"]);
-    // what is said meanwhile is kept
-    let mut ann = Page::join(&near, "a", "Ann");
-    ann.say("are you there?");
     let far = Gateway::start_with(&camera("b", "far-cam"), &["--listen", &format!("127.0.0.1:{port}")]);
-    let mut bob = Page::join(&far, "b", "Bob");
-    assert_eq!(bob.said(), ("Ann".to_owned(), "are you there?".to_owned()));
+    join_when_there(&far.base, "/whep/b/near-cam").take(10);
     assert!(wait_state(&near, "way", "connected")["connections"].as_u64() >= Some(2));
     join_when_there(&near.base, "/whep/a/far-cam").take(10);
 
     // the other side
     let mut near = near;
     kill(&mut near);
-    wait_members(&far, "b", &["Bob", "far-cam"]);
+    wait_members(&far, "b", &["far-cam"]);
     let near = Gateway::start(&config);
     join_when_there(&near.base, "/whep/a/far-cam").take(10);
     join_when_there(&far.base, "/whep/b/near-cam").take(10);
-    wait_members(&far, "b", &["Bob", "far-cam", "near-cam", "way"]);
+    wait_members(&far, "b", &["far-cam", "near-cam", "way"]);
 }
 
 #[test]
@@ -285,8 +281,11 @@ fn when_both_dial_one_bridge_is_left() {
     join_when_there(&one.base, "/whep/r/other-cam").take(10);
     join_when_there(&other.base, "/whep/r/one-cam").take(10);
     let winner = if name == "to-other" { "to-one" } else { "to-other" };
-    wait_members(&one, "r", &["one-cam", "other-cam", winner]);
-    wait_members(&other, "r", &["one-cam", "other-cam", winner]);
+    // the one that waits has a place in its own room as well
+    let [at_loser, at_winner] = [vec!["one-cam", "other-cam", "to-one", "to-other"], vec!["one-cam", "other-cam", winner]];
+    let (one_sees, other_sees) = if name == "to-other" { (at_loser, at_winner) } else { (at_winner, at_loser) };
+    wait_members(&one, "r", &one_sees);
+    wait_members(&other, "r", &other_sees);
 }
 
 #[test]
@@ -323,7 +322,11 @@ fn token(secret: &str, room: &str) -> String {
     let secret = portico::ops::access::Secret::new(secret);
     let request = portico::ops::access::TokenRequest {
         rooms: portico::vocab::RoomPattern(room.into()),
-        rights: [portico::vocab::Right::Publish, portico::vocab::Right::Subscribe].into_iter().collect(),
+        rights: if room == "*" {
+            portico::vocab::Rights::ALL
+        } else {
+            [portico::vocab::Right::Publish, portico::vocab::Right::Subscribe].into_iter().collect()
+        },
         expires: None,
         subject: "bridge".into(),
         user_id: None,
@@ -395,6 +398,7 @@ fn a_far_side_that_misbehaves_hurts_itself_alone() {
         }
     };
     let refused = |first: &str| {
+        eprintln!("a far side says {first}");
         let mut socket = dial();
         socket.send(Message::text(first)).expect("it is sent");
         code(&mut socket)
@@ -402,7 +406,7 @@ fn a_far_side_that_misbehaves_hurts_itself_alone() {
     assert_eq!(refused(&hello(2)), "version");
     assert_eq!(refused("nonsense"), "bad_request");
     assert_eq!(refused(&json!({ "t": "said", "from": "a", "text": "b" }).to_string()), "bad_request");
-    let far_room = json!({ "t": "hello", "version": 1, "node": "x/r", "name": "odd", "room": "/../", "reach": [] });
+    let far_room = json!({ "t": "hello", "version": 1, "node": "x/r", "name": "odd", "room": "", "reach": [] });
     assert_eq!(refused(&far_room.to_string()), "bad_request");
 
     // members without end, lanes of nothing, words of nobody: what is too many is left out, and then it is ended

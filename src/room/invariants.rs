@@ -9,7 +9,7 @@ use crate::vocab::Right;
 
 impl Rooms {
     /// Panics with the reason when the parts of the state contradict each other.
-    pub(super) fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         self.check_rooms();
         self.check_sessions();
         self.check_peers();

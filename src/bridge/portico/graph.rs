@@ -29,6 +29,16 @@ struct Link {
     reach: BTreeSet<Node>,
 }
 
+/// What the other side of a new link says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Far {
+    pub(super) node: Node,
+    /// What is behind it.
+    pub(super) reach: BTreeSet<Node>,
+    /// It has a link with this side already.
+    pub(super) twin: bool,
+}
+
 /// Why there is no link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -50,15 +60,8 @@ pub(super) struct Graph {
 impl Graph {
     /// Takes a link between a room here, which is the node `own`, and the node `far`, behind which the far side says is `reach`. A link that
     /// has to make room for it is gone from then on.
-    pub(super) fn admit(
-        &mut self,
-        room: &RoomId,
-        own: &Node,
-        id: LinkId,
-        far: Node,
-        dialled: bool,
-        reach: BTreeSet<Node>,
-    ) -> Result<(), Refused> {
+    pub(super) fn admit(&mut self, room: &RoomId, own: &Node, id: LinkId, dialled: bool, far: Far) -> Result<(), Refused> {
+        let Far { node: far, reach, twin } = far;
         let links = self.rooms.entry(room.clone()).or_default();
         let before = links.iter().find(|(_, link)| link.far == far).map(|(id, link)| (*id, link.dialled));
         let mut reach = reach;
@@ -72,6 +75,13 @@ impl Graph {
                 }
                 links.remove(&old);
                 // what it says of itself it says with the old link in mind, and says anew when that is gone
+                reach = BTreeSet::new();
+            }
+            // this side's own link, of which it has not heard that the other side took it
+            None if twin => {
+                if (dialled && far < *own) || (!dialled && *own < far) {
+                    return Err(Refused::Duplicate);
+                }
                 reach = BTreeSet::new();
             }
             None => {
@@ -122,6 +132,11 @@ impl Graph {
         others.flat_map(|(_, link)| link.reach.iter().cloned()).chain([own.clone()]).collect()
     }
 
+    /// The nodes at the other ends of this room's links.
+    pub(super) fn next_to(&self, room: &RoomId) -> BTreeSet<Node> {
+        self.rooms.get(room).into_iter().flatten().map(|(_, link)| link.far.clone()).collect()
+    }
+
     /// Another number after each change.
     pub(super) fn version(&self) -> u64 {
         self.version
@@ -150,27 +165,31 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    fn far(node: &str, reach: BTreeSet<Node>) -> Far {
+        Far { node: node.into(), reach, twin: false }
+    }
+
     #[test]
     fn a_ring_is_refused_whoever_closes_it() {
         let (mut b, r) = (Graph::default(), room());
-        b.admit(&r, &"b".into(), LinkId(1), "a".into(), false, nodes(&["a"])).unwrap();
-        b.admit(&r, &"b".into(), LinkId(2), "c".into(), true, nodes(&["c"])).unwrap();
+        b.admit(&r, &"b".into(), LinkId(1), false, far("a", nodes(&["a"]))).unwrap();
+        b.admit(&r, &"b".into(), LinkId(2), true, far("c", nodes(&["c"]))).unwrap();
         assert_eq!(b.behind(&r, &"b".into(), LinkId(2)), nodes(&["a", "b"]), "what c is told");
         // c dials a, and says what is behind it
         let mut a = Graph::default();
-        a.admit(&r, &"a".into(), LinkId(1), "b".into(), true, nodes(&["b", "c"])).unwrap();
-        let closing = a.admit(&r, &"a".into(), LinkId(2), "c".into(), false, nodes(&["a", "b", "c"]));
+        a.admit(&r, &"a".into(), LinkId(1), true, far("b", nodes(&["b", "c"]))).unwrap();
+        let closing = a.admit(&r, &"a".into(), LinkId(2), false, far("c", nodes(&["a", "b", "c"])));
         assert_eq!(closing, Err(Refused::Loop("a".into())));
         // both ends of a ring are dialled in the same moment: who hears of it afterwards ends its link
         let mut a = Graph::default();
-        a.admit(&r, &"a".into(), LinkId(1), "b".into(), true, nodes(&["b"])).unwrap();
-        a.admit(&r, &"a".into(), LinkId(2), "c".into(), false, nodes(&["c"])).unwrap();
+        a.admit(&r, &"a".into(), LinkId(1), true, far("b", nodes(&["b"]))).unwrap();
+        a.admit(&r, &"a".into(), LinkId(2), false, far("c", nodes(&["c"]))).unwrap();
         assert_eq!(a.update(&r, &"a".into(), LinkId(1), nodes(&["b", "c"])), Err(Refused::Loop("c".into())));
         assert!(!a.has(&r, LinkId(1)) && a.has(&r, LinkId(2)));
-        assert_eq!(a.admit(&r, &"a".into(), LinkId(3), "a".into(), true, nodes(&[])), Err(Refused::Loop("a".into())));
+        assert_eq!(a.admit(&r, &"a".into(), LinkId(3), true, far("a", nodes(&[]))), Err(Refused::Loop("a".into())));
         // other rooms of the same gateways are other nodes
         let other = RoomId::new("s").unwrap();
-        a.admit(&other, &"as".into(), LinkId(4), "cs".into(), true, nodes(&["cs"])).unwrap();
+        a.admit(&other, &"as".into(), LinkId(4), true, far("cs", nodes(&["cs"]))).unwrap();
     }
 
     #[test]
@@ -180,9 +199,9 @@ mod tests {
         for a_first in [false, true] {
             for b_first in [false, true] {
                 let (mut a, mut b) = (Graph::default(), Graph::default());
-                let mut at = |graph: &mut Graph, own: &str, far: &str, dialled: bool| {
+                let at = |graph: &mut Graph, own: &str, other: &str, dialled: bool| {
                     let id = LinkId(u64::from(dialled));
-                    graph.admit(&r, &own.to_owned(), id, far.into(), dialled, nodes(&[far, own])).is_ok()
+                    graph.admit(&r, &own.to_owned(), id, dialled, far(other, nodes(&[other]))).is_ok()
                 };
                 for dialled in [a_first, !a_first] {
                     at(&mut a, "a", "b", dialled);
@@ -196,10 +215,17 @@ mod tests {
                 assert_eq!(a.behind(&r, &"a".into(), LinkId(1)), nodes(&["a"]));
             }
         }
+        // the other side took this side's link, dials itself, and says so before this side has heard of it
+        for (own, other, stays) in [("a", "b", false), ("b", "a", true)] {
+            let mut graph = Graph::default();
+            let hello = Far { node: other.into(), reach: nodes(&[own, other]), twin: true };
+            let admitted = graph.admit(&r, &own.into(), LinkId(1), false, hello);
+            assert_eq!(admitted, if stays { Ok(()) } else { Err(Refused::Duplicate) });
+        }
         // who comes again after it was killed takes the place of the dead link
         let mut a = Graph::default();
         for id in 1..4 {
-            a.admit(&r, &"a".into(), LinkId(id), "b".into(), false, nodes(&["b"])).unwrap();
+            a.admit(&r, &"a".into(), LinkId(id), false, far("b", nodes(&["b"]))).unwrap();
             assert!(a.has(&r, LinkId(id)) && !a.has(&r, LinkId(id - 1)));
         }
         a.remove(&r, LinkId(3));
@@ -217,9 +243,9 @@ mod tests {
                 let id = LinkId(next);
                 let (f, t) = (usize::from(from), usize::from(to));
                 let hello = graphs[f].behind(&r, &name(from), id);
-                if graphs[t].admit(&r, &name(to), id, name(from), false, hello).is_ok() {
+                if graphs[t].admit(&r, &name(to), id, false, far(&name(from), hello)).is_ok() {
                     let welcome = graphs[t].behind(&r, &name(to), id);
-                    if graphs[f].admit(&r, &name(from), id, name(to), true, welcome).is_err() {
+                    if graphs[f].admit(&r, &name(from), id, true, far(&name(to), welcome)).is_err() {
                         graphs[t].remove(&r, id);
                     }
                 }
@@ -229,13 +255,13 @@ mod tests {
                     for at in 0..5 {
                         let links: Vec<(LinkId, usize)> = graphs[at].rooms.get(&r).into_iter().flatten()
                             .map(|(id, link)| (*id, link.far.parse().unwrap())).collect();
-                        for (id, far) in links {
-                            if !graphs[far].has(&r, id) {
+                        for (id, other) in links {
+                            if !graphs[other].has(&r, id) {
                                 graphs[at].remove(&r, id);
                                 changed = true;
                                 continue;
                             }
-                            let said = graphs[far].behind(&r, &name(far as u8), id);
+                            let said = graphs[other].behind(&r, &name(other as u8), id);
                             let before = graphs[at].version();
                             let _ = graphs[at].update(&r, &name(at as u8), id, said);
                             changed |= graphs[at].version() != before;
@@ -247,8 +273,8 @@ mod tests {
                 fn root(joined: &[usize], mut at: usize) -> usize { while joined[at] != at { at = joined[at]; } at }
                 for at in 0..5 {
                     for (_, link) in graphs[at].rooms.get(&r).into_iter().flatten().filter(|(_, link)| link.dialled) {
-                        let far: usize = link.far.parse().unwrap();
-                        let (one, other) = (root(&joined, at), root(&joined, far));
+                        let end: usize = link.far.parse().unwrap();
+                        let (one, other) = (root(&joined, at), root(&joined, end));
                         prop_assert_ne!(one, other, "a ring: {:?}", graphs);
                         joined[one] = other;
                     }

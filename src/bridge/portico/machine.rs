@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::graph::{LinkId, Node, Refused};
+use super::graph::{Far, LinkId, Node, Refused};
 use super::held::Held;
 use super::ours::Ours;
 use super::theirs::Theirs;
@@ -148,7 +148,8 @@ impl Machine {
     fn answer_hello(&mut self, now: Instant) {
         let Role::Answer { hello, token, .. } = &self.plan.role else { return };
         let (far, reach, token) = (hello.node.clone(), hello.reach.clone(), token.clone());
-        if !self.life.dialled(now) || !self.admit(now, far, &reach, false) {
+        let twin = hello.next_to.contains(&self.node);
+        if !self.life.dialled(now) || !self.admit(now, far, &reach, twin) {
             return;
         }
         let reach = self.behind();
@@ -167,7 +168,7 @@ impl Machine {
             return self
                 .refuse(now, Fault::new("unauthorised", format!("the far side does not show who it is: {why}"), Pace::Slow));
         }
-        if !self.admit(now, far, reach, true) {
+        if !self.admit(now, far, reach, false) {
             return;
         }
         self.opened(now);
@@ -177,12 +178,13 @@ impl Machine {
     }
 
     /// Asks whether the two rooms may be joined by this link.
-    fn admit(&mut self, now: Instant, far: Node, reach: &[Node], dialled: bool) -> bool {
+    fn admit(&mut self, now: Instant, far: Node, reach: &[Node], twin: bool) -> bool {
         let Some(reach) = wire::nodes(reach).filter(|_| (1..=super::graph::MAX_NODE).contains(&far.len())) else {
             self.refuse(now, Fault::new("bad_answer", "the far side does not say which rooms are behind it", Pace::Slow));
             return false;
         };
-        let admitted = self.plan.links.lock().admit(&self.plan.room, &self.node, self.id, far, dialled, reach);
+        let (dialled, far) = (!self.answers(), Far { node: far, reach, twin });
+        let admitted = self.plan.links.lock().admit(&self.plan.room, &self.node, self.id, dialled, far);
         if let Err(why) = admitted {
             self.refuse(now, of_refused(&why));
             return false;
@@ -261,13 +263,14 @@ impl Machine {
             Message::LaneEnd { lane } => self.theirs.lane_end(lane, &mut self.outputs),
             Message::Said { from, to, text } if text.len() <= MAX_SAID => {
                 let to = to.map(|to| to.parse::<MemberId>());
-                if let (Some(guest), None | Some(Ok(_))) = (self.theirs.guest_of(&from), &to) {
-                    self.ask(guest, Command::Say { to: to.and_then(Result::ok), text });
+                if let None | Some(Ok(_)) = &to {
+                    let said = Command::Say { to: to.and_then(Result::ok), text };
+                    self.theirs.speak(&from, said, &mut self.outputs);
                 }
             }
             Message::Told { from, to, body } => {
-                if let (Some(guest), Ok(to)) = (self.theirs.guest_of(&from), to.parse::<MemberId>()) {
-                    self.ask(guest, Command::Tell { to, body: Body::Json(body) });
+                if let Ok(to) = to.parse::<MemberId>() {
+                    self.theirs.speak(&from, Command::Tell { to, body: Body::Json(body) }, &mut self.outputs);
                 }
             }
             _ => self.note_nonsense(now),
@@ -367,7 +370,7 @@ impl Machine {
     fn guest_notice(&mut self, now: Instant, guest: Guest, notice: &Notice) {
         match notice {
             Notice::Welcome(welcome) => {
-                if self.theirs.welcomed(guest, welcome.req, welcome.member) {
+                if self.theirs.welcomed(guest, welcome.req, welcome.member, &mut self.outputs) {
                     self.be_sure(now);
                     self.take_lanes();
                 }
@@ -569,7 +572,8 @@ impl far::Machine for Machine {
                 }
                 (self.bucket, self.nonsense) = (Bucket::new(now), 0);
                 let (node, name, reach) = (self.node.clone(), self.plan.name.clone(), self.behind());
-                self.send(&Message::Hello(Hello { version: VERSION, node, name, room, reach }));
+                let next_to = self.plan.links.lock().next_to(&self.plan.room).into_iter().collect();
+                self.send(&Message::Hello(Hello { version: VERSION, node, name, room, reach, next_to }));
             }
             Err(fault) => self.fail(now, fault),
         }

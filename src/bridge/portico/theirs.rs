@@ -8,6 +8,8 @@ use crate::peer::MAX_LANES;
 use crate::room::{Command, Facts};
 use crate::vocab::{LaneTrack, MemberId, PeerId, RequestId, RoomId, StreamName};
 
+/// Words of a member that the room has not let in yet; more are dropped.
+const MAX_EARLY: usize = 64;
 /// Lanes that a far side may have announced; of those [`MAX_LANES`] are taken.
 const MAX_KNOWN: usize = 2 * MAX_LANES;
 
@@ -29,6 +31,8 @@ struct Ghost {
     /// Who it is here, once it is in.
     member: Option<MemberId>,
     person: Person,
+    /// What it says before it is in.
+    early: Vec<Command>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Theirs {
         let (guest, req) = (Guest(self.last), RequestId::next());
         let joining = far::joining(&self.room, &plain(&person.user, MAX_NAME), facts);
         self.guests.insert(guest, person.id.clone());
-        self.people.insert(person.id.clone(), Ghost { guest, entering: Some(req), member: None, person });
+        self.people.insert(person.id.clone(), Ghost { guest, entering: Some(req), member: None, person, early: Vec::new() });
         out.push_back(Output::Enter(guest, req, Box::new(joining)));
         true
     }
@@ -111,9 +115,10 @@ impl Theirs {
     }
 
     /// The room let a member in. False: that was not asked.
-    pub(super) fn welcomed(&mut self, guest: Guest, req: RequestId, member: MemberId) -> bool {
+    pub(super) fn welcomed(&mut self, guest: Guest, req: RequestId, member: MemberId, out: &mut VecDeque<Output>) -> bool {
         let Some(ghost) = self.ghost_mut(guest).filter(|ghost| ghost.entering == Some(req)) else { return false };
         (ghost.entering, ghost.member) = (None, Some(member));
+        std::mem::take(&mut ghost.early).into_iter().for_each(|command| ask(out, guest, command));
         true
     }
 
@@ -137,9 +142,14 @@ impl Theirs {
         }
     }
 
-    /// A member that is in the room speaks.
-    pub(super) fn guest_of(&self, id: &str) -> Option<Guest> {
-        self.people.get(id).filter(|ghost| ghost.member.is_some()).map(|ghost| ghost.guest)
+    /// A member says something, as soon as it is in the room.
+    pub(super) fn speak(&mut self, id: &str, command: Command, out: &mut VecDeque<Output>) {
+        let Some(ghost) = self.people.get_mut(id) else { return };
+        if ghost.member.is_some() {
+            ask(out, ghost.guest, command);
+        } else if ghost.early.len() < MAX_EARLY {
+            ghost.early.push(command);
+        }
     }
 
     /// Whose a session is, at the far side.

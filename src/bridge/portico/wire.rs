@@ -74,6 +74,9 @@ pub(super) struct Hello {
     pub(super) room: String,
     /// What is behind who dials.
     pub(super) reach: Vec<Node>,
+    /// The rooms that it is joined with already.
+    #[serde(default)]
+    pub(super) next_to: Vec<Node>,
 }
 
 /// A member.
