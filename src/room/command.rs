@@ -280,6 +280,9 @@ pub struct Facts {
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The bridge that brought it from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Tribe: `Android`, `iOS`, `Web` or any text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
@@ -384,6 +387,7 @@ impl Facts {
             }
         }
         put(&mut self.name, newer.name);
+        put(&mut self.via, newer.via);
         put(&mut self.platform, newer.platform);
         put(&mut self.orientation, newer.orientation);
         put(&mut self.camera, newer.camera);
