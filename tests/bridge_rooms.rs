@@ -241,7 +241,8 @@ fn a_peer_of_another_portico_is_called_and_called_again() {
     assert_eq!(text, "hello");
     ann.say(&of_room, json!("good day"));
     assert_eq!(bob.hear("way").1, "good day");
-    drop((far, bob));
+    drop(bob);
+    assert!(far.terminate().0.success());
     until("the loss is noticed", || bridge(&near, "way"), |it| it["state"] != "connected");
     let far = Gateway::start_with(&config, &["--listen", &listen]);
     wait_state(&near, "way", "connected");
@@ -403,7 +404,7 @@ fn far_sides_in_trouble_are_clear_states_and_disturb_nobody() {
     let misfit = json!({ "name": "x", "kind": "tribe", "room": "x", "url": near.base, "call": ["a"] }).to_string();
     assert_eq!(request("POST", &near.base, "/api/v1/bridges", "application/json", &misfit).status, 400);
     for (name, kind, url, more, _) in &cases {
-        add(name, kind, &format!("room of {name}"), url, more.clone());
+        add(name, kind, &format!("of-{name}"), url, more.clone());
     }
     let full = |it: &Value| it["members"] == 64 && it["reason"]["code"] == "too_many_members";
     until("as many as may be", || bridge(&near, "members"), full);
@@ -419,7 +420,7 @@ fn far_sides_in_trouble_are_clear_states_and_disturb_nobody() {
     add("right", "tribe", "yard", &format!("{}/api", strict.base), json!({ "token": token }));
     wait_state(&near, "right", "connected");
     assert!(bridge(&near, "token")["next_attempt_s"].as_u64() >= Some(20), "somebody must change something first");
-    until("they are gone", || json!(brought(&near, "room of members")), |it| *it == json!(["members"]));
+    until("they are gone", || json!(brought(&near, "of-members")), |it| *it == json!(["members"]));
     let grown = resident(&near).saturating_sub(before);
     assert!(grown < 100 << 10, "{grown} KiB more");
     // who watches the camera has noticed nothing

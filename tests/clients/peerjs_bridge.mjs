@@ -23,5 +23,7 @@ await withBrowser(async open => {
   result.events = await a.events();
   await a.leave();
   await b.leave();
+  // a browser that is closed at once says no goodbye
+  await new Promise(done => setTimeout(done, 1000));
   return result;
 });

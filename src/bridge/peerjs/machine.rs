@@ -87,6 +87,7 @@ impl Machine {
             at: now,
             backoff: Backoff::new(seed.wrapping_add(1 + index as u64)),
             absent: false,
+            knocked: false,
         };
         let callees = ids.map(callee).collect();
         let mut machine = Self {
@@ -147,9 +148,7 @@ impl Machine {
             (Kind::Candidate, Some(part)) => self.candidate(src, &part),
             (Kind::Leave, _) => self.end_links(now, src, |_| true),
             (Kind::Expire, _) => {
-                if let Some(callee) = self.callees.iter_mut().find(|callee| callee.id == src) {
-                    callee.absent = true;
-                }
+                self.expired(now, src);
                 // what was not delivered; connections that are there go on
                 self.end_links(now, src, |link| link.placed && link.up.is_none());
             }
@@ -419,6 +418,7 @@ impl Machine {
     fn fail(&mut self, now: Instant, fault: Fault) {
         if self.life.fail(now, fault) {
             (self.silent_yes, self.beat_at) = (None, None);
+            self.callees.iter_mut().for_each(|callee| callee.knocked = false);
             self.outputs.push_back(Output::HangUp);
         }
     }
@@ -447,7 +447,7 @@ impl Machine {
     }
 
     /// To a peer, by the server; once that is back.
-    fn send(&mut self, kind: Kind, to: &str, payload: Option<&RawValue>) {
+    pub(super) fn send(&mut self, kind: Kind, to: &str, payload: Option<&RawValue>) {
         let text = wire::write(kind, &self.plan.id, to, payload);
         if self.life.is_open() {
             return self.outputs.push_back(Output::Send(text));

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::calls::KNOCK_LIMIT;
 use super::*;
 use crate::bridge::far::Machine as _;
 use crate::bridge::far::testing::{OFFER, SECOND, World, lost, steps};
@@ -81,7 +82,19 @@ fn who_is_to_be_called_is_called_until_it_is_there_and_again_when_it_is_gone() {
     assert_eq!(calls.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), ["B", "B"], "a call and a data connection");
     world.hear(&json!({ "type": "EXPIRE", "src": "B", "dst": "the-hall" }).to_string());
     assert_eq!((world.state(), world.code(), world.names().len()), (StateWord::Connected, Some("peer_absent"), 0));
-    world.pass(16 * SECOND);
+    // who was not there is asked for before the room sees it again
+    for _ in 0..10 {
+        let mut sent = Vec::new();
+        while !sent.iter().any(|frame: &Value| frame["type"] == "CANDIDATE") {
+            world.pass(SECOND);
+            sent.extend(world.take_sent());
+        }
+        assert!(of(&sent, "OFFER").is_empty());
+        world.pass(5 * SECOND);
+        world.hear(&json!({ "type": "EXPIRE", "src": "B", "dst": "the-hall" }).to_string());
+        assert!(world.names().is_empty() && of(&world.take_sent(), "OFFER").is_empty());
+    }
+    world.pass(16 * SECOND + KNOCK_LIMIT);
     world.welcome_all();
     world.describe_all();
     let calls = of(&world.take_sent(), "OFFER");
