@@ -87,11 +87,14 @@ pub(super) trait Machine: Send {
     fn is_over(&self) -> bool;
 }
 
+/// Makes the address of the websocket of the configured one and the token.
+pub(super) type Address = Arc<dyn Fn(Url, Option<&str>) -> Url + Send + Sync>;
+
 /// Where a kind's websocket is, and what it takes.
 #[derive(Clone)]
 pub(super) struct Door {
-    /// The address of the websocket, made of the configured one and the token.
-    pub(super) address: Arc<dyn Fn(Url, Option<&str>) -> Url + Send + Sync>,
+    /// The address of the websocket.
+    pub(super) address: Address,
     /// Largest message that is read, in bytes.
     pub(super) max_message: usize,
 }

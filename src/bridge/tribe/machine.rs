@@ -407,10 +407,8 @@ impl Machine {
                     self.send_sdp(&id, SdpKind::Answer, &sdp.text);
                 }
             }
-            Notice::PeerDown { peer, .. } => {
-                if member.link.as_ref().is_some_and(|link| link.peer == *peer) {
-                    member.link = None;
-                }
+            Notice::PeerDown { peer, .. } if member.link.as_ref().is_some_and(|link| link.peer == *peer) => {
+                member.link = None;
             }
             // what a bridge has brought is not sent on
             Notice::Said { from, text } if from.dialect != DialectName::Bridge => {
