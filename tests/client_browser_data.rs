@@ -63,6 +63,7 @@ impl Exchange {
 
     fn hear(&self, event: PeerEvent) {
         let (peer, said) = match event {
+            PeerEvent::LaneSent { .. } | PeerEvent::LaneTaken { .. } | PeerEvent::LaneRefused { .. } => return,
             PeerEvent::Description { peer, sdp } => {
                 if let Some(waiting) = self.descriptions.lock().unwrap().remove(&peer) {
                     waiting.send(sdp.text).expect("somebody asked");

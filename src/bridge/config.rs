@@ -119,10 +119,35 @@ pub const MOST_CALLED: usize = 16;
 /// Longest id or key of a PeerJS server, in characters.
 pub const MAX_ID: usize = 256;
 
-/// What is wrong with the keys that some kinds have: the key, and in words.
-pub fn misfit(bridge: &BridgeConfig) -> Option<(&'static str, String)> {
+/// Something wrong with a key that some kinds have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// It means nothing for this kind.
+    pub foreign: bool,
+}
+
+/// What is wrong with the keys that some kinds have.
+pub fn misfit(bridge: &BridgeConfig) -> Option<Misfit> {
     let (tribe, peerjs) = (bridge.kind == BridgeKind::Tribe, bridge.kind == BridgeKind::Peerjs);
     let portico = bridge.kind == BridgeKind::Portico;
+    let good = |text: &String| !text.is_empty() && text.chars().count() <= MAX_ID && !text.chars().any(char::is_control);
+    let bad = [
+        ("id", bridge.id.as_ref().is_some_and(|id| !good(id))),
+        ("key", bridge.key.as_ref().is_some_and(|key| !good(key))),
+        ("call", !bridge.call.iter().all(good)),
+    ];
+    if let Some((key, _)) = bad.into_iter().find(|(_, bad)| *bad) {
+        let message = format!("not a text of 1 to {MAX_ID} characters without control characters");
+        return Some(Misfit { key, message, foreign: false });
+    }
+    if bridge.call.len() > MOST_CALLED {
+        let message = format!("{} ids are called, at most {MOST_CALLED} are allowed", bridge.call.len());
+        return Some(Misfit { key: "call", message, foreign: false });
+    }
     let foreign = [
         ("remote_room", bridge.remote_room.is_some() && !tribe && !portico),
         ("stream", bridge.stream.is_some() && portico),
@@ -130,18 +155,9 @@ pub fn misfit(bridge: &BridgeConfig) -> Option<(&'static str, String)> {
         ("key", bridge.key.is_some() && !peerjs),
         ("call", !bridge.call.is_empty() && !peerjs),
     ];
-    if let Some((key, _)) = foreign.into_iter().find(|(_, foreign)| *foreign) {
-        return Some((key, format!("a bridge of the kind {} has no `{key}`", bridge.kind.as_str())));
-    }
-    let good = |text: &String| !text.is_empty() && text.chars().count() <= MAX_ID && !text.chars().any(char::is_control);
-    if bridge.call.len() > MOST_CALLED {
-        return Some(("call", format!("{} ids are called, at most {MOST_CALLED} are allowed", bridge.call.len())));
-    }
-    let named = [("id", bridge.id.iter()), ("key", bridge.key.iter())].into_iter();
-    let mut bad = named.flat_map(|(key, texts)| texts.map(move |text| (key, text)));
-    let bad = bad.find(|(_, text)| !good(text)).map(|(key, _)| key);
-    let bad = bad.or_else(|| bridge.call.iter().any(|text| !good(text)).then_some("call"));
-    bad.map(|key| (key, format!("not a text of 1 to {MAX_ID} characters without control characters")))
+    let (key, _) = foreign.into_iter().find(|(_, foreign)| *foreign)?;
+    let message = format!("means nothing for a bridge of the kind {}", bridge.kind.as_str());
+    Some(Misfit { key, message, foreign: true })
 }
 
 /// Most bridges of a gateway, those of the API included.
@@ -212,8 +228,8 @@ pub fn check(bridges: &[BridgeConfig]) -> Vec<Fault> {
             let message = format!("a bridge named \"{}\" is already listed above", bridge.name);
             fault("name", message, "give each bridge a name of its own", false);
         }
-        if let Some((key, message)) = misfit(bridge) {
-            fault(key, message, "see the reference for what each kind has", false);
+        if let Some(Misfit { key, message, foreign }) = misfit(bridge) {
+            fault(key, message, "see the reference for what each kind has", foreign);
         }
         match endpoint(&bridge.url) {
             Err(why) => fault("url", format!("the address {why}"), "allowed: https://HOST/PATH, http://HOST:PORT/PATH", false),
@@ -301,14 +317,14 @@ mod tests {
             let mut bridge = bridge("a", "https://h/");
             bridge.kind = kind;
             change(&mut bridge);
-            misfit(&bridge).map(|(key, _)| key)
+            misfit(&bridge).map(|misfit| (misfit.key, misfit.foreign))
         };
         let room = |bridge: &mut BridgeConfig| bridge.remote_room = RoomId::new("b").ok();
         let call = |bridge: &mut BridgeConfig| bridge.call = vec!["b".into()];
-        assert_eq!((with(BridgeKind::Tribe, room), with(BridgeKind::Whip, room)), (None, Some("remote_room")));
-        assert_eq!((with(BridgeKind::Peerjs, call), with(BridgeKind::Tribe, call)), (None, Some("call")));
-        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.id = Some(String::new())), Some("id"));
-        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.key = Some("a\n".into())), Some("key"));
-        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.call = vec!["b".into(); 17]), Some("call"));
+        assert_eq!((with(BridgeKind::Tribe, room), with(BridgeKind::Whip, room)), (None, Some(("remote_room", true))));
+        assert_eq!((with(BridgeKind::Peerjs, call), with(BridgeKind::Tribe, call)), (None, Some(("call", true))));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.id = Some(String::new())), Some(("id", false)));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.key = Some("a\n".into())), Some(("key", false)));
+        assert_eq!(with(BridgeKind::Peerjs, |bridge| bridge.call = vec!["b".into(); 17]), Some(("call", false)));
     }
 }

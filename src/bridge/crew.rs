@@ -183,8 +183,8 @@ impl Bridges {
     /// Adds one for as long as the process runs.
     pub fn add(&self, bridge: BridgeConfig, token: Option<Secret>) -> Result<BridgeView, AddError> {
         config::endpoint(&bridge.url)?;
-        if let Some((key, message)) = config::misfit(&bridge) {
-            return Err(AddError::Misfit(key, message));
+        if let Some(misfit) = config::misfit(&bridge) {
+            return Err(AddError::Misfit(misfit.key, misfit.message));
         }
         let mut table = self.lock();
         if table.entries.contains_key(&bridge.name) {

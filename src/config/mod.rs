@@ -102,7 +102,7 @@ pub struct Config {
     pub record: Vec<RecordConfig>,
     /// More ports, each for one dialect, where its clients expect it. Default none.
     pub listener: Vec<ListenerConfig>,
-    /// Rooms joined to remote places: WHIP and WHEP endpoints. Default none.
+    /// Rooms joined to remote places: WHIP and WHEP endpoints, tribe and PeerJS servers. Default none.
     pub bridge: Vec<BridgeConfig>,
 }
 

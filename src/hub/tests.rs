@@ -207,6 +207,20 @@ async fn what_is_to_be_pulled_is_offered_to_be_received_without_channels() {
 }
 
 #[tokio::test]
+async fn what_a_bridge_opens_has_a_port_of_its_own_whoever_offers() {
+    let mut world = world();
+    let mut sessions = Vec::new();
+    for (dialect, own) in [(DialectName::Bridge, true), (DialectName::Page, false)] {
+        sessions.push(world.join("yard", dialect).await);
+        let Some(session) = sessions.last() else { panic!("none") };
+        let (peer, stream) = (PeerId::next(), StreamName::new("main").unwrap());
+        world.ask(session, Command::Publish { peer, stream, offer: Some(Sdp::offer(PLAY_OFFER)) }).await;
+        let PeerCommand::Open(spec) = next(&mut world.orders).await else { panic!("not opened") };
+        assert_eq!((spec.own_port, spec.offer.is_some()), (own, true), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_later_description_that_is_refused_answers_its_request() {
     let mut world = world();
     let mut session = world.join("yard", DialectName::Page).await;

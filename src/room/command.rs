@@ -135,6 +135,10 @@ pub enum Command {
     },
 }
 
+/// The platform of a member that is one end of a link between two gateways: such a member is not sent over links, and hears what others say
+/// that a bridge has brought, as gateways that are linked form no ring.
+pub const LINK: &str = "Portico link";
+
 /// Longest text of [`Command::Say`], in bytes.
 pub const MAX_SAID: usize = 16 * 1024;
 
@@ -307,6 +311,9 @@ pub struct Facts {
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The bridge that brought it from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Tribe: `Android`, `iOS`, `Web` or any text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
@@ -411,6 +418,7 @@ impl Facts {
             }
         }
         put(&mut self.name, newer.name);
+        put(&mut self.via, newer.via);
         put(&mut self.platform, newer.platform);
         put(&mut self.orientation, newer.orientation);
         put(&mut self.camera, newer.camera);

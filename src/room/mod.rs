@@ -37,8 +37,8 @@ mod tests;
 pub mod view;
 
 pub use command::{
-    Body, BrokerIds, ClientFacts, Command, DialectName, Facts, GroupState, Joining, MAX_SAID, Meeting, MemberState, PeerUpdate,
-    Remark, SignallingState, SourceUpdate, StreamChoice, TrackView,
+    Body, BrokerIds, ClientFacts, Command, DialectName, Facts, GroupState, Joining, LINK, MAX_SAID, Meeting, MemberState,
+    PeerUpdate, Remark, SignallingState, SourceUpdate, StreamChoice, TrackView,
 };
 pub use config::{RoomConfig, RoomsConfig, Topology};
 pub use effect::{Effect, EndReason, Feed, Meet, MixPart, OpenPeer, Playing, Purpose, Report, Via};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
-use super::command::{Body, Command, Facts};
+use super::command::{Body, Command, DialectName, Facts, LINK};
 use super::config::{RoomConfig, RoomsConfig, Topology};
 use super::effect::{Effect, EndReason, Report};
 use super::member::{Link, Member, Peer, Seat};
@@ -238,6 +238,7 @@ impl Rooms {
             room: member.room.clone(),
             topology: self.topology(&member.room),
             dialect: member.dialect,
+            bridged: member.dialect == DialectName::Bridge && member.facts.platform.as_deref() != Some(LINK),
             speaks: member.visible && member.may(Right::Publish),
             hears: member.hears_of_others(),
         })

@@ -43,6 +43,8 @@ pub struct SeatView {
     pub topology: Topology,
     /// What it speaks.
     pub dialect: DialectName,
+    /// A bridge has brought it, or it is one that hears nothing of what others have brought.
+    pub bridged: bool,
     /// Whether it may say something.
     pub speaks: bool,
     /// Whether it may hear what others say.

@@ -72,6 +72,13 @@ test('a bridge is named and counts as nobody', () => {
   assert.deepEqual(streamsOf(state).map(row => row.key), ['in/cam']);
 });
 
+test('whom a bridge brought is somebody', () => {
+  const state = told(welcome(member('way', 'bridge'), { ...member('bob', 'bridge'), via: 'way' }));
+  assert.deepEqual(bridgesOf(state).map(row => row.name), ['way']);
+  assert.deepEqual(watchersOf(state).map(row => row.name), ['bob']);
+  assert.equal(peopleIn(state), 2);
+});
+
 test('a card counts people, sources and players apart', () => {
   const row = (dialect, more) => ({ id: dialect, user_id: 'u', dialect, visible: true, lost: false, streams: [], peers: [], ...more });
   const card = summary({ room: 'main', max_members: 3, members: [

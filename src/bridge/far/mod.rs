@@ -6,6 +6,8 @@
 
 pub(super) mod life;
 pub(super) mod socket;
+#[cfg(test)]
+pub(super) mod testing;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -19,15 +21,15 @@ use zeroize::Zeroizing;
 
 use self::socket::{Dialled, Heard, Socket};
 use super::crew::Context;
+use super::retry::Pace;
 use super::status::{Company, Standing};
 use super::whip::call::Endpoint;
 use super::whip::verdict::Fault;
 use crate::hub::{HubSession, Told};
 use crate::room::{Command, DialectName, Facts, Joining, Notice, Topology};
-use crate::vocab::{Grant, RequestId, Right, Rights, RoomId, RoomPattern};
+use crate::vocab::{Grant, RequestId, Right, Rights, RoomId, RoomPattern, StreamName};
 
-/// What a far side may send for long, in messages a second, and at once, is that of a client here: `signalling::session`.
-pub(super) use crate::signalling::session::Bucket;
+use crate::signalling::session::Bucket;
 
 /// Most members of a far side that are brought into the room.
 pub(super) const MAX_MEMBERS: usize = 64;
@@ -85,11 +87,14 @@ pub(super) trait Machine: Send {
     fn is_over(&self) -> bool;
 }
 
+/// Makes the address of the websocket of the configured one and the token.
+pub(super) type Address = Arc<dyn Fn(Url, Option<&str>) -> Url + Send + Sync>;
+
 /// Where a kind's websocket is, and what it takes.
 #[derive(Clone)]
 pub(super) struct Door {
-    /// The address of the websocket, made of the configured one and the token.
-    pub(super) address: Arc<dyn Fn(Url, Option<&str>) -> Url + Send + Sync>,
+    /// The address of the websocket.
+    pub(super) address: Address,
     /// The token is shown in the request for the websocket.
     pub(super) bearer: bool,
     /// Largest message that is read, in bytes.
@@ -111,6 +116,42 @@ pub(super) fn joining(room: &RoomId, user_id: &str, facts: Facts) -> Joining {
         dialect_limit: None,
         replaces_lost: false,
     }
+}
+
+/// What a far side may still send. In messages as a client here (`signalling::session`); in members that come, each of which is told to
+/// all others of the room and to the journal, two rooms full at once and four a second for long.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    messages: Bucket,
+    arrivals: Bucket,
+}
+
+impl Allowance {
+    /// Of a new connection.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { messages: Bucket::new(now), arrivals: Bucket::new(now) }
+    }
+
+    pub(super) fn message(&mut self, now: Instant) -> bool {
+        self.messages.take(now)
+    }
+
+    pub(super) fn arrival(&mut self, now: Instant) -> bool {
+        self.arrivals.take_of(now, 4.0, 2.0 * MAX_MEMBERS as f64)
+    }
+}
+
+/// What a far side that sends more than that is told of.
+pub(super) fn flood(what: &str) -> Fault {
+    Fault::new("flood", format!("the far side sends too many {what}"), Pace::Slow)
+}
+
+/// Longest candidate that is taken, in bytes. Real ones have some 150.
+pub(super) const MAX_CANDIDATE: usize = 1024;
+
+/// The stream of a member is called as the member, so that players can name it.
+pub(super) fn stream_of(id: &str) -> StreamName {
+    StreamName::new(id).unwrap_or_else(|_| StreamName::new("main").expect("a short constant is a name"))
 }
 
 /// At most so many characters of a text of a far side, without control characters: fit for a name, the log and the page.

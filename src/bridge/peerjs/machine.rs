@@ -15,18 +15,21 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::calls::Callee;
 use super::remote::{Link, MAX_EARLY, MAX_LINKS, MAX_PENDING, Offer, Remote};
 use crate::bridge::far::life::{Life, Step};
-use crate::bridge::far::{self, Bucket, Guest, MAX_MEMBERS, MAX_NAME, MAX_NONSENSE, MAX_SDP, OWN, Output, plain};
+use crate::bridge::far::{
+    self, Allowance, Guest, MAX_CANDIDATE, MAX_MEMBERS, MAX_NAME, MAX_NONSENSE, MAX_SDP, OWN, Output, plain, stream_of,
+};
 use crate::bridge::retry::{Backoff, Pace};
 use crate::bridge::status::{Company, Reason, Standing};
 use crate::bridge::whip::verdict::{self, Fault};
 use crate::room::{Command, Facts, Framing, Meeting, Notice, Signal};
-use crate::signalling::peerjs::payload::{self, HANG_UP, Payload, Style};
+use crate::signalling::peerjs::payload::{self, Payload, Style};
 use crate::signalling::peerjs::wire::{self, Heard, Kind, says};
 use crate::signalling::sdp;
 use crate::signalling::tribe::BRIDGED;
-use crate::vocab::{Candidate, MediaKind, NewChannel, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
+use crate::vocab::{Candidate, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
 /// A server hears that often that the bridge lives, as PeerJS does it.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
@@ -40,8 +43,6 @@ const MAX_QUEUED: usize = 64;
 const MAX_QUEUED_BYTES: usize = 1 << 20;
 /// Longest id of a connection, in bytes. PeerJS's have some 14.
 const MAX_CONNECTION: usize = 256;
-/// Longest candidate that is taken, in bytes. Real ones have some 150.
-const MAX_CANDIDATE: usize = 1024;
 
 /// What is to be joined to what.
 #[derive(Clone, Debug)]
@@ -55,35 +56,24 @@ pub(super) struct Plan {
     pub(super) call: Vec<String>,
 }
 
-/// Somebody whom the bridge calls.
-#[derive(Debug)]
-struct Callee {
-    id: String,
-    /// Not before then.
-    at: Instant,
-    backoff: Backoff,
-    /// The server does not know it.
-    absent: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Machine {
-    plan: Plan,
-    life: Life,
+    pub(super) plan: Plan,
+    pub(super) life: Life,
     outputs: VecDeque<Output>,
     joining: Option<RequestId>,
-    bucket: Bucket,
+    allowance: Allowance,
     nonsense: u32,
     /// The server had taken it before.
     known: bool,
     /// When its silence counts as a yes.
     silent_yes: Option<Instant>,
     beat_at: Option<Instant>,
-    remotes: BTreeMap<String, Remote>,
+    pub(super) remotes: BTreeMap<String, Remote>,
     guests: BTreeMap<Guest, String>,
     last_guest: u64,
-    callees: Vec<Callee>,
+    pub(super) callees: Vec<Callee>,
     queued: VecDeque<String>,
     left_out: Option<Reason>,
 }
@@ -97,6 +87,7 @@ impl Machine {
             at: now,
             backoff: Backoff::new(seed.wrapping_add(1 + index as u64)),
             absent: false,
+            knocked: false,
         };
         let callees = ids.map(callee).collect();
         let mut machine = Self {
@@ -104,7 +95,7 @@ impl Machine {
             life: Life::new(now, seed),
             outputs: VecDeque::new(),
             joining: None,
-            bucket: Bucket::new(now),
+            allowance: Allowance::new(now),
             nonsense: 0,
             known: false,
             silent_yes: None,
@@ -157,9 +148,7 @@ impl Machine {
             (Kind::Candidate, Some(part)) => self.candidate(src, &part),
             (Kind::Leave, _) => self.end_links(now, src, |_| true),
             (Kind::Expire, _) => {
-                if let Some(callee) = self.callees.iter_mut().find(|callee| callee.id == src) {
-                    callee.absent = true;
-                }
+                self.expired(now, src);
                 // what was not delivered; connections that are there go on
                 self.end_links(now, src, |link| link.placed && link.up.is_none());
             }
@@ -172,12 +161,12 @@ impl Machine {
         let text = payload::description(part.value).filter(|text| text.len() <= MAX_SDP && sdp::plausible(text));
         let Some(text) = text else { return self.send(Kind::Expire, src, None) };
         let offer = Offer { connection: part.connection.clone(), style: part.style, framing, text };
-        if !self.remotes.contains_key(src) && !self.bring(src) {
+        if !self.remotes.contains_key(src) && !self.bring(now, src) {
             return self.send(Kind::Leave, src, None);
         }
         let Some(remote) = self.remotes.get_mut(src) else { return };
         if remote.entering.is_none() {
-            self.take_offer(now, src, offer);
+            self.take_offer(src, offer);
         } else if remote.pending.len() < MAX_PENDING {
             remote.pending.push(offer);
         } else {
@@ -186,16 +175,21 @@ impl Machine {
     }
 
     /// Has a peer enter the room.
-    fn bring(&mut self, id: &str) -> bool {
+    pub(super) fn bring(&mut self, now: Instant, id: &str) -> bool {
         if self.remotes.len() >= MAX_MEMBERS {
             let message = format!("more than {MAX_MEMBERS} peers have called: the others are left out");
             self.left_out = Some(Reason { code: "too_many_members", message });
             return false;
         }
+        if !self.allowance.arrival(now) {
+            self.fail(now, far::flood("peers"));
+            return false;
+        }
         self.last_guest += 1;
         let (guest, req) = (Guest(self.last_guest), RequestId::next());
         let name = plain(id, MAX_NAME);
-        let facts = Facts { name: Some(name.clone()), platform: Some(BRIDGED.into()), ..Facts::default() };
+        let (via, platform) = (Some(self.plan.name.clone()), Some(BRIDGED.into()));
+        let facts = Facts { name: Some(name.clone()), via, platform, ..Facts::default() };
         self.outputs.push_back(Output::Enter(guest, req, Box::new(far::joining(&self.plan.room, &name, facts))));
         self.guests.insert(guest, id.to_owned());
         self.remotes.insert(id.to_owned(), Remote::new(guest, req));
@@ -203,7 +197,7 @@ impl Machine {
     }
 
     /// The offer of a connection: a new one, or (simple-peerjs) one that is negotiated again.
-    fn take_offer(&mut self, now: Instant, src: &str, offer: Offer) {
+    fn take_offer(&mut self, src: &str, offer: Offer) {
         let Offer { connection, style, framing, text } = offer;
         let Some(remote) = self.remotes.get_mut(src) else { return };
         let guest = remote.guest;
@@ -230,10 +224,10 @@ impl Machine {
             play: media && self.plan.stream.is_some(),
             ..self.meeting(framing)
         };
-        self.open(now, src, connection, style, meeting, false);
+        self.open(src, connection, style, meeting, false);
     }
 
-    fn meeting(&self, framing: Framing) -> Meeting {
+    pub(super) fn meeting(&self, framing: Framing) -> Meeting {
         Meeting {
             peer: PeerId::next(),
             with: None,
@@ -251,7 +245,7 @@ impl Machine {
         }
     }
 
-    fn open(&mut self, _now: Instant, id: &str, connection: String, style: Style, meeting: Meeting, placed: bool) {
+    pub(super) fn open(&mut self, id: &str, connection: String, style: Style, meeting: Meeting, placed: bool) {
         let Some(remote) = self.remotes.get_mut(id) else { return };
         let (req, peer, framing, guest) = (RequestId::next(), meeting.peer, meeting.framing, remote.guest);
         let early = remote.take_early(&connection);
@@ -288,56 +282,6 @@ impl Machine {
         }
     }
 
-    // ---- calls of its own ----
-
-    /// Calls whom it is to call and has no connection with: one for media, one for words.
-    fn place_calls(&mut self, now: Instant) {
-        if !self.life.is_open() {
-            return;
-        }
-        for index in 0..self.callees.len() {
-            let Some(callee) = self.callees.get(index).filter(|callee| callee.at <= now) else { continue };
-            let id = callee.id.clone();
-            if !self.remotes.contains_key(&id) && !self.bring(&id) {
-                self.put_off(now, &id);
-                continue;
-            }
-            if self.remotes.get(&id).is_some_and(|remote| remote.entering.is_none()) {
-                self.place(now, &id);
-            }
-        }
-    }
-
-    fn place(&mut self, now: Instant, id: &str) {
-        for (media, prefix) in [(true, "mc_"), (false, "dc_")] {
-            if self.remotes.get(id).is_none_or(|remote| remote.is_placed(media)) {
-                continue;
-            }
-            let connection = payload::fresh(prefix);
-            let meeting = match media {
-                true => Meeting {
-                    publish: Some(stream_of(id)),
-                    play: self.plan.stream.is_some(),
-                    expects: vec![MediaKind::Audio, MediaKind::Video],
-                    channels: vec![NewChannel::labelled(HANG_UP)],
-                    ..self.meeting(Framing::None)
-                },
-                false => {
-                    let channels = vec![NewChannel::labelled(connection.as_str())];
-                    Meeting { channels, ..self.meeting(Framing::BinaryPack) }
-                }
-            };
-            self.open(now, id, connection, Style::Peerjs { media }, meeting, true);
-        }
-    }
-
-    /// Somebody is to be called again, later.
-    fn put_off(&mut self, now: Instant, id: &str) {
-        if let Some(callee) = self.callees.iter_mut().find(|callee| callee.id == id) {
-            callee.at = now + callee.backoff.next(Pace::Poll, None);
-        }
-    }
-
     // ---- the room ----
 
     fn own_notice(&mut self, now: Instant, notice: &Notice) {
@@ -360,7 +304,7 @@ impl Machine {
             Notice::Welcome(welcome) if remote.entering == Some(welcome.req) => {
                 remote.entering = None;
                 for offer in std::mem::take(&mut remote.pending) {
-                    self.take_offer(now, &id, offer);
+                    self.take_offer(&id, offer);
                 }
                 self.place_calls(now);
                 self.release_idle(&id);
@@ -474,6 +418,7 @@ impl Machine {
     fn fail(&mut self, now: Instant, fault: Fault) {
         if self.life.fail(now, fault) {
             (self.silent_yes, self.beat_at) = (None, None);
+            self.callees.iter_mut().for_each(|callee| callee.knocked = false);
             self.outputs.push_back(Output::HangUp);
         }
     }
@@ -502,7 +447,7 @@ impl Machine {
     }
 
     /// To a peer, by the server; once that is back.
-    fn send(&mut self, kind: Kind, to: &str, payload: Option<&RawValue>) {
+    pub(super) fn send(&mut self, kind: Kind, to: &str, payload: Option<&RawValue>) {
         let text = wire::write(kind, &self.plan.id, to, payload);
         if self.life.is_open() {
             return self.outputs.push_back(Output::Send(text));
@@ -557,7 +502,7 @@ impl far::Machine for Machine {
                 if !self.life.dialled(now) {
                     return self.outputs.push_back(Output::HangUp);
                 }
-                (self.bucket, self.nonsense) = (Bucket::new(now), 0);
+                (self.allowance, self.nonsense) = (Allowance::new(now), 0);
                 self.silent_yes = self.known.then(|| now + SILENT_YES);
             }
             Err(fault) => self.fail(now, fault),
@@ -568,8 +513,8 @@ impl far::Machine for Machine {
         if !self.life.is_open() && !self.life.is_greeting() {
             return;
         }
-        if !self.bucket.take(now) {
-            return self.fail(now, Fault::new("flood", "the far side sends too many messages", Pace::Slow));
+        if !self.allowance.message(now) {
+            return self.fail(now, far::flood("messages"));
         }
         match wire::hear(text) {
             Ok(Heard::Unknown) | Err(_) => {
@@ -642,11 +587,6 @@ fn of_words(words: &str) -> Fault {
     } else {
         Fault::new("refused", format!("the far side refuses: {}", plain(words, MAX_NAME)), Pace::Slow)
     }
-}
-
-/// The stream of a peer is called as the peer, so that players can name it.
-fn stream_of(id: &str) -> StreamName {
-    StreamName::new(id).unwrap_or_else(|_| StreamName::new("main").expect("a short constant is a name"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Client of a PeerJS server (see `signalling::peerjs`): the room is a peer there, which can be called by an id.
 
+mod calls;
 mod machine;
 mod remote;
 

@@ -22,18 +22,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use zeroize::Zeroizing;
 
+use super::Links;
 use super::graph::{Far, LinkId, Node, Refused};
 use super::held::Held;
 use super::ours::Ours;
 use super::theirs::Theirs;
 use super::wire::{self, Hello, Message, VERSION};
-use super::{LINK, Links};
 use crate::bridge::far::life::{Life, Step};
-use crate::bridge::far::{self, Bucket, Guest, MAX_NONSENSE, MAX_SDP, OWN, Output, plain};
+use crate::bridge::far::{self, Allowance, Guest, MAX_NONSENSE, MAX_SDP, OWN, Output, plain};
 use crate::bridge::retry::Pace;
 use crate::bridge::status::{Company, Reason, Standing};
 use crate::bridge::whip::verdict::{self, Fault};
-use crate::room::{Body, Command, DialectName, Facts, MAX_SAID, MemberView, Notice, StreamView};
+use crate::room::{Body, Command, DialectName, Facts, LINK, MAX_SAID, MemberView, Notice, StreamView};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, Sdp, StreamName};
 
 /// The other links are looked at this often.
@@ -88,7 +88,7 @@ pub(super) struct Machine {
     life: Life,
     outputs: VecDeque<Output>,
     joining: Option<RequestId>,
-    bucket: Bucket,
+    allowance: Allowance,
     nonsense: u32,
     /// The other end is a link of this gateway's.
     admitted: bool,
@@ -114,12 +114,12 @@ impl Machine {
             life: Life::new(now, seed),
             outputs: VecDeque::new(),
             joining: None,
-            bucket: Bucket::new(now),
+            allowance: Allowance::new(now),
             nonsense: 0,
             admitted: false,
             trunk: None,
             ours: Ours::default(),
-            theirs: Theirs::new(plan.room.clone()),
+            theirs: Theirs::new(plan.room.clone(), plan.name.clone()),
             unsure: Vec::new(),
             held: Held::default(),
             seen: 0,
@@ -244,8 +244,11 @@ impl Machine {
                 None => self.note_nonsense(now),
             },
             Message::Member(person) if (1..=64).contains(&person.id.len()) => {
+                if !self.theirs.has(&person.id) && !self.allowance.arrival(now) {
+                    return self.refuse(now, far::flood("members"));
+                }
                 if !self.theirs.person(person, &mut self.outputs) {
-                    self.leave_out("too_many", "the far side has more members than are brought");
+                    self.leave_out("too_many_members", "the far side has more members than are brought");
                 }
             }
             Message::Gone { id } => {
@@ -570,7 +573,7 @@ impl far::Machine for Machine {
                 if !self.life.dialled(now) {
                     return self.outputs.push_back(Output::HangUp);
                 }
-                (self.bucket, self.nonsense) = (Bucket::new(now), 0);
+                (self.allowance, self.nonsense) = (Allowance::new(now), 0);
                 let (node, name, reach) = (self.node.clone(), self.plan.name.clone(), self.behind());
                 let next_to = self.plan.links.lock().next_to(&self.plan.room).into_iter().collect();
                 self.send(&Message::Hello(Hello { version: VERSION, node, name, room, reach, next_to }));
@@ -583,8 +586,8 @@ impl far::Machine for Machine {
         if !self.life.is_open() && !self.life.is_greeting() {
             return;
         }
-        if !self.bucket.take(now) {
-            return self.refuse(now, Fault::new("flood", "the far side sends too many messages", Pace::Slow));
+        if !self.allowance.message(now) {
+            return self.refuse(now, far::flood("messages"));
         }
         match serde_json::from_str(text) {
             Ok(message) => self.heard(now, message),

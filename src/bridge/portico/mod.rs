@@ -32,8 +32,6 @@ use crate::vocab::{BridgeName, Grant, Right, RoomId};
 /// Where a Portico answers bridges of others.
 pub const PATH: &str = "/bridge";
 
-/// What a bridge calls itself in its room, so that it is not sent to the other one.
-const LINK: &str = "portico-bridge";
 /// Who dials says who it is within this time.
 const HELLO_LIMIT: Duration = Duration::from_secs(15);
 

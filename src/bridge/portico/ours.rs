@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::LINK;
 use super::wire::{Message, Person, Track};
 use crate::bridge::far::{OWN, Output};
-use crate::room::{Command, DialectName, MemberView, StreamChoice};
+use crate::room::{Command, DialectName, LINK, MemberView, StreamChoice};
 use crate::vocab::{LaneTrack, MemberId, PeerId, RequestId, StreamName};
 
 /// A stream that could not be sent is tried again after this time.

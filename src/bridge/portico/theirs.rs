@@ -16,6 +16,8 @@ const MAX_KNOWN: usize = 2 * MAX_LANES;
 #[derive(Debug)]
 pub(super) struct Theirs {
     room: RoomId,
+    /// The bridge's name.
+    via: String,
     people: BTreeMap<String, Ghost>,
     guests: BTreeMap<Guest, String>,
     lanes: BTreeMap<u64, Lane>,
@@ -44,13 +46,13 @@ struct Lane {
 }
 
 impl Theirs {
-    pub(super) fn new(room: RoomId) -> Self {
-        Self { room, people: BTreeMap::new(), guests: BTreeMap::new(), lanes: BTreeMap::new(), last: OWN.0 }
+    pub(super) fn new(room: RoomId, via: String) -> Self {
+        Self { room, via, people: BTreeMap::new(), guests: BTreeMap::new(), lanes: BTreeMap::new(), last: OWN.0 }
     }
 
     /// A member came, or changed. False: there are as many as may be.
     pub(super) fn person(&mut self, person: Person, out: &mut VecDeque<Output>) -> bool {
-        let facts = facts_of(&person);
+        let facts = Facts { via: Some(self.via.clone()), ..facts_of(&person) };
         if let Some(ghost) = self.people.get_mut(&person.id) {
             if ghost.person != person {
                 ghost.person = person;
@@ -165,6 +167,11 @@ impl Theirs {
     /// Whether a member of the room here is one of these.
     pub(super) fn is_one(&self, member: MemberId) -> bool {
         self.people.values().any(|ghost| ghost.member == Some(member))
+    }
+
+    /// Whether a member is known.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.people.contains_key(id)
     }
 
     /// How many are in the room.

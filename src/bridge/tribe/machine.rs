@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::held::Held;
 use super::member::{Link, MAX_EARLY, Member, Place};
+use super::reading::{candidate, of_code, said_by};
 use super::uplink::Uplink;
 use crate::bridge::far::life::{Life, Step};
-use crate::bridge::far::{self, Bucket, Guest, MAX_MEMBERS, MAX_NAME, MAX_NONSENSE, MAX_SDP, OWN, Output, plain};
+use crate::bridge::far::{self, Allowance, Guest, MAX_MEMBERS, MAX_NAME, MAX_NONSENSE, MAX_SDP, OWN, Output, plain, stream_of};
 use crate::bridge::retry::Pace;
 use crate::bridge::status::{Company, Reason, Standing};
 use crate::bridge::whip::verdict::{self, Fault};
-use crate::room::{Body, Command, DialectName, EndReason, Facts, MAX_SAID, MemberView, Notice, Refusal};
+use crate::room::{Body, Command, DialectName, EndReason, Facts, LINK, MAX_SAID, Notice, Refusal};
 use crate::signalling::sdp;
 use crate::signalling::tribe::BRIDGED;
 use crate::signalling::tribe::client::{
@@ -30,7 +32,7 @@ use crate::signalling::tribe::client::{
 use crate::signalling::tribe::code::ErrorCode;
 use crate::signalling::tribe::wire::{Description, ExchangeSdp, Join, PUBLISHER, RemoteCandidate, SendMessage, Text, Whole};
 use crate::signalling::tribe::words;
-use crate::vocab::{Candidate, PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
+use crate::vocab::{PeerId, RequestId, RoomId, Sdp, SdpKind, StreamName};
 
 /// A member of whom nothing is told but that it is there is brought after this time.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -38,14 +40,6 @@ const UNKNOWN_LIMIT: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Members of the far side that are known of; of those [`MAX_MEMBERS`] are brought.
 const MAX_KNOWN: usize = 4 * MAX_MEMBERS;
-/// What is said here while the far side is away, in texts and bytes; the oldest are dropped first.
-const MAX_HELD: usize = 64;
-const MAX_HELD_BYTES: usize = 64 << 10;
-/// Longest time such a text is kept.
-const HELD_LIMIT: Duration = Duration::from_secs(120);
-/// Members that are there within this time of the first one hear such a text.
-const HELD_OPEN: Duration = Duration::from_secs(5);
-
 /// What is to be joined to what.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -65,7 +59,7 @@ pub(super) struct Machine {
     outputs: VecDeque<Output>,
     joining: Option<RequestId>,
     /// What the far side may still send.
-    bucket: Bucket,
+    allowance: Allowance,
     nonsense: u32,
     /// Its own id at the far side.
     me: String,
@@ -73,9 +67,7 @@ pub(super) struct Machine {
     guests: BTreeMap<Guest, String>,
     last_guest: u64,
     uplink: Uplink,
-    held: VecDeque<(Instant, String)>,
-    /// When the first member heard what was held.
-    held_told: Option<Instant>,
+    held: Held,
     left_out: Option<Reason>,
 }
 
@@ -88,15 +80,14 @@ impl Machine {
             life: Life::new(now, seed),
             outputs: VecDeque::new(),
             joining: None,
-            bucket: Bucket::new(now),
+            allowance: Allowance::new(now),
             nonsense: 0,
             me: String::new(),
             members: BTreeMap::new(),
             guests: BTreeMap::new(),
             last_guest: OWN.0,
             uplink,
-            held: VecDeque::new(),
-            held_told: None,
+            held: Held::default(),
             left_out: None,
         };
         far::Machine::handle_timeout(&mut machine, now);
@@ -196,7 +187,7 @@ impl Machine {
     fn shown(&mut self, now: Instant, event: OrientationFrom) {
         let OrientationFrom { from, orientation, platform, camera } = event;
         let Some(member) = self.met(now, &from) else { return };
-        if platform.is_some_and(|platform| platform.0 == BRIDGED) {
+        if platform.is_some_and(|platform| platform.0 == BRIDGED || platform.0 == LINK) {
             // brought there by a bridge, perhaps from here
             return self.keep_out(&from.socket_id.0);
         }
@@ -230,12 +221,19 @@ impl Machine {
             }
             return self.too_many();
         }
+        if !self.members.contains_key(id) {
+            return;
+        }
+        if !self.allowance.arrival(now) {
+            return self.fail(now, far::flood("members"));
+        }
         let Some(member) = self.members.get_mut(id) else { return };
         self.last_guest += 1;
         let (guest, req) = (Guest(self.last_guest), RequestId::next());
         member.place = Place::Entering { guest, req };
         let name = if member.user_id.is_empty() { plain(id, MAX_NAME) } else { member.user_id.clone() };
-        let facts = Facts { name: Some(name), platform: Some(BRIDGED.into()), ..member.facts.clone() };
+        let (via, platform) = (Some(self.plan.name.clone()), Some(BRIDGED.into()));
+        let facts = Facts { name: Some(name), via, platform, ..member.facts.clone() };
         let joining = far::joining(&self.plan.room, &member.user_id, facts);
         self.outputs.push_back(Output::Enter(guest, req, Box::new(joining)));
         self.guests.insert(guest, id.to_owned());
@@ -375,7 +373,9 @@ impl Machine {
                 self.uplink.stream_up(now);
                 self.uplink.handle_timeout(now, &mut self.outputs);
             }
-            Notice::Said { from, text } if !self.life.is_open() => self.hold(now, from, text),
+            Notice::Said { from, text } if !self.life.is_open() && from.dialect != DialectName::Bridge => {
+                self.held.keep(now, said_by(from, text));
+            }
             Notice::Ended { reason } => self.shut_out(now, verdict::of_end(*reason)),
             _ => {}
         }
@@ -407,10 +407,8 @@ impl Machine {
                     self.send_sdp(&id, SdpKind::Answer, &sdp.text);
                 }
             }
-            Notice::PeerDown { peer, .. } => {
-                if member.link.as_ref().is_some_and(|link| link.peer == *peer) {
-                    member.link = None;
-                }
+            Notice::PeerDown { peer, .. } if member.link.as_ref().is_some_and(|link| link.peer == *peer) => {
+                member.link = None;
             }
             // what a bridge has brought is not sent on
             Notice::Said { from, text } if from.dialect != DialectName::Bridge => {
@@ -448,32 +446,8 @@ impl Machine {
         }
     }
 
-    // ---- what is said while the far side is away ----
-
-    fn hold(&mut self, now: Instant, from: &MemberView, text: &str) {
-        if from.dialect == DialectName::Bridge {
-            return;
-        }
-        if self.held_told.take().is_some() {
-            self.held.clear();
-        }
-        self.held.push_back((now, said_by(from, text)));
-        let bytes = |held: &VecDeque<(Instant, String)>| held.iter().map(|(_, text)| text.len()).sum::<usize>();
-        while self.held.len() > MAX_HELD || bytes(&self.held) > MAX_HELD_BYTES {
-            self.held.pop_front();
-        }
-    }
-
     fn tell_held(&mut self, now: Instant, id: &str) {
-        if self.held_told.is_some_and(|at| now.saturating_duration_since(at) > HELD_OPEN) {
-            self.held.clear();
-        }
-        self.held.retain(|(at, _)| now.saturating_duration_since(*at) <= HELD_LIMIT);
-        if self.held.is_empty() {
-            return;
-        }
-        self.held_told.get_or_insert(now);
-        let texts: Vec<Box<RawValue>> = self.held.iter().map(|(_, text)| words::message(text)).collect();
+        let texts: Vec<Box<RawValue>> = self.held.told_to(now).map(words::message).collect();
         texts.into_iter().for_each(|text| self.send_message(id, text));
     }
 
@@ -557,7 +531,7 @@ impl far::Machine for Machine {
                 if !self.life.dialled(now) {
                     return self.outputs.push_back(Output::HangUp);
                 }
-                (self.bucket, self.nonsense) = (Bucket::new(now), 0);
+                (self.allowance, self.nonsense) = (Allowance::new(now), 0);
                 let text = |text: &str| Some(Text(text.into()));
                 let join = Join {
                     room_id: text(self.plan.remote_room.as_str()),
@@ -576,8 +550,8 @@ impl far::Machine for Machine {
         if !self.life.is_open() && !self.life.is_greeting() {
             return;
         }
-        if !self.bucket.take(now) {
-            return self.fail(now, Fault::new("flood", "the far side sends too many messages", Pace::Slow));
+        if !self.allowance.message(now) {
+            return self.fail(now, far::flood("messages"));
         }
         match client::read(text) {
             Some(heard) => {
@@ -635,48 +609,6 @@ impl far::Machine for Machine {
     fn is_over(&self) -> bool {
         self.life.is_over()
     }
-}
-
-/// Why a join was refused.
-fn of_code(code: Option<i64>) -> Fault {
-    let is = |known: ErrorCode| code == Some(i64::from(known.number()));
-    if is(ErrorCode::AuthFailed) {
-        Fault::new("unauthorised", "the far side wants another token (1286)", Pace::Slow)
-    } else if is(ErrorCode::RoomFull) {
-        Fault::new("room_full", "the room at the far side is full (1316)", Pace::Usual)
-    } else if is(ErrorCode::NotJoinable) {
-        Fault::new("not_found", "there is no such room at the far side (1314)", Pace::Usual)
-    } else if is(ErrorCode::System) {
-        Fault::new("server_error", "the far side has failed (1280)", Pace::Usual)
-    } else {
-        let code = code.map_or("without a code".into(), |code| code.to_string());
-        Fault::new("refused", format!("the far side does not take the join ({code})"), Pace::Slow)
-    }
-}
-
-/// A candidate of the far side, if it is one; the end of them is of no interest.
-fn candidate(remote: RemoteCandidate) -> Option<Candidate> {
-    let text = remote.candidate.filter(|text| !text.0.is_empty() && text.0.len() <= MAX_CANDIDATE)?;
-    Some(Candidate {
-        candidate: text.0,
-        sdp_mid: remote.mid.map(|mid| mid.0).filter(|mid| mid.len() <= MAX_NAME),
-        sdp_mline_index: remote.mline_index.and_then(|index| u16::try_from(index.0).ok()),
-        username_fragment: None,
-    })
-}
-
-/// Longest candidate that is taken, in bytes. Real ones have some 150.
-const MAX_CANDIDATE: usize = 1024;
-
-/// The stream of a member is called as the member, so that players can name it.
-fn stream_of(user_id: &str) -> StreamName {
-    StreamName::new(user_id).unwrap_or_else(|_| StreamName::new("main").expect("a short constant is a name"))
-}
-
-/// What somebody here said, as the far side reads it: there it comes from the bridge.
-fn said_by(from: &MemberView, text: &str) -> String {
-    let name = from.facts.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&from.user_id);
-    if name.is_empty() { text.to_owned() } else { format!("{name}: {text}") }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Client of a tribe server (`protocols` of live-webrtcsignaling, see `signalling::tribe`): a room there and the room here are one.
 
+mod held;
 mod machine;
 mod member;
+mod reading;
 mod uplink;
 
 use std::sync::Arc;

@@ -137,6 +137,24 @@ fn directly_connected_members_do_not_hear_twice() {
 }
 
 #[test]
+fn what_a_bridge_brought_is_not_handed_to_another() {
+    let mut world = World::new();
+    world.join(A, Seat { bridged: true, ..seat() });
+    world.join(B, Seat { bridged: true, hears_text: true, ..seat() });
+    world.join(C, Seat { hears_text: true, ..seat() });
+    let a = world.open(A, Stands::Room, Framing::Plain);
+    world.send(a, text("all"));
+    assert_eq!(world.told(), [(C, A, "all".to_owned())]);
+    world.desk.say(world.now, C, None, "both");
+    world.settle();
+    assert_eq!((world.heard_texts(a), world.told()), (vec!["both".into()], vec![(B, C, "both".to_owned())]));
+    // to one of them, by its name, it may be said
+    world.desk.say(world.now, A, Some(B), "you");
+    world.settle();
+    assert_eq!(world.told(), [(B, A, "you".to_owned())]);
+}
+
+#[test]
 fn each_side_writes_to_its_own_channel_where_that_is_the_way() {
     let mut world = World::new();
     [A, B].into_iter().for_each(|member| world.join(member, seat()));

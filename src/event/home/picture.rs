@@ -45,8 +45,10 @@ impl Census {
     /// The room that has other numbers now.
     pub fn handle_report(&mut self, report: &Report) -> Option<Count> {
         let room = match report {
-            Report::MemberJoined { room, member, dialect, visible, .. } => {
+            Report::MemberJoined { room, member, dialect, visible, facts, .. } => {
                 let kind = match (dialect, visible) {
+                    // whom a bridge brought is somebody
+                    (DialectName::Bridge, true) if facts.via.is_some() => Kind::Member,
                     (DialectName::Source | DialectName::Mix | DialectName::Bridge, _) => Kind::Source,
                     (_, true) => Kind::Member,
                     (_, false) => Kind::Viewer,

@@ -58,6 +58,9 @@ view! {
         pub name: Option<String>,
         /// `tribe`, `page`, `algorea`, `peerjs`, `vamp`, `sigver`, `webrtc-star`, `whip`, `whep`, `bridge`, `source` or `mix`.
         pub dialect: String,
+        /// The bridge that brought it from elsewhere.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub via: Option<String>,
         /// How far a netflux client is.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub state: Option<State>,
@@ -421,6 +424,7 @@ impl From<RoomMember> for Member {
             user_id: member.view.user_id,
             name: member.view.facts.name,
             dialect: member.view.dialect.as_str().into(),
+            via: member.view.facts.via,
             state: member
                 .view
                 .facts

@@ -52,8 +52,8 @@ function withStreams(state, id, change) {
 /** Members that are no people: what the gateway gives the room. */
 const OURS = ['source', 'mix'];
 
-/** Members that stand for nobody in particular: bridges to other places. */
-const isBridge = member => member.dialect === 'bridge';
+/** Members that stand for nobody in particular: bridges to other places, not whom they brought from there. */
+const isBridge = member => member.dialect === 'bridge' && !member.via;
 
 /** Every stream that can be watched: sources first, then the members in the order in which they came. */
 export function streamsOf(state) {

@@ -15,7 +15,7 @@ const POLL = 10000;
 export function summary(room) {
   const seen = room.members.filter(member => member.visible !== false);
   const sources = seen.filter(member => member.dialect === 'source');
-  const people = seen.filter(member => !['source', 'mix', 'bridge'].includes(member.dialect));
+  const people = seen.filter(member => !['source', 'mix'].includes(member.dialect) && (member.dialect !== 'bridge' || member.via));
   return {
     name: room.room,
     sources: sources.map(member => ({ name: member.name || member.user_id, live: member.streams.length > 0 })),

@@ -13,7 +13,7 @@ use crate::channel::{
 };
 use crate::hub::{ChannelTold, Told};
 use crate::peer::{self, Buffered, PeerCommand, PeerEvent};
-use crate::room::{DialectName, EndReason, Meet, PeerUpdate, Report, Topology};
+use crate::room::{EndReason, Meet, PeerUpdate, Report, Topology};
 use crate::signalling::ChannelNews;
 use crate::vocab::{MemberId, PeerId};
 
@@ -84,7 +84,7 @@ impl Owner {
             may_read: seat.hears,
             // who hears by signalling hears there what is said to the room, connected directly or not
             direct: mesh && seat.dialect.meets_directly() && !seat.dialect.hears_words(),
-            bridged: seat.dialect == DialectName::Bridge,
+            bridged: seat.bridged,
         };
         self.desk.join(Instant::now(), member, seat);
     }

@@ -262,6 +262,26 @@ fn in_a_mesh_room_portico_stands_only_for_those_who_cannot_be_reached() {
 }
 
 #[test]
+fn a_bridge_sends_the_stream_that_is_named_and_never_what_a_bridge_brought() {
+    let mut world = World::new();
+    let bridge = |user: &str| Joining { dialect: DialectName::Bridge, ..joining("a", user) };
+    let (one, _) = world.join(bridge("one"));
+    let (page, of_page) = world.join(joining("a", "page"));
+    let named = Meeting { named: Some(stream("main")), publish: None, ..meeting(None) };
+    let peer = world.meet(one, named);
+    assert_eq!(world.opened().plays, None);
+    world.up(peer);
+    world.effects.clear();
+    let (other, _) = world.join(bridge("other"));
+    world.publish_up(other, "main");
+    assert_eq!((world.chosen(one, StreamChoice::Local(stream("main"))), world.fed()), (None, Vec::new()));
+    world.publish_up(page, "main");
+    assert_eq!(world.fed(), [(peer, Some((of_page, "main".into())))]);
+    assert_eq!(world.chosen(one, StreamChoice::Local(stream("main"))), Some((of_page, "main".into())));
+    assert_eq!(world.chosen(one, StreamChoice::Local(stream("door"))), None);
+}
+
+#[test]
 fn nobody_meets_itself_a_stranger_or_who_is_not_seen() {
     let mut world = World::new();
     let (one, itself) = world.join(vamp("a", "one"));

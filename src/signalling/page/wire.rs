@@ -163,6 +163,8 @@ pub(super) struct Member<'a> {
     id: MemberId,
     name: &'a str,
     dialect: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<&'a str>,
     streams: Vec<Stream<'a>>,
     audio_muted: bool,
     video_muted: bool,
@@ -192,6 +194,7 @@ impl<'a> From<&'a MemberView> for Member<'a> {
             id: view.member,
             name: name_of(view),
             dialect: view.dialect.as_str(),
+            via: view.facts.via.as_deref(),
             streams: view.streams.iter().map(Stream::from).collect(),
             audio_muted: view.facts.audio_muted.unwrap_or(false),
             video_muted: view.facts.video_muted.unwrap_or(false),

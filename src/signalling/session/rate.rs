@@ -22,8 +22,13 @@ impl Bucket {
 
     /// Takes one token; false when there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.filled).as_secs_f64() * PER_SECOND;
-        self.tokens = (self.tokens + gained).min(BURST);
+        self.take_of(now, PER_SECOND, BURST)
+    }
+
+    /// The same of a bucket that is filled otherwise: by so many a second up to so many, at most [`BURST`].
+    pub(crate) fn take_of(&mut self, now: Instant, per_second: f64, burst: f64) -> bool {
+        let gained = now.saturating_duration_since(self.filled).as_secs_f64() * per_second;
+        self.tokens = (self.tokens + gained).min(burst);
         self.filled = now;
         let enough = self.tokens >= 1.0;
         if enough {
