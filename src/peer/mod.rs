@@ -38,6 +38,7 @@ mod reach;
 mod receiving;
 mod reception;
 mod reflexive;
+mod relay;
 mod repeats;
 mod ring;
 mod sdp;
@@ -56,6 +57,7 @@ pub use config::{External, MediaConfig, SrtpPreference};
 pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
+pub use relay::{Mint, RelayAccess, RelayFigures};
 pub use shards::{FILL, Place, ShardConfig, Shards, ShardsError, threads};
 #[cfg(feature = "rtsp")]
 pub(crate) use wall::ntp;
