@@ -48,7 +48,7 @@ use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure, find
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::turn::IceServers;
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{self, NamedCandidate, Place, Processor, ShardConfig, Shards, ShardsError};
+use crate::peer::{self, Mint, NamedCandidate, Place, Processor, RelayAccess, RelayUse, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -261,7 +261,15 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let whereabouts = Whereabouts::new(config);
     let (names, named) = hidden_names(config);
     let players = rtsp::Players::new(peer_news.clone());
-    let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, names, &stages), peer_news)?);
+    let plane = &config.media;
+    let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
+    let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
+    let mut shard_config = shard_config(config, &whereabouts, names, &stages);
+    shard_config.place.relay = ice_servers.own().filter(|_| whereabouts.relays()).map(|make| RelayAccess {
+        mint: Mint::new(make),
+        for_all: plane.relay == RelayUse::All,
+    });
+    let shards = Arc::new(Shards::start(shard_config, peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig {
@@ -324,9 +332,6 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         desk,
         bridged,
     );
-    let plane = &config.media;
-    let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
-    let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
     #[cfg(feature = "mdns")]
     if let Some(named) = named {
         tasks.spawn(names::look_up(named, Arc::clone(&shards), stop.clone()));
@@ -543,6 +548,7 @@ fn shard_config(config: &Config, whereabouts: &Whereabouts, names: Names, stages
             changes: whereabouts.changes(),
             names,
             asks: whereabouts.asks(),
+            relay: None,
         },
         shards,
         fill: peer::FILL,

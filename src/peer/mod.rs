@@ -53,7 +53,7 @@ mod timers;
 mod unprotect;
 mod wall;
 
-pub use config::{External, MediaConfig, SrtpPreference};
+pub use config::{External, MediaConfig, RelayUse, SrtpPreference};
 pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
