@@ -71,6 +71,16 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Result<T, Value>) -> T {
     }
 }
 
+/// A figure of the gateway there.
+fn figure(internet: &Internet, name: &str) -> f64 {
+    let address = format!("http://127.0.0.1:{THERE_PORT}/metrics");
+    let script = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=30).read())";
+    let page = internet.command("there", "/usr/bin/python3").args(["-c", script, &address]).output().expect("ip runs");
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+    line.trim().parse().unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
 /// Waits until the bridge has sent something.
 fn flows(internet: &Internet, index: u16) -> Value {
     wait("flow", || {
@@ -105,6 +115,7 @@ fn a_bridge_between_two_hard_routers_goes_by_a_relay_of_its_own() {
     flows(&internet, 0);
     let publisher = arrives(&internet);
     assert_eq!(remote(&publisher), SERVERS[0], "{publisher:#}");
+    assert_eq!(figure(&internet, "portico_relays"), 1.0);
     relayed.wait_log("TURN server gives the gateway a relay");
     let off = bridge(&internet, 1);
     assert_eq!((off["connections"].as_u64(), off["packets_sent"].as_u64().unwrap_or(0)), (Some(0), 0), "{off:#}");
@@ -125,15 +136,34 @@ fn a_gateway_with_a_relay_for_all_is_found_by_who_has_none() {
 }
 
 #[test]
+fn a_relay_that_is_not_needed_is_given_back() {
+    let Some(mut internet) = Internet::new(Nat::PortRestricted, Nat::PortRestricted) else { return };
+    internet.start_relay(SECRET);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _here = here(&internet, &without_relay());
+    let mut there = there(&internet, 0, "direct", &with_relay(folder.path(), SECRET, ""));
+    there.wait_log("TURN server gives the gateway a relay");
+    flows(&internet, 0);
+    let publisher = arrives(&internet);
+    assert_eq!((remote(&publisher), &publisher["relayed"]), ("198.18.0.6", &false.into()), "{publisher:#}");
+    wait("without a relay", || {
+        let relays = figure(&internet, "portico_relays");
+        if relays == 0.0 { Ok(()) } else { Err(relays.into()) }
+    });
+    assert_eq!(bridge(&internet, 0)["connections"], 1, "the connection stays");
+}
+
+#[test]
 fn a_wrong_secret_is_said_once_and_direct_ways_work() {
     let Some(mut internet) = Internet::new(Nat::PortRestricted, Nat::PortRestricted) else { return };
     internet.start_relay(SECRET);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let _here = here(&internet, &without_relay());
-    let mut there = there(&internet, 0, "direct", &with_relay(folder.path(), "another secret", ""));
+    let mut there = there(&internet, 0, "direct", &with_relay(folder.path(), "another secret than theirs", ""));
     flows(&internet, 0);
     let publisher = arrives(&internet);
     assert_eq!(remote(&publisher), "198.18.0.6", "{publisher:#}");
+    assert!(figure(&internet, "portico_relays_refused_total{reason=\"credentials\"}") >= 1.0);
     let line = there.wait_log("TURN server gives the gateway no relay");
     assert!(line.contains("media.turn_secret_file"), "{line}");
     assert_eq!(there.log().matches("gives the gateway no relay").count(), 1, "once");

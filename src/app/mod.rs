@@ -15,6 +15,7 @@ mod mounts;
 mod names;
 mod peerjs_metrics;
 mod recordings;
+mod relays;
 mod reload;
 mod rtsp;
 mod running;
@@ -59,6 +60,7 @@ use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
 use recordings::RecordingCollector;
+use relays::RelayCollector;
 use running::{Running, Signals, wait};
 use sockets::Sockets;
 use stage_metrics::StageCollector;
@@ -265,10 +267,10 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
     let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
     let mut shard_config = shard_config(config, &whereabouts, names, &stages);
-    shard_config.place.relay = ice_servers.own().filter(|_| whereabouts.relays()).map(|make| RelayAccess {
-        mint: Mint::new(make),
-        for_all: plane.relay == RelayUse::All,
-    });
+    shard_config.place.relay = ice_servers
+        .own()
+        .filter(|_| whereabouts.relays())
+        .map(|make| RelayAccess { mint: Mint::new(make), for_all: plane.relay == RelayUse::All });
     let shards = Arc::new(Shards::start(shard_config, peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
@@ -320,7 +322,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     );
     let (desk, latest) = (LatestFigures::default(), LatestTotals::default());
     let recordings = RecordingCollector { figures: Arc::clone(recorder.figures()), recorder: Some(recorder.clone()) };
-    let registry = registry(&star_figures, &peerjs_figures, &desk, &latest, &stages, &snapshot_figures, recordings);
+    let relays = RelayCollector(Some(Arc::clone(&shards)));
+    let registry = registry(&star_figures, &peerjs_figures, &desk, &latest, &stages, &snapshot_figures, (recordings, relays));
     let metrics = Arc::new(Metrics::reading(registry, config.strain.sysfs.clone()));
     let bridged = (bridges.clone(), latest);
     let stock = Stock::new(
@@ -460,7 +463,7 @@ fn registry(
     bridges: &LatestTotals,
     stages: &Arc<Stages>,
     snapshots: &Arc<SnapshotFigures>,
-    recordings: RecordingCollector,
+    (recordings, relays): (RecordingCollector, RelayCollector),
 ) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
@@ -472,6 +475,7 @@ fn registry(
     ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     ours.register_collector(Box::new(SnapshotCollector(Arc::clone(snapshots))));
     ours.register_collector(Box::new(recordings));
+    ours.register_collector(Box::new(relays));
     registry
 }
 
@@ -487,7 +491,7 @@ pub(crate) fn metrics_reference() -> String {
         &LatestTotals::default(),
         &Arc::default(),
         &Arc::default(),
-        recordings,
+        (recordings, RelayCollector(None)),
     ))
 }
 

@@ -349,8 +349,12 @@ fn media(config: &Config, found: &mut Findings<'_>) {
     let by_udp = |server: &String| server.starts_with("turn:") && !server.contains("transport=tcp");
     let why_none = match config.media.relay {
         RelayUse::All if config.media.ice_lite => Some("none is needed with `ice_lite`: far ends reach the gateway"),
-        RelayUse::All if config.media.turn_secret_file.is_none() => Some("a TURN server gives one for its secret: `turn_secret_file`"),
-        RelayUse::All if !config.media.ice_servers.iter().any(by_udp) => Some("`ice_servers` names no TURN server that UDP leads to"),
+        RelayUse::All if config.media.turn_secret_file.is_none() => {
+            Some("a TURN server gives one for its secret: `turn_secret_file`")
+        }
+        RelayUse::All if !config.media.ice_servers.iter().any(by_udp) => {
+            Some("`ice_servers` names no TURN server that UDP leads to")
+        }
         _ => None,
     };
     if let Some(why) = why_none {

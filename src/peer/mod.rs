@@ -57,7 +57,7 @@ pub use config::{External, MediaConfig, RelayUse, SrtpPreference};
 pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
-pub use relay::{Mint, RelayAccess, RelayFigures};
+pub use relay::{Mint, NoRelay, RelayAccess, RelayFigures};
 pub use shards::{FILL, Place, ShardConfig, Shards, ShardsError, threads};
 #[cfg(feature = "rtsp")]
 pub(crate) use wall::ntp;
@@ -363,6 +363,8 @@ pub struct PeerFigures {
     pub connected: bool,
     /// The far end's address in use.
     pub remote: Option<SocketAddr>,
+    /// Whether it goes by a relay of the gateway's own.
+    pub relayed: bool,
     /// RTP packets sent.
     pub packets_sent: u64,
     /// RTP payload bytes sent.
@@ -416,9 +418,10 @@ pub struct ReceivedFigures {
     pub watched: bool,
 }
 
-/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes.
+/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes; nor does it harm a relay.
 #[doc(hidden)]
 pub fn fuzz_datagram(datagram: &[u8]) {
+    relay::fuzz_datagram(datagram);
     let _ = demux::classify(datagram);
     let _ = demux::local_ufrag(datagram);
     let from = SocketAddr::from(([127, 0, 0, 1], 9));

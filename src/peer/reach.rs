@@ -141,7 +141,13 @@ mod tests {
     fn public_addresses_stand_before_tcp_and_below_hosts() {
         let hosts = [at("10.0.0.2:8781"), at("[fd00::2]:8781")];
         let named = ["203.0.113.7", "203.0.113.7:40000", "[2001:db8::1]:9"].map(|text| text.parse().unwrap());
-        let reach = Reach { hosts: hosts.into(), tcp_port: Some(8781), public: configured(&named, &hosts).into(), lite: true, ..Reach::default() };
+        let reach = Reach {
+            hosts: hosts.into(),
+            tcp_port: Some(8781),
+            public: configured(&named, &hosts).into(),
+            lite: true,
+            ..Reach::default()
+        };
         insta::assert_snapshot!(lines(&reach, true).join("\n"), @r"
         a=ice-lite
         a=candidate:srflx0 1 udp 1694498815 203.0.113.7 8781 typ srflx raddr 10.0.0.2 rport 8781

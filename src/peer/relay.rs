@@ -69,7 +69,7 @@ pub struct RelayAccess {
 
 /// Why there is no relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum NoRelay {
     /// The name or the password is wrong.
     Credentials,
     /// The server has something of this port's, from before.
@@ -84,12 +84,29 @@ pub enum Refusal {
     Silence,
 }
 
-impl fmt::Display for Refusal {
+impl NoRelay {
+    /// What they are called in figures.
+    pub const WORDS: [&str; 6] = ["credentials", "taken", "quota", "full", "error", "silence"];
+
+    /// Its place among them.
+    fn place(self) -> usize {
+        match self {
+            Self::Credentials => 0,
+            Self::Taken => 1,
+            Self::Quota => 2,
+            Self::Full => 3,
+            Self::Code(_) => 4,
+            Self::Silence => 5,
+        }
+    }
+}
+
+impl fmt::Display for NoRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Credentials => {
-                f.write_str("it takes the gateway's name for wrong: the secret in media.turn_secret_file is another, or a clock is wrong")
-            }
+            Self::Credentials => f.write_str(
+                "it takes the gateway's name for wrong: the secret in media.turn_secret_file is another, or a clock is wrong",
+            ),
             Self::Taken => f.write_str("it keeps what the gateway had there before: it lets go within ten minutes"),
             Self::Quota => f.write_str("the gateway has as many relays as it may (coturn: user-quota)"),
             Self::Full => f.write_str("it has no relay left (coturn: total-quota, min-port, max-port)"),
@@ -104,7 +121,7 @@ impl fmt::Display for Refusal {
 pub(super) struct Verdict {
     pub(super) server: SocketAddr,
     /// The address that leads here, or why there is none.
-    pub(super) outcome: Result<SocketAddr, Refusal>,
+    pub(super) outcome: Result<SocketAddr, NoRelay>,
 }
 
 /// What a datagram of the server's was.
@@ -119,7 +136,9 @@ pub(super) enum Incoming<'a> {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// There is none. It is asked for then, if one is wanted.
-    None { from: Instant },
+    None {
+        from: Instant,
+    },
     Asking,
     Held(Held),
     /// The server is told that it is needed no more.
@@ -389,7 +408,8 @@ impl Relay {
         match (ask, &mut self.state, relayed) {
             (Ask::Allocate, State::Asking, Some(relayed)) if relayed.port() != 0 && !relayed.ip().is_unspecified() => {
                 let lifetime = lifetime.unwrap_or(LIFETIME).max(REFRESH);
-                self.state = State::Held(Held { relayed, base: local, until: now + lifetime, refresh: now + REFRESH.min(lifetime / 2) });
+                self.state =
+                    State::Held(Held { relayed, base: local, until: now + lifetime, refresh: now + REFRESH.min(lifetime / 2) });
                 (self.refused, self.outlet_changed) = (0, true);
                 self.say(Ok(relayed));
             }
@@ -408,11 +428,11 @@ impl Relay {
         match (ask, code) {
             (Ask::Allocate, _) => {
                 let refusal = match code {
-                    401 | 441 => Refusal::Credentials,
-                    437 => Refusal::Taken,
-                    486 => Refusal::Quota,
-                    508 => Refusal::Full,
-                    code => Refusal::Code(code),
+                    401 | 441 => NoRelay::Credentials,
+                    437 => NoRelay::Taken,
+                    486 => NoRelay::Quota,
+                    508 => NoRelay::Full,
+                    code => NoRelay::Code(code),
                 };
                 self.next_server(now, refusal);
             }
@@ -431,9 +451,9 @@ impl Relay {
 
     fn unanswered(&mut self, now: Instant, ask: Ask) {
         match ask {
-            Ask::Allocate => self.next_server(now, Refusal::Silence),
+            Ask::Allocate => self.next_server(now, NoRelay::Silence),
             Ask::Refresh => {
-                self.say(Err(Refusal::Silence));
+                self.say(Err(NoRelay::Silence));
                 self.lose(now);
             }
             Ask::Release => self.state = State::None { from: now },
@@ -441,7 +461,7 @@ impl Relay {
         }
     }
 
-    fn next_server(&mut self, now: Instant, refusal: Refusal) {
+    fn next_server(&mut self, now: Instant, refusal: NoRelay) {
         self.say(Err(refusal));
         self.refused += 1;
         let all = self.refused >= self.servers.len();
@@ -465,7 +485,7 @@ impl Relay {
         self.pending.push(Pending { ask, id: [0; 12], tries: 0, next: now, challenges: 0, nonce: None });
     }
 
-    fn say(&mut self, outcome: Result<SocketAddr, Refusal>) {
+    fn say(&mut self, outcome: Result<SocketAddr, NoRelay>) {
         self.verdict = self.server().map(|server| Verdict { server, outcome });
     }
 
@@ -487,6 +507,21 @@ impl Relay {
     pub(super) fn entries(&self) -> usize {
         self.channels.len() + self.pending.len()
     }
+}
+
+/// As if the server had sent it, to one that has just asked.
+pub(super) fn fuzz_datagram(datagram: &[u8]) {
+    let now = Instant::now();
+    let server = SocketAddr::from(([198, 51, 100, 1], 3478));
+    let mut relay = Relay::new(now, Mint::new(|_| ("name".into(), "password".into())));
+    relay.set_servers(now, &[server]);
+    relay.want(true);
+    let id = datagram.get(8..20).and_then(|id| id.try_into().ok()).unwrap_or_default();
+    let _ = relay.timeout(now, std::time::UNIX_EPOCH, || id);
+    let _ = relay.datagram(now, SocketAddr::from(([10, 0, 0, 2], 8781)), server, datagram);
+    let _ = relay.timeout(now, std::time::UNIX_EPOCH, || id);
+    let _ = relay.datagram(now, SocketAddr::from(([10, 0, 0, 2], 8781)), server, datagram);
+    assert!(relay.entries() <= 1);
 }
 
 fn is_link_local(ip: IpAddr) -> bool {

@@ -174,7 +174,8 @@ impl Shards {
             doors.push(Door { mailbox: Mailbox::new(orders, Arc::clone(&waker)), inlet: Inlet::new(Arc::clone(&waker)) });
             ends.push((waker, inbox));
         }
-        let common = Arc::new(Common { doors, placement: Mutex::new(Placement::new(count, config.fill)), relays: Mutex::default() });
+        let common =
+            Arc::new(Common { doors, placement: Mutex::new(Placement::new(count, config.fill)), relays: Mutex::default() });
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // from here on those that run are stopped when one does not start
         let this = Self { common: Arc::clone(&common), addresses, threads: Mutex::default() };

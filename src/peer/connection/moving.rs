@@ -78,7 +78,8 @@ impl Connection {
     pub(in crate::peer) fn relocate(&mut self, now: Instant, reach: &Reach, doubt: bool) {
         let known = std::mem::replace(&mut self.blueprint.identity.reach, reach.clone());
         let hosts = reach.hosts.iter().filter(|host| !known.hosts.contains(host)).map(|host| engine::host_candidate(*host));
-        let relays = reach.relays.iter().filter(|relay| !known.relays.contains(relay)).map(|relay| engine::relay_candidate(*relay));
+        let relays =
+            reach.relays.iter().filter(|relay| !known.relays.contains(relay)).map(|relay| engine::relay_candidate(*relay));
         for candidate in hosts.chain(relays) {
             // what an ICE restart, or a connection that is being made, can use
             if let Err(error) = candidate.and_then(|candidate| self.engine.add_local_candidate(candidate)) {

@@ -233,7 +233,7 @@ impl Scene {
         self.now = end;
     }
 
-    fn last(&self) -> Result<SocketAddr, Refusal> {
+    fn last(&self) -> Result<SocketAddr, NoRelay> {
         self.verdicts.last().unwrap().outcome
     }
 
@@ -379,7 +379,7 @@ fn a_wrong_secret_is_said_and_tried_once_a_minute() {
     let mut scene = Scene::new();
     scene.server.password = "another".into();
     scene.pass(seconds(300));
-    assert_eq!(scene.last(), Err(Refusal::Credentials));
+    assert_eq!(scene.last(), Err(NoRelay::Credentials));
     assert!((4..=6).contains(&scene.verdicts.len()), "{:?}", scene.verdicts);
     assert!(scene.server.log.len() <= 2 * scene.verdicts.len(), "{:?}", scene.server.log);
     let names: Vec<_> = scene.relay.name.iter().collect();
@@ -387,13 +387,13 @@ fn a_wrong_secret_is_said_and_tried_once_a_minute() {
     scene.server.password = "good".into();
     scene.pass(seconds(61));
     assert_eq!(scene.last().ok(), scene.relay.relayed());
-    assert!(Refusal::Credentials.to_string().contains("turn_secret_file"));
+    assert!(NoRelay::Credentials.to_string().contains("turn_secret_file"));
 }
 
 #[test]
 fn what_a_server_refuses_has_a_name_and_the_next_one_is_asked() {
     for (code, refusal) in
-        [(486, Refusal::Quota), (508, Refusal::Full), (437, Refusal::Taken), (403, Refusal::Code(403)), (300, Refusal::Code(300))]
+        [(486, NoRelay::Quota), (508, NoRelay::Full), (437, NoRelay::Taken), (403, NoRelay::Code(403)), (300, NoRelay::Code(300))]
     {
         let mut scene = Scene::new();
         scene.server.refuses = Some(code);
@@ -409,7 +409,7 @@ fn what_a_server_refuses_has_a_name_and_the_next_one_is_asked() {
     scene.pass(seconds(15));
     assert!(scene.verdicts.is_empty() && scene.relay.is_asking(scene.now));
     scene.pass(seconds(1));
-    assert_eq!(scene.verdicts[0], Verdict { server: at(OTHER), outcome: Err(Refusal::Silence) });
+    assert_eq!(scene.verdicts[0], Verdict { server: at(OTHER), outcome: Err(NoRelay::Silence) });
     assert_eq!(scene.last().ok(), scene.relay.relayed());
     assert!(scene.relay.relayed().is_some());
 }
@@ -420,11 +420,11 @@ fn silence_is_noticed_and_ends_when_the_server_is_back() {
     scene.settle();
     scene.alive.clear();
     scene.pass(seconds(40));
-    assert_eq!((scene.last(), scene.relay.relayed(), &scene.outlet), (Err(Refusal::Silence), None, &None));
+    assert_eq!((scene.last(), scene.relay.relayed(), &scene.outlet), (Err(NoRelay::Silence), None, &None));
     scene.alive.push(at(SERVER));
     // it still has what it gave before the line was cut
     scene.pass(seconds(100));
-    assert_eq!(scene.last(), Err(Refusal::Taken));
+    assert_eq!(scene.last(), Err(NoRelay::Taken));
     scene.server.end();
     scene.pass(seconds(61));
     assert!(scene.relay.relayed().is_some());

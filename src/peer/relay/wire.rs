@@ -260,7 +260,10 @@ mod tests {
             let (mut peer, mut data) = (PeerAddress::default(), Data::default());
             peer.get_from(&message).unwrap();
             data.get_from(&message).unwrap();
-            assert_eq!((SocketAddr::new(peer.ip, peer.port), data.0, message.raw.len()), (at(to), content.clone(), datagram.len()));
+            assert_eq!(
+                (SocketAddr::new(peer.ip, peer.port), data.0, message.raw.len()),
+                (at(to), content.clone(), datagram.len())
+            );
             // the server's indications differ by their type
             datagram[1] = 0x17;
             assert_eq!(from_indication(&datagram), Some((at(to), &content[..])));

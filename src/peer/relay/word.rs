@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Refusal, Verdict};
+use super::{NoRelay, Verdict};
 
 /// Servers remembered; more are there only where names change their addresses all the time.
 const MOST: usize = 64;
@@ -11,9 +11,9 @@ const MOST: usize = 64;
 /// Of all relays of a process.
 #[derive(Debug, Default)]
 pub(in crate::peer) struct Word {
-    last: HashMap<SocketAddr, Option<Refusal>>,
+    last: HashMap<SocketAddr, Option<NoRelay>>,
     held: u64,
-    refused: u64,
+    refused: [u64; NoRelay::WORDS.len()],
 }
 
 /// Relays of the gateway's own.
@@ -21,8 +21,8 @@ pub(in crate::peer) struct Word {
 pub struct RelayFigures {
     /// Relayed addresses that it has now.
     pub held: u64,
-    /// How often a server refused one or was silent since the start.
-    pub refused: u64,
+    /// How often a server gave none since the start, by [`NoRelay::WORDS`].
+    pub refused: [u64; NoRelay::WORDS.len()],
 }
 
 impl Word {
@@ -36,7 +36,7 @@ impl Word {
             Ok(relayed) if before != Some(None) => tracing::info!(%server, %relayed, "TURN server gives the gateway a relay"),
             Ok(relayed) => tracing::debug!(%server, %relayed, "relay"),
             Err(refusal) => {
-                self.refused += 1;
+                self.refused[refusal.place()] += 1;
                 if before == Some(Some(refusal)) {
                     tracing::debug!(%server, %refusal, "no relay");
                 } else {
@@ -64,16 +64,16 @@ mod tests {
     fn relays_and_refusals_are_counted() {
         let mut word = Word::default();
         let server: SocketAddr = "198.51.100.1:3478".parse().unwrap();
-        word.note(Verdict { server, outcome: Err(Refusal::Quota) });
-        word.note(Verdict { server, outcome: Err(Refusal::Quota) });
+        word.note(Verdict { server, outcome: Err(NoRelay::Quota) });
+        word.note(Verdict { server, outcome: Err(NoRelay::Quota) });
         word.note(Verdict { server, outcome: Ok(server) });
         word.count(false, true);
         word.count(true, true);
         word.count(false, true);
         word.count(true, false);
-        assert_eq!(word.figures(), RelayFigures { held: 1, refused: 2 });
+        assert_eq!(word.figures(), RelayFigures { held: 1, refused: [0, 0, 2, 0, 0, 0] });
         for port in 0..1000 {
-            word.note(Verdict { server: SocketAddr::new(server.ip(), port), outcome: Err(Refusal::Silence) });
+            word.note(Verdict { server: SocketAddr::new(server.ip(), port), outcome: Err(NoRelay::Silence) });
         }
         assert!(word.last.len() <= MOST);
     }

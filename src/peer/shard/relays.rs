@@ -13,7 +13,7 @@ use crate::peer::socket::Sockets;
 use crate::vocab::PeerId;
 
 /// A connection may go over to a better way so long after it was made. Then a relay that nothing goes by is given back.
-const SETTLING: Duration = Duration::from_secs(10);
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// What changed of a relay.
 struct Tended {
@@ -24,7 +24,14 @@ struct Tended {
 }
 
 /// Sends the requests that are due.
-fn tend(now: Instant, relay: &mut Relay, relayed: Option<SocketAddr>, of: Option<PeerId>, sockets: &Sockets, word: &mut Word) -> Tended {
+fn tend(
+    now: Instant,
+    relay: &mut Relay,
+    relayed: Option<SocketAddr>,
+    of: Option<PeerId>,
+    sockets: &Sockets,
+    word: &mut Word,
+) -> Tended {
     for request in relay.timeout(now, SystemTime::now(), rand::random) {
         send(relay, of, sockets, &request);
     }
