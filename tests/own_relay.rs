@@ -17,7 +17,8 @@ const THERE_PORT: u16 = 8790;
 fn gateway(internet: &Internet, home: &str, listen: &str, ice_port: u16, more: &str) -> Gateway {
     let program = internet.command(home, env!("CARGO_BIN_EXE_portico"));
     let config = format!(
-        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe', 'control']\n{more}"
+        "{TEST_SOURCE}\n[tls]\nmode = 'off'\n[access]\ntoken_secret = 'sixteen characters and more'\nanonymous = ['publish', 'subscribe', 'control']\n\
+         {more}"
     );
     Gateway::start_by(program, &config, &["--listen", listen, "--ice-port", &ice_port.to_string()], &[])
 }

@@ -1,12 +1,12 @@
 //! PURE. An address at a TURN server that leads here (RFC 8656): for far ends that no other way leads to.
 //!
-//! It is made while it is wanted, kept, and given back. Where a server refuses or is silent the next one is asked, and after the last there is a rest. What
-//! far ends send there comes in by [`Relay::datagram`]; what leaves from there is written by an [`Outlet`].
+//! It is made while it is wanted, kept, and given back. Where a server refuses or is silent the next one is asked, and after the last there is a
+//! rest. What far ends send there comes in by [`Relay::datagram`]; what leaves from there is written by an [`Outlet`].
 
 mod channels;
 mod outlet;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod wire;
 mod word;
 
@@ -28,7 +28,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const TRIES: u32 = 5;
 /// A request is signed anew so often, as the server asks for it.
 const CHALLENGES: u32 = 3;
-/// Between refreshes. The server keeps it for ten minutes; but a router between forgets within 30 s, and a server that was started anew is noticed so.
+/// Between refreshes. The server keeps it for ten minutes; but a router between forgets within 30 s, and a server that was started anew is
+/// noticed so.
 const REFRESH: Duration = Duration::from_secs(20);
 /// After every server has refused or was silent. coturn forgets a name that it refused after a minute.
 const REST: Duration = Duration::from_secs(60);
@@ -178,6 +179,10 @@ pub(super) struct Relay {
     refused: usize,
     wanted: bool,
     state: State,
+    /// When [`Self::timeout`] is due.
+    due: Option<Instant>,
+    /// The server was told to end what it has of this port's from before.
+    freed: bool,
     name: Option<(String, String)>,
     /// When another name is needed.
     rename: Instant,
@@ -197,6 +202,8 @@ impl Relay {
             refused: 0,
             wanted: false,
             state: State::None { from: now },
+            due: None,
+            freed: false,
             name: None,
             rename: now,
             signature: None,
@@ -209,6 +216,7 @@ impl Relay {
 
     /// Servers to ask, best first. What one of them gave is kept.
     pub(super) fn set_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+        self.due = Some(now);
         let present = self.server().filter(|_| !matches!(self.state, State::None { .. }));
         self.servers = servers.iter().take(MOST_SERVERS).copied().collect();
         let kept = present.and_then(|present| self.servers.iter().position(|server| *server == present));
@@ -220,16 +228,18 @@ impl Relay {
     }
 
     /// Whether one is wanted from now on.
-    pub(super) fn want(&mut self, wanted: bool) {
-        self.wanted = wanted;
+    pub(super) fn want(&mut self, now: Instant, wanted: bool) {
+        (self.wanted, self.due) = (wanted, Some(now));
     }
 
-    /// The machine has other addresses: to the server it is another client where the one in use is gone.
-    pub(super) fn moved(&mut self, now: Instant, has: impl Fn(IpAddr) -> bool) {
+    /// The machine has other addresses or routes: to the server it may be another client.
+    pub(super) fn moved(&mut self, now: Instant, is_gone: impl Fn(IpAddr) -> bool) {
+        self.due = Some(now);
         match &mut self.state {
-            State::Held(held) if has(held.base.ip()) => held.refresh = now,
+            State::Held(held) if is_gone(held.base.ip()) => self.lose(now),
+            State::Held(held) => held.refresh = now,
             State::None { from } => *from = now,
-            _ => self.lose(now),
+            State::Asking | State::Ending => self.pending.iter_mut().for_each(|pending| pending.next = now),
         }
     }
 
@@ -260,19 +270,24 @@ impl Relay {
             return;
         }
         if let Some(channel) = self.channels.want(now, peer, to) {
+            self.due = Some(now);
             self.ask(now, Ask::Bind { channel, to });
         }
     }
 
     /// When [`Self::timeout`] is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn next(&self, now: Instant) -> Option<Instant> {
         let own = match self.state {
             State::None { from } => Some(from).filter(|_| self.wanted && !self.servers.is_empty()),
             State::Held(held) => Some(held.refresh.min(held.until).min(self.rename)),
             State::Asking | State::Ending => None,
         };
         let asked = self.pending.iter().map(|pending| pending.next).min();
-        [own, asked, self.channels.next_timeout()].into_iter().flatten().min()
+        [own, asked, self.channels.next_timeout(now)].into_iter().flatten().min()
     }
 
     /// Requests that are due, for [`Self::server`]. `id` makes transaction ids.
@@ -297,6 +312,7 @@ impl Relay {
             pending.nonce = self.signature.as_ref().map(|signature| signature.nonce.clone());
             requests.extend(wire::request(pending.ask, pending.id, self.signature.as_ref()));
         }
+        self.due = self.next(now);
         requests
     }
 
@@ -376,6 +392,7 @@ impl Relay {
 
     fn reply(&mut self, now: Instant, local: SocketAddr, Reply { id, said }: Reply) {
         let Some(at) = self.pending.iter().position(|pending| pending.tries > 0 && pending.id == id) else { return };
+        self.due = Some(now);
         match said {
             Said::Yes { relayed, lifetime, mut message } => {
                 // an answer to what was signed is signed as well
@@ -410,7 +427,7 @@ impl Relay {
                 let lifetime = lifetime.unwrap_or(LIFETIME).max(REFRESH);
                 self.state =
                     State::Held(Held { relayed, base: local, until: now + lifetime, refresh: now + REFRESH.min(lifetime / 2) });
-                (self.refused, self.outlet_changed) = (0, true);
+                (self.refused, self.freed, self.outlet_changed) = (0, false, true);
                 self.say(Ok(relayed));
             }
             // one without an address is of no use
@@ -426,6 +443,12 @@ impl Relay {
 
     fn denied(&mut self, now: Instant, ask: Ask, code: u16) {
         match (ask, code) {
+            // from before the line was cut, perhaps
+            (Ask::Allocate, 437) if !self.freed && self.signature.is_some() => {
+                self.lose(now);
+                (self.state, self.freed) = (State::Ending, true);
+                self.ask(now, Ask::Release);
+            }
             (Ask::Allocate, _) => {
                 let refusal = match code {
                     401 | 441 => NoRelay::Credentials,
@@ -469,7 +492,7 @@ impl Relay {
             self.refused = 0;
         }
         self.at = (self.at + 1) % self.servers.len().max(1);
-        self.signature = None;
+        (self.signature, self.freed) = (None, false);
         self.lose(now + if all { REST } else { Duration::ZERO });
     }
 
@@ -515,7 +538,7 @@ pub(super) fn fuzz_datagram(datagram: &[u8]) {
     let server = SocketAddr::from(([198, 51, 100, 1], 3478));
     let mut relay = Relay::new(now, Mint::new(|_| ("name".into(), "password".into())));
     relay.set_servers(now, &[server]);
-    relay.want(true);
+    relay.want(now, true);
     let id = datagram.get(8..20).and_then(|id| id.try_into().ok()).unwrap_or_default();
     let _ = relay.timeout(now, std::time::UNIX_EPOCH, || id);
     let _ = relay.datagram(now, SocketAddr::from(([10, 0, 0, 2], 8781)), server, datagram);

@@ -21,6 +21,7 @@ mod ends;
 mod feed;
 mod figures;
 mod publishing;
+mod relay;
 mod restart;
 mod several;
 mod slow;

@@ -1,4 +1,5 @@
-//! PURE. The far ends' addresses that pass a relay, each by a channel. A channel is a permission, too: it opens the relay for all ports of an address.
+//! PURE. The far ends' addresses that pass a relay, each by a channel. A channel is a permission, too: it opens the relay for all ports of an
+//! address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,8 @@ pub(super) const MOST_OF_A_PEER: usize = 24;
 /// How long a permission holds (RFC 8656 §9), and when it is renewed.
 const PERMISSION: Duration = Duration::from_secs(300);
 const RENEWAL: Duration = Duration::from_secs(240);
+/// Between looks whether one is in use after all that is not renewed.
+const LOOK: Duration = Duration::from_secs(10);
 /// The number of a channel stays its address's for the ten minutes of the channel and five more (RFC 8656 §12).
 const NUMBER_LASTS: Duration = Duration::from_secs(900);
 /// An address that the server refused is not asked for again before.
@@ -129,11 +132,11 @@ impl Channels {
         (renew, closed)
     }
 
-    /// When [`Self::tend`] is due.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
+    /// When [`Self::tend`] is due after now.
+    pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let due = |channel: &Channel| match channel.state {
-            State::Open { since, renewing: false } if channel.used > since => Some(since + RENEWAL),
-            State::Open { since, .. } => Some(since + PERMISSION),
+            State::Open { since, renewing: false } => Some((now + LOOK).max(since + RENEWAL).min(since + PERMISSION)),
+            State::Open { since, renewing: true } => Some(since + PERMISSION),
             _ => channel.gone(),
         };
         self.by_number.values().filter_map(due).min()
@@ -191,7 +194,7 @@ mod tests {
         let used = start + Duration::from_secs(200);
         assert_eq!(channels.heard(used, numbers[0]), Some(at(1)));
         let now = start + RENEWAL;
-        assert_eq!(channels.next_timeout(), Some(now));
+        assert_eq!(channels.next_timeout(used), Some(now));
         assert_eq!(channels.tend(now), (vec![numbers[0]], false));
         assert!(!channels.granted(now, numbers[0]), "open all the time");
         assert_eq!(channels.tend(start + PERMISSION), (vec![], true));
@@ -201,7 +204,7 @@ mod tests {
         let end = now + 2 * PERMISSION;
         channels.tend(end);
         channels.tend(end + NUMBER_LASTS);
-        assert_eq!((channels.len(), channels.next_timeout()), (0, None), "nothing came by either");
+        assert_eq!((channels.len(), channels.next_timeout(end + NUMBER_LASTS)), (0, None), "nothing came by either");
     }
 
     #[test]

@@ -144,11 +144,10 @@ impl Shard {
 
     /// Far ends are told this from now on. Peers whose own address is gone look for another way; with `doubt` all do.
     pub(super) fn is_at(&mut self, now: Instant, reach: &Reach, doubt: bool) {
-        self.identity.reach = reach.clone();
         if doubt && self.index != 0 {
-            let hosts: Vec<SocketAddr> = reach.hosts.to_vec();
-            self.doubt_relays(now, &hosts);
+            self.doubt_relays(now, &reach.hosts);
         }
+        self.identity.reach = reach.clone();
         let Self { peers, apart, sockets, bearings, touched, .. } = self;
         for (peer, slot) in peers {
             match apart.get(peer) {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Shard;
 use super::apart::Apart;
 use crate::peer::mailbox::Order;
-use crate::peer::relay::{Outlet, Relay, Word};
+use crate::peer::relay::{Outlet, Relay};
+use crate::peer::shards::Common;
 use crate::peer::socket::Sockets;
 use crate::vocab::PeerId;
 
@@ -23,27 +24,28 @@ struct Tended {
     moved: bool,
 }
 
-/// Sends the requests that are due.
+/// Sends the requests that are due. `relayed` is its address, as far as others were told.
 fn tend(
     now: Instant,
     relay: &mut Relay,
     relayed: Option<SocketAddr>,
     of: Option<PeerId>,
     sockets: &Sockets,
-    word: &mut Word,
-) -> Tended {
+    common: &Common,
+) -> Option<Tended> {
+    relay.next_timeout().filter(|due| *due <= now)?;
     for request in relay.timeout(now, SystemTime::now(), rand::random) {
         send(relay, of, sockets, &request);
     }
     if let Some(verdict) = relay.take_verdict() {
-        word.note(verdict);
+        common.relays().note(verdict);
     }
     let outlet = relay.take_outlet().map(|outlet| outlet.map(Arc::new));
     let moved = relayed != relay.relayed();
     if moved {
-        word.count(relayed.is_some(), relay.relayed().is_some());
+        common.relays().count(relayed.is_some(), relay.relayed().is_some());
     }
-    Tended { outlet, moved }
+    Some(Tended { outlet, moved })
 }
 
 fn send(relay: &Relay, of: Option<PeerId>, sockets: &Sockets, request: &[u8]) {
@@ -68,7 +70,7 @@ impl Shard {
             && let Some(access) = self.bearings.access.as_ref().filter(|access| access.for_all)
         {
             let relay = self.bearings.relay.get_or_insert_with(|| Relay::new(now, access.mint.clone()));
-            relay.want(true);
+            relay.want(now, true);
             relay.set_servers(now, &usable);
         }
         self.bearings.relay_servers = usable;
@@ -78,14 +80,14 @@ impl Shard {
     pub(super) fn relay_apart(&self, now: Instant) -> Option<Relay> {
         let mut relay = Relay::new(now, self.bearings.access.as_ref()?.mint.clone());
         relay.set_servers(now, &self.bearings.relay_servers);
-        relay.want(true);
+        relay.want(now, true);
         Some(relay)
     }
 
     pub(super) fn tend_relay_of_all(&mut self, now: Instant) {
         let relayed = self.identity.reach.relays.first().copied();
         let Some(relay) = &mut self.bearings.relay else { return };
-        let Tended { outlet, moved } = tend(now, relay, relayed, None, &self.sockets, &mut self.common.relays());
+        let Some(Tended { outlet, moved }) = tend(now, relay, relayed, None, &self.sockets, &self.common) else { return };
         if let Some(outlet) = outlet {
             for door in self.common.doors.iter().skip(1) {
                 door.mailbox.send(Order::Outlet(outlet.clone()));
@@ -105,11 +107,12 @@ impl Shard {
                 apart.settled = None;
                 let way = slot.as_ref().and_then(|slot| slot.connection.goes_from());
                 if let Some(relay) = apart.relay.as_mut().filter(|relay| way.is_some() && relay.relayed() != way) {
-                    relay.want(false);
+                    relay.want(now, false);
                 }
             }
             let Some(relay) = &mut apart.relay else { continue };
-            let Tended { outlet, moved } = tend(now, relay, apart.relayed, Some(*peer), sockets, &mut common.relays());
+            let tended = tend(now, relay, apart.relayed, Some(*peer), sockets, common);
+            let Some(Tended { outlet, moved }) = tended else { continue };
             if let Some(outlet) = outlet {
                 sockets.set_outlet(Some(*peer), outlet);
             }
@@ -133,16 +136,19 @@ impl Shard {
 
     /// The machine's addresses or routes changed: ways that were good may be so no more.
     pub(super) fn doubt_relays(&mut self, now: Instant, hosts: &[SocketAddr]) {
-        let has = |ip| hosts.iter().any(|host| host.ip() == ip);
+        let known = Arc::clone(&self.identity.reach.hosts);
+        let has = |hosts: &[SocketAddr], ip| hosts.iter().any(|host| host.ip() == ip);
+        // one that was never offered, as where interfaces are chosen, is as good as it was
+        let is_gone = |ip| has(&known, ip) && !has(hosts, ip);
         for Apart { relay, settled, .. } in self.apart.values_mut() {
             if let Some(relay) = relay {
-                relay.want(true);
-                relay.moved(now, has);
+                relay.want(now, true);
+                relay.moved(now, is_gone);
                 *settled = Some(now + SETTLING);
             }
         }
         if let Some(relay) = &mut self.bearings.relay {
-            relay.moved(now, has);
+            relay.moved(now, is_gone);
         }
     }
 
