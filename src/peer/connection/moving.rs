@@ -89,7 +89,9 @@ impl Connection {
         let Some((local, to)) = self.way.filter(|_| self.up && self.closing.is_none()) else { return };
         // one that never was offered, as behind a container's addresses, is as good as it was
         let gone = known.ways().any(|way| *way == local) && !reach.ways().any(|way| *way == local);
-        if doubt || gone {
+        // a relay comes a little after it was lost
+        let more = self.search.is_some() && reach.ways().any(|way| !known.ways().any(|known| known == way));
+        if doubt || gone || more {
             let ways: Vec<SocketAddr> = reach.ways().copied().collect();
             self.search = Some(Search::new(now, local, to, &ways, rand::random));
         }
