@@ -137,6 +137,27 @@ fn a_gateway_with_a_relay_for_all_is_found_by_who_has_none() {
 }
 
 #[test]
+fn a_relayed_bridge_is_back_after_the_server_was_started_anew() {
+    let Some(mut internet) = Internet::new(Nat::Symmetric, Nat::Symmetric) else { return };
+    internet.start_relay(SECRET);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _here = here(&internet, &without_relay());
+    let _there = there(&internet, 0, "relayed", &with_relay(folder.path(), SECRET, ""));
+    flows(&internet, 0);
+    let before = arrives(&internet);
+    internet.restart_relay(SECRET);
+    // the router here lets nobody in who was not written to: not the new address either, so that both meet anew
+    let after = wait("back", || {
+        let now = arrives(&internet);
+        if now["peer"] == before["peer"] { Err(now) } else { Ok(now) }
+    });
+    assert_eq!(remote(&after), SERVERS[0], "{after:#}");
+    assert_ne!(after["remote"], before["remote"]);
+    let bridge = flows(&internet, 0);
+    assert_eq!((&bridge["connections"], figure(&internet, "portico_relays")), (&2.into(), 1.0), "{bridge:#}");
+}
+
+#[test]
 fn a_relay_that_is_not_needed_is_given_back() {
     let Some(mut internet) = Internet::new(Nat::PortRestricted, Nat::PortRestricted) else { return };
     internet.start_relay(SECRET);

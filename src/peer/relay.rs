@@ -28,9 +28,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const TRIES: u32 = 5;
 /// A request is signed anew so often, as the server asks for it.
 const CHALLENGES: u32 = 3;
-/// Between refreshes. The server keeps it for ten minutes; but a router between forgets within 30 s, and a server that was started anew is
-/// noticed so.
+/// Between refreshes. The server keeps it for ten minutes, but a router between forgets within 30 s.
 const REFRESH: Duration = Duration::from_secs(20);
+/// Where it is in use and nothing came for so long, the server is asked whether it still knows of it: one that was started anew does not. Connections
+/// take 10 s of silence.
+const QUIET: Duration = Duration::from_secs(3);
 /// After every server has refused or was silent. coturn forgets a name that it refused after a minute.
 const REST: Duration = Duration::from_secs(60);
 /// How long the gateway's own name holds. Nobody else has it, and with another name everything that is relayed has to move.
@@ -154,6 +156,10 @@ struct Held {
     /// The server forgets it.
     until: Instant,
     refresh: Instant,
+    /// When it was refreshed last.
+    refreshed: Instant,
+    /// When the server sent something last.
+    heard: Instant,
 }
 
 /// A request whose answer has not come.
@@ -283,7 +289,7 @@ impl Relay {
     fn next(&self, now: Instant) -> Option<Instant> {
         let own = match self.state {
             State::None { from } => Some(from).filter(|_| self.wanted && !self.servers.is_empty()),
-            State::Held(held) => Some(held.refresh.min(held.until).min(self.rename)),
+            State::Held(held) => Some(held.refresh.min(held.until).min(self.rename).min(self.doubt(now, held))),
             State::Asking | State::Ending => None,
         };
         let asked = self.pending.iter().map(|pending| pending.next).min();
@@ -316,7 +322,20 @@ impl Relay {
         requests
     }
 
+    /// When the server is to be asked because it is so quiet.
+    fn doubt(&self, now: Instant, held: Held) -> Instant {
+        let quiet = held.heard + QUIET;
+        // once for each silence, and not for one where nobody speaks
+        let doubtful = held.refreshed <= held.heard && self.channels.are_used(now);
+        if doubtful { quiet } else { held.refresh }
+    }
+
     fn advance(&mut self, now: Instant, wall: SystemTime) {
+        if let State::Held(held) = self.state
+            && self.doubt(now, held) <= now
+        {
+            self.state = State::Held(Held { refresh: now, ..held });
+        }
         match &mut self.state {
             State::None { from } if *from <= now && self.wanted && !self.servers.is_empty() => {
                 if self.name.is_none() || self.rename <= now {
@@ -334,7 +353,7 @@ impl Relay {
                 self.ask(now, Ask::Release);
             }
             State::Held(held) if held.refresh <= now => {
-                held.refresh = now + REFRESH;
+                (held.refresh, held.refreshed) = (now + REFRESH, now);
                 if !self.pending.iter().any(|pending| pending.ask == Ask::Refresh) {
                     self.ask(now, Ask::Refresh);
                 }
@@ -375,7 +394,10 @@ impl Relay {
             return None;
         }
         let channel = wire::from_channel(datagram);
-        if let State::Held(Held { relayed, .. }) = self.state {
+        if let State::Held(held) = &mut self.state {
+            let relayed = held.relayed;
+            held.heard = now;
+            self.due = self.due.map(|due| due.min(now + QUIET));
             let its = match channel {
                 Some((channel, content)) => self.channels.heard(now, channel).map(|from| (from, content)),
                 None => wire::from_indication(datagram),
@@ -425,8 +447,8 @@ impl Relay {
         match (ask, &mut self.state, relayed) {
             (Ask::Allocate, State::Asking, Some(relayed)) if relayed.port() != 0 && !relayed.ip().is_unspecified() => {
                 let lifetime = lifetime.unwrap_or(LIFETIME).max(REFRESH);
-                self.state =
-                    State::Held(Held { relayed, base: local, until: now + lifetime, refresh: now + REFRESH.min(lifetime / 2) });
+                let (until, refresh) = (now + lifetime, now + REFRESH.min(lifetime / 2));
+                self.state = State::Held(Held { relayed, base: local, until, refresh, refreshed: now, heard: now });
                 (self.refused, self.freed, self.outlet_changed) = (0, false, true);
                 self.say(Ok(relayed));
             }

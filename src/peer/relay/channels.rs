@@ -15,6 +15,8 @@ pub(super) const MOST_OF_A_PEER: usize = 24;
 /// How long a permission holds (RFC 8656 §9), and when it is renewed.
 const PERMISSION: Duration = Duration::from_secs(300);
 const RENEWAL: Duration = Duration::from_secs(240);
+/// One by which nothing came for so long is not in use: far ends check every few seconds.
+const USE: Duration = Duration::from_secs(20);
 /// Between looks whether one is in use after all that is not renewed.
 const LOOK: Duration = Duration::from_secs(10);
 /// The number of a channel stays its address's for the ten minutes of the channel and five more (RFC 8656 §12).
@@ -105,6 +107,11 @@ impl Channels {
         let channel = self.by_number.get_mut(&number)?;
         channel.used = now;
         Some(channel.to)
+    }
+
+    /// Whether something came by one of late.
+    pub(super) fn are_used(&self, now: Instant) -> bool {
+        self.by_number.values().any(|channel| matches!(channel.state, State::Open { .. }) && now < channel.used + USE)
     }
 
     /// The address behind a number.

@@ -399,12 +399,26 @@ fn a_server_that_was_started_anew_is_noticed_and_gives_another_address() {
     scene.relay.bind(scene.now, PEER, at(FAR));
     scene.settle();
     let first = scene.relay.relayed();
+    let Passage::Channel(channel) = scene.sends(FAR) else { panic!("{:?}", scene.outlet) };
+    // while it is in use that is soon, and nobody asks as long as something comes
+    let [high, low] = channel.to_be_bytes();
+    for _ in 0..19 {
+        scene.pass(Duration::from_millis(1000));
+        assert!(scene.relay.datagram(scene.now, at(LOCAL), at(SERVER), &[high, low, 0, 1, 7]).is_some());
+    }
+    assert_eq!(scene.server.count("refresh", 200), 0);
     scene.server.end();
     scene.server.nonce = "of another run".into();
-    scene.pass(REFRESH);
+    scene.pass(QUIET + seconds(1));
     assert!(scene.server.log.ends_with(&[("refresh", 438), ("refresh", 437), ("allocate", 200)]), "{:?}", scene.server.log);
     assert!(scene.relay.relayed().is_some() && scene.relay.relayed() != first);
     assert_eq!(scene.sends(FAR), Passage::None, "channels are gone with it");
+    // and where nobody uses it, with the next refresh
+    let second = scene.relay.relayed();
+    scene.server.end();
+    scene.pass(REFRESH);
+    assert!(scene.relay.relayed().is_some() && scene.relay.relayed() != second);
+    assert_eq!(scene.server.count("refresh", 200), 0, "{:?}", scene.server.log);
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl Shard {
             if apart.settled.is_some_and(|settled| settled <= now) {
                 apart.settled = None;
                 let way = slot.as_ref().and_then(|slot| slot.connection.goes_from());
-                if let Some(relay) = apart.relay.as_mut().filter(|relay| way.is_some() && relay.relayed() != way) {
+                let direct = way.is_some_and(|way| sockets.own_address(*peer, way) == Some(way));
+                if let Some(relay) = apart.relay.as_mut().filter(|_| direct) {
                     relay.want(now, false);
                 }
             }

@@ -89,6 +89,8 @@ async fn holds(gateway: &Gateway, relays: u64) {
         }
     };
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{:?}", gateway.shards.relays()));
+    // the other threads are told in the same turn
+    gateway.shards.ping().await;
 }
 
 /// A description with its relayed candidates alone, as the far end reaches them.
