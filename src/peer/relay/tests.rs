@@ -157,13 +157,13 @@ impl Server {
     }
 
     /// What a client's datagram carries, and where to.
-    pub(in crate::peer) fn from_channel<'a>(&self, datagram: &'a [u8]) -> Option<(SocketAddr, &'a [u8])> {
+    pub(in crate::peer) fn carried_by_channel<'a>(&self, datagram: &'a [u8]) -> Option<(SocketAddr, &'a [u8])> {
         let (channel, content) = wire::from_channel(datagram)?;
         Some((*self.channels.get(&channel)?, content))
     }
 
     /// The same of one in the longer form.
-    pub(in crate::peer) fn from_indication<'a>(&self, datagram: &'a mut [u8]) -> Option<(SocketAddr, &'a [u8])> {
+    pub(in crate::peer) fn carried_by_indication<'a>(&self, datagram: &'a mut [u8]) -> Option<(SocketAddr, &'a [u8])> {
         // the server's differ by their type
         *datagram.get_mut(1)? = 0x17;
         let (to, content) = wire::from_indication(datagram)?;

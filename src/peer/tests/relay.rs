@@ -47,11 +47,11 @@ impl Turn {
                         server.relayed = SocketAddr::new(RELAY.parse().unwrap(), relay.local_addr().unwrap().port());
                     }
                     if asked[0] & 0xc0 == 0x40 {
-                        if let Some((to, content)) = server.from_channel(&asked[..len]) {
+                        if let Some((to, content)) = server.carried_by_channel(&asked[..len]) {
                             let _ = relay.send_to(content, (INSIDE, to.port())).await;
                         }
                     } else if asked[..2] == [0, 0x16] {
-                        if let Some((to, content)) = server.from_indication(&mut asked[..len]) {
+                        if let Some((to, content)) = server.carried_by_indication(&mut asked[..len]) {
                             let _ = relay.send_to(content, (INSIDE, to.port())).await;
                         }
                     } else {
