@@ -15,6 +15,7 @@ mod mounts;
 mod names;
 mod peerjs_metrics;
 mod recordings;
+mod relays;
 mod reload;
 mod rtsp;
 mod running;
@@ -48,7 +49,7 @@ use crate::ops::access::{Access, SecretError, TokenRequest, check_exposure, find
 use crate::ops::metrics::{self, Metrics, Registry};
 use crate::ops::turn::IceServers;
 use crate::ops::{announce, archive, net, tls};
-use crate::peer::{self, NamedCandidate, Place, Processor, ShardConfig, Shards, ShardsError};
+use crate::peer::{self, Mint, NamedCandidate, Place, Processor, RelayAccess, RelayUse, ShardConfig, Shards, ShardsError};
 use crate::room::{Report, Rooms};
 use crate::signalling::peerjs::PeerjsFigures;
 use crate::signalling::star::StarFigures;
@@ -59,6 +60,7 @@ use found::Found;
 use inventory::Stock;
 use peerjs_metrics::PeerjsCollector;
 use recordings::RecordingCollector;
+use relays::RelayCollector;
 use running::{Running, Signals, wait};
 use sockets::Sockets;
 use stage_metrics::StageCollector;
@@ -261,7 +263,15 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     let whereabouts = Whereabouts::new(config);
     let (names, named) = hidden_names(config);
     let players = rtsp::Players::new(peer_news.clone());
-    let shards = Arc::new(Shards::start(shard_config(config, &whereabouts, names, &stages), peer_news)?);
+    let plane = &config.media;
+    let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
+    let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
+    let mut shard_config = shard_config(config, &whereabouts, names, &stages);
+    shard_config.place.relay = ice_servers
+        .own()
+        .filter(|_| whereabouts.relays())
+        .map(|make| RelayAccess { mint: Mint::new(make), for_all: plane.relay == RelayUse::All });
+    let shards = Arc::new(Shards::start(shard_config, peer_news)?);
     let effective = config.effective(!device::cameras().is_empty());
     let (media_news, media_events) = mpsc::unbounded_channel();
     let media_config = MediaSourceConfig {
@@ -318,7 +328,8 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
     );
     let (desk, latest) = (LatestFigures::default(), LatestTotals::default());
     let recordings = RecordingCollector { figures: Arc::clone(recorder.figures()), recorder: Some(recorder.clone()) };
-    let registry = registry(&star_figures, &peerjs_figures, &desk, &latest, &stages, &snapshot_figures, recordings);
+    let relays = RelayCollector(Some(Arc::clone(&shards)));
+    let registry = registry(&star_figures, &peerjs_figures, &desk, &latest, &stages, &snapshot_figures, (recordings, relays));
     let metrics = Arc::new(Metrics::reading(registry, config.strain.sysfs.clone()));
     let bridged = (bridges.clone(), latest);
     let stock = Stock::new(
@@ -330,9 +341,6 @@ async fn serve(job: Job, started: Instant) -> Result<(), StartError> {
         desk,
         bridged,
     );
-    let plane = &config.media;
-    let turn_secret = plane.turn_secret_file.as_deref().map(find_secret).transpose()?;
-    let ice_servers = IceServers::new(plane.ice_servers.clone(), turn_secret, plane.turn_lifetime);
     #[cfg(feature = "mdns")]
     if let Some(named) = named {
         tasks.spawn(names::look_up(named, Arc::clone(&shards), stop.clone()));
@@ -462,7 +470,7 @@ fn registry(
     bridges: &LatestTotals,
     stages: &Arc<Stages>,
     snapshots: &Arc<SnapshotFigures>,
-    recordings: RecordingCollector,
+    (recordings, relays): (RecordingCollector, RelayCollector),
 ) -> Registry {
     let mut registry = Registry::default();
     // under the names that its original gave them
@@ -474,6 +482,7 @@ fn registry(
     ours.register_collector(Box::new(StageCollector(Arc::clone(stages))));
     ours.register_collector(Box::new(SnapshotCollector(Arc::clone(snapshots))));
     ours.register_collector(Box::new(recordings));
+    ours.register_collector(Box::new(relays));
     registry
 }
 
@@ -489,7 +498,7 @@ pub(crate) fn metrics_reference() -> String {
         &LatestTotals::default(),
         &Arc::default(),
         &Arc::default(),
-        recordings,
+        (recordings, RelayCollector(None)),
     ))
 }
 
@@ -550,6 +559,7 @@ fn shard_config(config: &Config, whereabouts: &Whereabouts, names: Names, stages
             changes: whereabouts.changes(),
             names,
             asks: whereabouts.asks(),
+            relay: None,
         },
         shards,
         fill: peer::FILL,

@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use crate::bridge::BridgeConfig;
 use crate::config::Config;
 use crate::ops::net::{self, Changes};
-use crate::peer::Shards;
+use crate::peer::{RelayUse, Shards};
 
 /// Between questions for the addresses of STUN servers, where all names were found and where one was not.
 const ASK: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(30));
@@ -26,8 +26,13 @@ pub(super) struct Whereabouts {
     fixed: Vec<IpAddr>,
     interfaces: Vec<String>,
     /// Hosts and ports of STUN servers.
-    stun: Vec<(String, u16)>,
+    stun: Vec<Server>,
+    /// The same of TURN servers.
+    turn: Vec<Server>,
 }
+
+/// Host and port.
+type Server = (String, u16);
 
 impl Whereabouts {
     pub(super) fn new(config: &Config) -> Self {
@@ -38,7 +43,9 @@ impl Whereabouts {
         let fixed = if local { vec![[127, 0, 0, 1].into()] } else { media.ice_addresses.clone() };
         // who is reached from this machine alone has no public address
         let stun = media.ice_servers.iter().filter(|_| !stays_here).filter_map(|url| stun_server(url)).collect();
-        Self { fixed, interfaces: media.ice_interfaces.clone(), stun }
+        let relays = media.relay != RelayUse::Off && media.turn_secret_file.is_some() && !stays_here;
+        let turn = media.ice_servers.iter().filter(|_| relays).filter_map(|url| turn_server(url)).collect();
+        Self { fixed, interfaces: media.ice_interfaces.clone(), stun, turn }
     }
 
     /// Whether the addresses may become others.
@@ -49,6 +56,11 @@ impl Whereabouts {
     /// Whether there are STUN servers to ask.
     pub(super) fn asks(&self) -> bool {
         !self.stun.is_empty()
+    }
+
+    /// Whether there are TURN servers to ask for relays.
+    pub(super) fn relays(&self) -> bool {
+        !self.turn.is_empty()
     }
 
     /// Candidates: what the configuration says; else loopback when only this machine can reach the gateway and no listed bridge leads to
@@ -104,20 +116,26 @@ impl Whereabouts {
     }
 
     async fn follow_servers(&self, shards: &Shards, moved: &Notify) {
-        if self.stun.is_empty() {
+        if self.stun.is_empty() && self.turn.is_empty() {
             return;
         }
-        let mut servers: Vec<SocketAddr> = Vec::new();
+        let (mut stun, mut turn): (Vec<SocketAddr>, Vec<SocketAddr>) = Default::default();
         loop {
             let pause = tokio::select! {
-                (found, all) = resolve(&self.stun) => {
+                found = async { (resolve(&self.stun).await, resolve(&self.turn).await) } => {
+                    let ((stuns, all_stuns), (turns, all_turns)) = found;
                     // where a name is not found now, what was known holds
-                    if found != servers && (all || !found.is_empty()) {
-                        debug!(servers = ?found, "STUN servers");
-                        shards.set_stun_servers(found.clone());
-                        servers = found;
+                    if stuns != stun && (all_stuns || !stuns.is_empty()) {
+                        debug!(servers = ?stuns, "STUN servers");
+                        shards.set_stun_servers(stuns.clone());
+                        stun = stuns;
                     }
-                    if all { ASK.0 } else { ASK.1 }
+                    if turns != turn && (all_turns || !turns.is_empty()) {
+                        debug!(servers = ?turns, "TURN servers");
+                        shards.set_turn_servers(turns.clone());
+                        turn = turns;
+                    }
+                    if all_stuns && all_turns { ASK.0 } else { ASK.1 }
                 }
                 // asked of a network that is gone
                 () = moved.notified() => continue,
@@ -129,8 +147,18 @@ impl Whereabouts {
 }
 
 /// Host and port of `stun:HOST[:PORT]`; `None` of other servers.
-fn stun_server(url: &str) -> Option<(String, u16)> {
-    let server = url.strip_prefix("stun:")?.split('?').next()?;
+fn stun_server(url: &str) -> Option<Server> {
+    host_and_port(url.strip_prefix("stun:")?.split('?').next()?)
+}
+
+/// The same of `turn:HOST[:PORT]`, where it is reached by UDP.
+fn turn_server(url: &str) -> Option<Server> {
+    let (server, query) = url.strip_prefix("turn:").map(|rest| rest.split_once('?').unwrap_or((rest, "")))?;
+    let other = query.split('&').any(|word| word.strip_prefix("transport=").is_some_and(|by| !by.eq_ignore_ascii_case("udp")));
+    host_and_port(server).filter(|_| !other)
+}
+
+fn host_and_port(server: &str) -> Option<Server> {
     let bracketed = server.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, port) = match bracketed {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
@@ -141,7 +169,7 @@ fn stun_server(url: &str) -> Option<(String, u16)> {
 }
 
 /// Their addresses, and whether all were found.
-async fn resolve(servers: &[(String, u16)]) -> (Vec<SocketAddr>, bool) {
+async fn resolve(servers: &[Server]) -> (Vec<SocketAddr>, bool) {
     let (mut found, mut all) = (Vec::new(), true);
     for (host, port) in servers {
         match tokio::net::lookup_host((host.as_str(), *port)).await {
@@ -152,7 +180,7 @@ async fn resolve(servers: &[(String, u16)]) -> (Vec<SocketAddr>, bool) {
                 found.extend(one(SocketAddr::is_ipv4).into_iter().chain(one(SocketAddr::is_ipv6)));
             }
             Err(error) => {
-                debug!(%host, %error, "STUN server not found");
+                debug!(%host, %error, "STUN or TURN server not found");
                 all = false;
             }
         }
@@ -174,6 +202,29 @@ mod tests {
         for other in ["turn:turn.example.net:3478", "stun:", "stun:host:port", "stuns:host"] {
             assert_eq!(found(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn turn_servers_are_taken_where_udp_leads_to_them() {
+        let found = |url: &str| turn_server(url).map(|(host, port)| format!("{host} {port}"));
+        assert_eq!(found("turn:turn.example.net").as_deref(), Some("turn.example.net 3478"));
+        assert_eq!(found("turn:198.51.100.1:80?transport=udp").as_deref(), Some("198.51.100.1 80"));
+        assert_eq!(found("turn:[2001:db8::1]:3479").as_deref(), Some("2001:db8::1 3479"));
+        for other in ["turn:host?transport=tcp", "turns:host", "stun:host", "turn:?transport=udp"] {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn relays_are_asked_for_where_there_is_a_secret_and_nobody_said_no() {
+        let mut config = Config::default();
+        config.http.listen = "0.0.0.0:8780".parse().unwrap();
+        config.media.ice_servers = vec!["stun:stun.example.net".into(), "turn:turn.example.net".into()];
+        assert!(!Whereabouts::new(&config).relays());
+        config.media.turn_secret_file = Some("/etc/portico/turn-secret".into());
+        assert!(Whereabouts::new(&config).relays());
+        config.media.relay = RelayUse::Off;
+        assert!(!Whereabouts::new(&config).relays());
     }
 
     #[test]

@@ -265,6 +265,16 @@ fn the_example_changes_nothing_and_shows_only_what_is_allowed() {
     assert!(told.is_empty(), "{told:#?}");
 }
 
+#[test]
+fn a_relay_for_all_that_cannot_be_is_said() {
+    let warned = |text: &str| {
+        let loaded = parse("x", &format!("[media]\n{text}\n")).unwrap();
+        loaded.warnings.iter().any(|problem| problem.to_string().contains("the gateway gets no relay"))
+    };
+    assert!(warned("relay = 'all'") && warned("relay = 'all'\nice_lite = true"));
+    assert!(!warned("relay = 'bridges'\nice_lite = true") && !warned("relay = 'off'") && !warned(""));
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_the_reader(text in "(\\[\\[?(http|source|room|rooms|x)\\]\\]?\n|[a-z_]{1,6} = (\"[^\"]{0,5}\"|-?[0-9]{1,20}|\\[1,\"a\"\\]|true|\\{a=1\\})\n|.{0,10}\n){0,12}") {

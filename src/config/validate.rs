@@ -13,6 +13,7 @@ use crate::media::config::SourceKind;
 use crate::ops::access::{Secret, SecretError, check_exposure, find_secret};
 use crate::ops::mdns::MAX_NAME;
 use crate::ops::tls::TlsMode;
+use crate::peer::RelayUse;
 use crate::room::{RoomConfig, Topology};
 use crate::signalling::peerjs::{PeerjsConfig, PeerjsMountError};
 use crate::vocab::{MediaKind, MixConfig, Right};
@@ -344,6 +345,20 @@ fn media(config: &Config, found: &mut Findings<'_>) {
             found.warning(&keys(&["media", "ice_servers"]), "clients get no credentials for the TURN server", help);
         }
         _ => {}
+    }
+    let by_udp = |server: &String| server.starts_with("turn:") && !server.contains("transport=tcp");
+    let why_none = match config.media.relay {
+        RelayUse::All if config.media.ice_lite => Some("none is needed with `ice_lite`: far ends reach the gateway"),
+        RelayUse::All if config.media.turn_secret_file.is_none() => {
+            Some("a TURN server gives one for its secret: `turn_secret_file`")
+        }
+        RelayUse::All if !config.media.ice_servers.iter().any(by_udp) => {
+            Some("`ice_servers` names no TURN server that UDP leads to")
+        }
+        _ => None,
+    };
+    if let Some(why) = why_none {
+        found.warning(&keys(&["media", "relay"]), "the gateway gets no relay", why);
     }
     if !(Duration::from_secs(60)..=Duration::from_secs(7 * 86_400)).contains(&config.media.turn_lifetime) {
         let message = "it must be from 1 min to 7 days";

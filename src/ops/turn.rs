@@ -38,6 +38,12 @@ impl IceServers {
         Self { urls, secret, lasts }
     }
 
+    /// Makes names for the gateway itself, and passwords, that hold until a time; `None` without a secret.
+    pub fn own(&self) -> Option<impl Fn(SystemTime) -> (String, String) + Send + Sync + 'static> {
+        let secret = self.secret.clone()?;
+        Some(move |until| credentials(&secret, until))
+    }
+
     /// What a client is told at this time of day.
     pub fn told(&self, now: SystemTime) -> Vec<IceServer> {
         let credentials = self.secret.as_ref().map(|secret| credentials(secret, now + self.lasts));
@@ -84,6 +90,9 @@ mod tests {
         assert_eq!(told.iter().map(|server| server.url.clone()).collect::<Vec<_>>(), urls);
         let shown = format!("{told:?} {servers:?}");
         assert!(!shown.contains("NaZ1dDRCL7mJMipmMwHpmLnI0k4=") && !shown.contains("north-of"), "{shown}");
+        let own = servers.own().unwrap();
+        assert_eq!(own(UNIX_EPOCH + Duration::from_secs(1_700_003_600)), told[1].credentials.clone().unwrap());
+        assert!(IceServers::new(urls.clone(), None, Duration::ZERO).own().is_none());
         let open = IceServers::new(urls, None, Duration::from_secs(3600));
         assert!(open.told(UNIX_EPOCH).iter().all(|server| server.credentials.is_none()));
     }

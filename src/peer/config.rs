@@ -43,6 +43,10 @@ pub struct MediaConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "crate::vocab::DurationText")]
     pub turn_lifetime: Duration,
+    /// Who is offered a relay of the gateway's own, at the TURN servers of `ice_servers` and with the secret of `turn_secret_file`: `off`,
+    /// `bridges`, or `all`. A relay is for connections whose far end no other way leads to; most members' clients bring their own. Default
+    /// `bridges`: one while a bridge looks for its way, given back when another way was found.
+    pub relay: RelayUse,
     /// Threads that carry packets. 0 to 64; 0: one per core but one, 4 at most. Default 0. One carries some 30 viewers before the next is
     /// used.
     #[schemars(range(max = 64))]
@@ -65,11 +69,25 @@ impl Default for MediaConfig {
             ice_servers: Vec::new(),
             turn_secret_file: None,
             turn_lifetime: Duration::from_secs(12 * 3600),
+            relay: RelayUse::Bridges,
             shards: 0,
             srtp: SrtpPreference::Auto,
             publish_codecs: vec![Codec::H264, Codec::VP8, Codec::VP9, Codec::AV1],
         }
     }
+}
+
+/// Who is offered a relay of the gateway's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayUse {
+    /// Nobody.
+    Off,
+    /// Bridges, each by one of its own.
+    #[default]
+    Bridges,
+    /// Members too, all by one that is kept as long as the gateway runs.
+    All,
 }
 
 /// Which SRTP profile is preferred.

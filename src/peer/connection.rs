@@ -499,6 +499,7 @@ impl Connection {
         let mut figures = PeerFigures {
             packets_lost: missing + reported,
             rtt_ms: seen.rtt_ms,
+            relayed: self.way.is_some_and(|(local, _)| self.blueprint.identity.reach.relays.contains(&local)),
             received,
             frames_dropped: self.sendings.iter().map(|sending| sending.rewriter.figures().dropped).sum(),
             ..self.figures.clone()

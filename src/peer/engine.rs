@@ -14,7 +14,9 @@ use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCDtlsRole, RTCIceCandidate, RTCIceCandidateInit};
+use rtc::peer_connection::transport::{
+    CandidateConfig, CandidateHostConfig, CandidateRelayConfig, RTCDtlsRole, RTCIceCandidate, RTCIceCandidateInit,
+};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters,
@@ -156,6 +158,9 @@ impl Blueprint {
         for address in self.identity.reach.hosts.iter() {
             engine.add_local_candidate(host_candidate(*address)?)?;
         }
+        for address in self.identity.reach.relays.iter() {
+            engine.add_local_candidate(relay_candidate(*address)?)?;
+        }
         engine.add_local_candidate(RTCIceCandidateInit::default())?;
         let local = match &self.offer {
             Some(offer) => answer(&mut engine, now, offer)?,
@@ -275,15 +280,18 @@ pub(super) fn add_candidate(engine: &mut RTCPeerConnection, candidate: &str) -> 
 }
 
 pub(super) fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
-    let config = CandidateHostConfig {
-        base_config: CandidateConfig {
-            network: "udp".into(),
-            address: address.ip().to_string(),
-            port: address.port(),
-            component: 1,
-            ..Default::default()
-        },
-        ..Default::default()
-    };
+    let config = CandidateHostConfig { base_config: at(address), ..Default::default() };
     RTCIceCandidate::from(&config.new_candidate_host()?).to_json()
+}
+
+/// An address at a TURN server. What stands behind it is nobody's business (RFC 8839 §5.1), and the engine would take it for another name of it.
+pub(super) fn relay_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit, Error> {
+    let nothing = if address.is_ipv4() { "0.0.0.0" } else { "::" };
+    let config = CandidateRelayConfig { base_config: at(address), rel_addr: nothing.into(), rel_port: 0, url: None };
+    RTCIceCandidate::from(&config.new_candidate_relay()?).to_json()
+}
+
+fn at(address: SocketAddr) -> CandidateConfig {
+    let (ip, port) = (address.ip().to_string(), address.port());
+    CandidateConfig { network: "udp".into(), address: ip, port, component: 1, ..Default::default() }
 }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::PeerCommand;
 use super::credit::Flows;
 use super::reach::Reach;
+use super::relay::Outlet;
 use super::ring::Waker;
 use super::shards::Collected;
 use super::tcp::Stream;
@@ -38,6 +39,15 @@ pub(super) enum Order {
     Hosts(Vec<SocketAddr>),
     /// Who is asked for public addresses.
     StunServers(Vec<SocketAddr>),
+    /// Who is asked for relays.
+    TurnServers(Vec<SocketAddr>),
+    /// To the first shard, of another one's peer: its datagrams from the relayed address of all find no way to there.
+    Bind {
+        peer: PeerId,
+        to: SocketAddr,
+    },
+    /// To the others: how datagrams leave from the relayed address of all.
+    Outlet(Option<Arc<Outlet>>),
     /// To the others: where the gateway is.
     Reach {
         reach: Reach,

@@ -38,6 +38,7 @@ mod reach;
 mod receiving;
 mod reception;
 mod reflexive;
+mod relay;
 mod repeats;
 mod ring;
 mod sdp;
@@ -52,10 +53,11 @@ mod timers;
 mod unprotect;
 mod wall;
 
-pub use config::{External, MediaConfig, SrtpPreference};
+pub use config::{External, MediaConfig, RelayUse, SrtpPreference};
 pub use credit::{Buffered, Credit};
 pub use processor::{Means, Preference, Processor};
 pub use protect::Suite;
+pub use relay::{Mint, NoRelay, RelayAccess, RelayFigures};
 pub use shards::{FILL, Place, ShardConfig, Shards, ShardsError, threads};
 #[cfg(feature = "rtsp")]
 pub(crate) use wall::ntp;
@@ -410,6 +412,8 @@ pub struct PeerFigures {
     pub connected: bool,
     /// The far end's address in use.
     pub remote: Option<SocketAddr>,
+    /// Whether it goes by a relay of the gateway's own.
+    pub relayed: bool,
     /// RTP packets sent.
     pub packets_sent: u64,
     /// RTP payload bytes sent.
@@ -463,9 +467,10 @@ pub struct ReceivedFigures {
     pub watched: bool,
 }
 
-/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes.
+/// For `crate::fuzz`: any datagram finds its peer or nobody, and leaves no trace when the peer goes; nor does it harm a relay.
 #[doc(hidden)]
 pub fn fuzz_datagram(datagram: &[u8]) {
+    relay::fuzz_datagram(datagram);
     let _ = demux::classify(datagram);
     let _ = demux::local_ufrag(datagram);
     let from = SocketAddr::from(([127, 0, 0, 1], 9));

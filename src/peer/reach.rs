@@ -22,6 +22,8 @@ pub(super) struct Reach {
     pub(super) tcp_port: Option<u16>,
     /// Addresses of routers that lead to a host candidate.
     pub(super) public: Arc<[Public]>,
+    /// Addresses at TURN servers that lead here.
+    pub(super) relays: Arc<[SocketAddr]>,
     /// Only far ends check (RFC 8445 §2.5).
     pub(super) lite: bool,
 }
@@ -60,10 +62,15 @@ impl Reach {
         out
     }
 
+    /// What datagrams may leave from.
+    pub(super) fn ways(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.hosts.iter().chain(self.relays.iter())
+    }
+
     fn is_gone(&self, line: &str) -> bool {
         let Some(candidate) = line.strip_prefix("a=candidate:") else { return false };
         let address = candidate.split(' ').nth(4).and_then(|address| address.parse::<IpAddr>().ok());
-        address.is_some_and(|address| !self.hosts.iter().any(|host| host.ip() == address))
+        address.is_some_and(|address| !self.ways().any(|way| way.ip() == address))
     }
 
     fn candidates(&self, tcp: bool) -> Vec<String> {
@@ -134,7 +141,13 @@ mod tests {
     fn public_addresses_stand_before_tcp_and_below_hosts() {
         let hosts = [at("10.0.0.2:8781"), at("[fd00::2]:8781")];
         let named = ["203.0.113.7", "203.0.113.7:40000", "[2001:db8::1]:9"].map(|text| text.parse().unwrap());
-        let reach = Reach { hosts: hosts.into(), tcp_port: Some(8781), public: configured(&named, &hosts).into(), lite: true };
+        let reach = Reach {
+            hosts: hosts.into(),
+            tcp_port: Some(8781),
+            public: configured(&named, &hosts).into(),
+            lite: true,
+            ..Reach::default()
+        };
         insta::assert_snapshot!(lines(&reach, true).join("\n"), @r"
         a=ice-lite
         a=candidate:srflx0 1 udp 1694498815 203.0.113.7 8781 typ srflx raddr 10.0.0.2 rport 8781

@@ -13,6 +13,7 @@ mod apart;
 mod bearings;
 mod commands;
 mod inputs;
+mod relays;
 mod touched;
 
 use std::collections::{BTreeSet, HashMap};
@@ -210,6 +211,7 @@ impl Shard {
                 said = now;
             }
             if stopping && self.peers.is_empty() {
+                self.leave_relays();
                 break;
             }
             if !more {
@@ -279,6 +281,9 @@ impl Shard {
                 }
                 Ok(Order::Hosts(hosts)) => self.move_to(now, hosts),
                 Ok(Order::StunServers(servers)) => self.ask_servers(now, servers),
+                Ok(Order::TurnServers(servers)) => self.ask_for_relays(now, servers),
+                Ok(Order::Bind { peer, to }) => self.bind(now, peer, to),
+                Ok(Order::Outlet(outlet)) => self.sockets.set_outlet(None, outlet),
                 Ok(Order::Reach { reach, doubt }) => self.is_at(now, &reach, doubt),
                 Ok(Order::Figures(collected)) => {
                     let living = |slot: &&mut Slot| !slot.connection.is_closing();
@@ -289,6 +294,7 @@ impl Shard {
                     let maps =
                         self.demux.entries() + self.elsewhere.len() + self.timers.len() + self.rings.len() + self.streams.len();
                     let entries = maps + self.peers.len() + self.apart.len() + self.sockets.own().count();
+                    let entries = entries + self.apart.values().map(Apart::relayed_entries).sum::<usize>();
                     // the asker may have given up
                     let _ = reply.try_send(entries);
                 }
@@ -388,7 +394,10 @@ impl Shard {
                 News::Down(_) if closing => self.remove(peer),
                 _ if closing => {}
                 News::Told(event) => self.tell(event),
-                News::Up => self.tell(PeerEvent::Up { peer }),
+                News::Up => {
+                    self.settle_relay(now, peer);
+                    self.tell(PeerEvent::Up { peer });
+                }
                 News::Ready => self.attach(now, peer),
                 News::Flowing(kind) => self.tell(PeerEvent::Flowing { peer, kind }),
                 News::Down(reason) => {
@@ -409,6 +418,9 @@ impl Shard {
             if let Some(slot) = self.peers.get_mut(&peer) {
                 slot.connection.tracks_sent().for_each(|index| slot.connection.skip_to_key(now, index));
             }
+        }
+        for (peer, to) in self.out.take_unbound() {
+            self.bind(now, peer, to);
         }
     }
 

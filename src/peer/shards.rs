@@ -14,6 +14,7 @@ use super::placement::Placement;
 use super::priority;
 use super::protect::Suite;
 use super::reach::{self, Reach};
+use super::relay::{RelayAccess, RelayFigures, Word};
 use super::ring::Waker;
 use super::shard::{Bearings, Shard};
 use super::socket::{self, Port};
@@ -57,6 +58,8 @@ pub struct Place {
     pub names: Option<mpsc::Sender<NamedCandidate>>,
     /// There are STUN servers to ask: [`Shards::set_stun_servers`] will tell them.
     pub asks: bool,
+    /// There are TURN servers to ask for relays: [`Shards::set_turn_servers`] will tell them.
+    pub relay: Option<RelayAccess>,
 }
 
 /// As [`ShardConfig::fill`]: as many viewers as a board is made for.
@@ -104,6 +107,7 @@ pub enum ShardsError {
 pub(super) struct Common {
     pub(super) doors: Vec<Door>,
     placement: Mutex<Placement>,
+    relays: Mutex<Word>,
 }
 
 /// Where a shard is reached.
@@ -116,6 +120,12 @@ impl Common {
     pub(super) fn placement(&self) -> MutexGuard<'_, Placement> {
         // no code that can panic runs under the lock
         self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What TURN servers said.
+    pub(super) fn relays(&self) -> MutexGuard<'_, Word> {
+        // nor under this one
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,9 +159,11 @@ impl Shards {
             tcp_port = Some(port);
         }
         let ports = Arc::from(ports);
-        let Place { external, lite, names, asks, .. } = config.place;
+        let Place { external, lite, names, asks, relay, .. } = config.place;
+        // who is lite is reached (RFC 8445 §2.5)
+        let relay = relay.filter(|_| !lite);
         let public = reach::configured(&external, &addresses).into();
-        let reach = Reach { hosts: addresses.as_slice().into(), tcp_port, public, lite };
+        let reach = Reach { hosts: addresses.as_slice().into(), tcp_port, public, lite, ..Reach::default() };
         let identity = Identity::generate(reach, config.prefer).map_err(|error| ShardsError::Certificate(Box::new(error)))?;
         let count = config.shards.max(1);
         let (mut doors, mut ends) = (Vec::new(), Vec::new());
@@ -162,7 +174,8 @@ impl Shards {
             doors.push(Door { mailbox: Mailbox::new(orders, Arc::clone(&waker)), inlet: Inlet::new(Arc::clone(&waker)) });
             ends.push((waker, inbox));
         }
-        let common = Arc::new(Common { doors, placement: Mutex::new(Placement::new(count, config.fill)) });
+        let common =
+            Arc::new(Common { doors, placement: Mutex::new(Placement::new(count, config.fill)), relays: Mutex::default() });
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // from here on those that run are stopped when one does not start
         let this = Self { common: Arc::clone(&common), addresses, threads: Mutex::default() };
@@ -170,7 +183,7 @@ impl Shards {
             // the first has those that come in
             let streams = std::mem::take(&mut streams);
             let (common, ports, identity) = (Arc::clone(&common), Arc::clone(&ports), identity.clone());
-            let bearings = Bearings::new(external.clone(), names.clone(), asks);
+            let bearings = Bearings::new(external.clone(), names.clone(), asks, relay.clone());
             let (events, stages) = (events.clone(), Arc::clone(&config.stages));
             let (done, stopped) = std_mpsc::sync_channel(1);
             // made where it runs: what it holds of a viewer cannot move to another thread
@@ -234,6 +247,16 @@ impl Shards {
     /// Asks these STUN servers for the gateway's public address from now on.
     pub fn set_stun_servers(&self, servers: Vec<SocketAddr>) {
         self.common.doors.iter().for_each(|door| door.mailbox.send(Order::StunServers(servers.clone())));
+    }
+
+    /// Asks these TURN servers for relays from now on, where [`Place::relay`] says so.
+    pub fn set_turn_servers(&self, servers: Vec<SocketAddr>) {
+        self.common.doors.iter().for_each(|door| door.mailbox.send(Order::TurnServers(servers.clone())));
+    }
+
+    /// Relays of the gateway's own.
+    pub fn relays(&self) -> RelayFigures {
+        self.common.relays().figures()
     }
 
     /// The first shard reads the sockets, and tells the others where the gateway is.

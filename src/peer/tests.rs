@@ -22,6 +22,7 @@ mod feed;
 mod figures;
 mod lanes;
 mod publishing;
+mod relay;
 mod restart;
 mod several;
 mod slow;

@@ -139,6 +139,20 @@ impl Internet {
         }
     }
 
+    /// Ends that server and starts it anew, with nothing of what it knew.
+    pub fn restart_relay(&mut self, secret: &str) {
+        self.end_relay();
+        self.start_relay(secret);
+    }
+
+    fn end_relay(&mut self) {
+        if let Some((mut relay, _)) = self.relay.take() {
+            // it may have ended by itself
+            let _ = relay.kill();
+            let _ = relay.wait();
+        }
+    }
+
     /// Cuts the homes off from each other, or joins them again.
     pub fn cut(&self, cut: bool) {
         let rules = match cut {
@@ -156,11 +170,7 @@ impl Internet {
 
 impl Drop for Internet {
     fn drop(&mut self) {
-        if let Some((mut relay, _)) = self.relay.take() {
-            // it may have ended by itself
-            let _ = relay.kill();
-            let _ = relay.wait();
-        }
+        self.end_relay();
         for name in ["net", "ra", "rb", "here", "there"] {
             // their pairs of interfaces go with them
             let _ = Command::new("ip").args(["netns", "del", &self.name(name)]).output();

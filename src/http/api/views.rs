@@ -219,6 +219,8 @@ view! {
         /// The far end's address in use; only shown to callers with the control right.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub remote: Option<String>,
+        /// Whether it goes by a relay of the gateway's own.
+        pub relayed: bool,
         /// RTP packets sent.
         pub packets_sent: u64,
         /// RTP payload bytes sent.
@@ -541,6 +543,7 @@ impl From<(PeerOwner, PeerFigures)> for Peer {
             member: owner.member.to_string(),
             connected: figures.connected,
             remote: figures.remote.map(|remote| remote.to_string()),
+            relayed: figures.relayed,
             packets_sent: figures.packets_sent,
             bytes_sent: figures.bytes_sent,
             packets_received: figures.packets_received,

@@ -76,19 +76,24 @@ pub(super) struct Nomination {
 impl Connection {
     /// The gateway is there from now on. With `doubt` the way in use is checked also where its address is still the machine's.
     pub(in crate::peer) fn relocate(&mut self, now: Instant, reach: &Reach, doubt: bool) {
-        let known = std::mem::replace(&mut self.blueprint.identity.reach, reach.clone()).hosts;
-        for host in reach.hosts.iter().filter(|host| !known.contains(host)) {
+        let known = std::mem::replace(&mut self.blueprint.identity.reach, reach.clone());
+        let hosts = reach.hosts.iter().filter(|host| !known.hosts.contains(host)).map(|host| engine::host_candidate(*host));
+        let relays =
+            reach.relays.iter().filter(|relay| !known.relays.contains(relay)).map(|relay| engine::relay_candidate(*relay));
+        for candidate in hosts.chain(relays) {
             // what an ICE restart, or a connection that is being made, can use
-            let added = engine::host_candidate(*host).and_then(|candidate| self.engine.add_local_candidate(candidate));
-            if let Err(error) = added {
+            if let Err(error) = candidate.and_then(|candidate| self.engine.add_local_candidate(candidate)) {
                 tracing::debug!(peer = %self.peer, %error, "local candidate not used");
             }
         }
         let Some((local, to)) = self.way.filter(|_| self.up && self.closing.is_none()) else { return };
         // one that never was offered, as behind a container's addresses, is as good as it was
-        let gone = known.contains(&local) && !reach.hosts.contains(&local);
-        if doubt || gone {
-            self.search = Some(Search::new(now, local, to, &reach.hosts, rand::random));
+        let gone = known.ways().any(|way| *way == local) && !reach.ways().any(|way| *way == local);
+        // a relay comes a little after it was lost
+        let more = self.search.is_some() && reach.ways().any(|way| !known.ways().any(|known| known == way));
+        if doubt || gone || more {
+            let ways: Vec<SocketAddr> = reach.ways().copied().collect();
+            self.search = Some(Search::new(now, local, to, &ways, rand::random));
         }
     }
 
@@ -111,6 +116,11 @@ impl Connection {
             self.nomination = Some(Nomination { id, pair });
         }
         self.moved.as_ref().map_or(pair, |moved| moved.inward(pair, datagram))
+    }
+
+    /// The own address of the way in use, once it is connected.
+    pub(in crate::peer) fn goes_from(&self) -> Option<SocketAddr> {
+        self.way.filter(|_| self.up).map(|(local, _)| local)
     }
 
     /// ICE restarts: the engine chooses among the addresses of now.

@@ -13,12 +13,15 @@ use crate::peer::External;
 use crate::peer::demux::{Demux, Wire, classify};
 use crate::peer::reach::{self, Public, Reach};
 use crate::peer::reflexive::Reflexive;
+use crate::peer::relay::{Incoming, Relay};
 use crate::peer::socket::{Inbox, Port, Sockets};
 use crate::room::EndReason;
 use crate::vocab::PeerId;
 
 /// A description waits so long for the public address of its port: for the answer to a second request, of a slow line.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// The same for a relay, which takes two answers.
+const RELAY_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a shard knows of such a peer besides its connection.
 pub(super) struct Apart {
@@ -26,6 +29,12 @@ pub(super) struct Apart {
     addresses: Demux,
     /// Of its port.
     public: Vec<Public>,
+    /// At a TURN server, in case no other way leads to the far end.
+    pub(super) relay: Option<Relay>,
+    /// Its address, as far as the connection was told.
+    pub(super) relayed: Option<SocketAddr>,
+    /// When it is looked whether the relay is needed.
+    pub(super) settled: Option<Instant>,
     /// The connection has not begun.
     opening: Option<Opening>,
 }
@@ -35,12 +44,23 @@ struct Opening {
     spec: Box<PeerSpec>,
     reflexive: Reflexive,
     until: Instant,
+    /// The same for the relay.
+    relay_until: Instant,
 }
 
 impl Apart {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let Opening { reflexive, until, .. } = self.opening.as_ref()?;
-        Some(reflexive.next_timeout().map_or(*until, |next| next.min(*until)))
+        let opening = self.opening.as_ref().map(|Opening { reflexive, until, relay_until, .. }| {
+            let until = if reflexive.is_answered() { *relay_until } else { *until };
+            reflexive.next_timeout().map_or(until, |next| next.min(until))
+        });
+        let relay = self.relay.as_ref().and_then(Relay::next_timeout);
+        [opening, relay, self.settled].into_iter().flatten().min()
+    }
+
+    /// Entries of its relay.
+    pub(super) fn relayed_entries(&self) -> usize {
+        self.relay.as_ref().map_or(0, Relay::entries)
     }
 
     /// These servers are to be asked what the port looks like.
@@ -60,7 +80,8 @@ impl Apart {
                 public.push(*seen);
             }
         }
-        Reach { hosts: hosts.into(), public: public.into(), ..of_all.clone() }
+        let relays = self.relay.as_ref().and_then(Relay::relayed).into_iter().collect();
+        Reach { hosts: hosts.into(), public: public.into(), relays, ..of_all.clone() }
     }
 }
 
@@ -76,15 +97,18 @@ impl Shard {
         }
         let mut reflexive = Reflexive::default();
         reflexive.set_servers(now, &self.bearings.servers);
-        let opening = Opening { spec, reflexive, until: now + ANSWER_LIMIT };
-        self.apart.insert(peer, Apart { addresses: Demux::default(), public: Vec::new(), opening: Some(opening) });
+        let relay = self.relay_apart(now);
+        let opening = Opening { spec, reflexive, until: now + ANSWER_LIMIT, relay_until: now + RELAY_LIMIT };
+        let (addresses, public) = (Demux::default(), Vec::new());
+        self.apart.insert(peer, Apart { addresses, public, relay, relayed: None, settled: None, opening: Some(opening) });
         self.tend_apart(now);
     }
 
     /// Asks what is to be asked, and opens those that have waited long enough.
     pub(super) fn tend_apart(&mut self, now: Instant) {
+        self.tend_relays_apart(now);
         let mut ready = Vec::new();
-        let awaits_servers = self.bearings.awaits_servers;
+        let (awaits_servers, awaits_relays) = (self.bearings.awaits_servers, self.bearings.awaits_relays);
         for (peer, apart) in &mut self.apart {
             let Some(opening) = &mut apart.opening else { continue };
             for (server, request) in opening.reflexive.timeout(now, rand::random).1 {
@@ -93,7 +117,9 @@ impl Shard {
                     tracing::debug!(%server, %error, "STUN server not asked");
                 }
             }
-            if (!awaits_servers && opening.reflexive.is_answered()) || opening.until <= now {
+            let seen = (!awaits_servers && opening.reflexive.is_answered()) || opening.until <= now;
+            let relay = apart.relay.as_ref().is_some_and(|relay| awaits_relays || relay.is_asking(now));
+            if seen && (!relay || opening.relay_until <= now) {
                 apart.public = opening.reflexive.public();
                 ready.extend(apart.opening.take().map(|opening| opening.spec));
             }
@@ -115,6 +141,12 @@ impl Shard {
         for (peer, port) in sockets.own() {
             let Some(apart) = apart.get_mut(&peer) else { continue };
             more |= read(port, inbox, |local, from, datagram| {
+                let (local, from, datagram) = match apart.relay.as_mut().and_then(|it| it.datagram(now, local, from, datagram)) {
+                    None => (local, from, datagram),
+                    Some(Incoming::Relayed { local, from, datagram }) => (local, from, datagram),
+                    // what comes of it is seen to in this turn
+                    Some(Incoming::Own) => return,
+                };
                 if let Some(opening) = &mut apart.opening {
                     // what comes of it is asked for in this turn
                     opening.reflexive.datagram(now, local, from, datagram);
@@ -137,7 +169,8 @@ impl Shard {
 
     /// A peer's own sockets are closed.
     pub(super) fn part(&mut self, peer: PeerId) {
-        if self.apart.remove(&peer).is_some() {
+        if let Some(apart) = self.apart.remove(&peer) {
+            self.leave_relay(Some(peer), apart.relay);
             self.sockets.close(peer);
         }
     }

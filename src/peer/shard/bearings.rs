@@ -9,6 +9,7 @@ use super::Shard;
 use crate::peer::mailbox::Order;
 use crate::peer::reach::{self, Reach};
 use crate::peer::reflexive::{Change, Reflexive};
+use crate::peer::relay::{Relay, RelayAccess};
 use crate::peer::{External, NamedCandidate};
 use crate::vocab::PeerId;
 
@@ -23,17 +24,30 @@ pub(in crate::peer) struct Bearings {
     pub(super) servers: Vec<SocketAddr>,
     /// They are not known yet.
     pub(super) awaits_servers: bool,
+    /// Of every shard: how relays are got, and from whom.
+    pub(super) access: Option<RelayAccess>,
+    pub(super) relay_servers: Vec<SocketAddr>,
+    /// They are not known yet.
+    pub(super) awaits_relays: bool,
+    /// The relay of all who have no port of their own.
+    pub(super) relay: Option<Relay>,
     /// Of every shard: who looks up names.
     names: Option<mpsc::Sender<NamedCandidate>>,
 }
 
 impl Bearings {
-    pub(in crate::peer) fn new(external: Vec<External>, names: Option<mpsc::Sender<NamedCandidate>>, asks: bool) -> Self {
-        Self { external, names, awaits_servers: asks, ..Self::default() }
+    pub(in crate::peer) fn new(
+        external: Vec<External>,
+        names: Option<mpsc::Sender<NamedCandidate>>,
+        asks: bool,
+        access: Option<RelayAccess>,
+    ) -> Self {
+        Self { external, names, awaits_servers: asks, awaits_relays: access.is_some(), access, ..Self::default() }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.reflexive.next_timeout()
+        let relay = self.relay.as_ref().and_then(Relay::next_timeout);
+        self.reflexive.next_timeout().into_iter().chain(relay).min()
     }
 
     /// Takes a datagram of no peer; `None` when it is not for this either.
@@ -49,7 +63,8 @@ impl Bearings {
                 public.push(seen);
             }
         }
-        Reach { hosts, public: public.into(), ..before.clone() }
+        let relays = self.relay.as_ref().and_then(Relay::relayed).into_iter().collect();
+        Reach { hosts, public: public.into(), relays, ..before.clone() }
     }
 }
 
@@ -57,6 +72,7 @@ impl Shard {
     /// The machine has other addresses, or other routes.
     pub(super) fn move_to(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
         self.bearings.reflexive.ask_again(now);
+        self.doubt_relays(now, &hosts);
         let reach = self.bearings.reach(&self.identity.reach, Some(hosts));
         self.spread(now, &reach, true);
     }
@@ -76,7 +92,8 @@ impl Shard {
 
     /// Sends the requests to STUN servers that are due.
     pub(super) fn ask_outside(&mut self, now: Instant) {
-        if self.bearings.next_timeout().is_none_or(|due| due > now) {
+        self.tend_relay_of_all(now);
+        if self.bearings.reflexive.next_timeout().is_none_or(|due| due > now) {
             return;
         }
         let (change, requests) = self.bearings.reflexive.timeout(now, rand::random);
@@ -109,6 +126,11 @@ impl Shard {
                  turn:), or by a port that the router forwards (media.ice_external_addresses)"
             );
         }
+        self.tell_where(now);
+    }
+
+    /// Something of where the gateway is has changed, besides the machine's addresses.
+    pub(super) fn tell_where(&mut self, now: Instant) {
         let reach = self.bearings.reach(&self.identity.reach, None);
         self.spread(now, &reach, false);
     }
@@ -122,6 +144,9 @@ impl Shard {
 
     /// Far ends are told this from now on. Peers whose own address is gone look for another way; with `doubt` all do.
     pub(super) fn is_at(&mut self, now: Instant, reach: &Reach, doubt: bool) {
+        if doubt && self.index != 0 {
+            self.doubt_relays(now, &reach.hosts);
+        }
         self.identity.reach = reach.clone();
         let Self { peers, apart, sockets, bearings, touched, .. } = self;
         for (peer, slot) in peers {

@@ -6,6 +6,7 @@ use super::Shard;
 use crate::peer::demux::{Wire, classify};
 use crate::peer::inlet::Handed;
 use crate::peer::mailbox::Order;
+use crate::peer::relay::Incoming;
 use crate::peer::socket::Inbox;
 
 /// Datagram batches read in one turn, so that a flood does not starve timers and rings: 8 trains each.
@@ -27,6 +28,13 @@ impl Shard {
             let mut data = 0;
             more |= (0..READS_PER_TURN).all(|_| {
                 let full = inbox.read(port, |local, from, datagram| {
+                    let relayed = bearings.relay.as_mut().and_then(|relay| relay.datagram(now, local, from, datagram));
+                    let (local, from, datagram) = match relayed {
+                        None => (local, from, datagram),
+                        Some(Incoming::Relayed { local, from, datagram }) => (local, from, datagram),
+                        // what comes of it is seen to in this turn
+                        Some(Incoming::Own) => return,
+                    };
                     data += usize::from(classify(datagram) == Wire::Dtls);
                     let Some(peer) = demux.route(from, datagram) else {
                         match bearings.datagram(now, local, from, datagram) {

@@ -9,11 +9,14 @@ use super::batch;
 use super::trains::{Piece, Planner, Train};
 use super::{Port, Sockets};
 use crate::peer::demux::{Wire, classify};
+use crate::peer::relay::{Outlet, Passage};
 use crate::peer::tcp::Streams;
 use crate::vocab::PeerId;
 
 /// Bytes gathered before they are sent without waiting for the end of the turn.
 const BATCH_BYTES: usize = 1 << 20;
+/// Far ends that a relay has no way to yet, told in one turn.
+const UNBOUND: usize = 64;
 
 struct Entry {
     peer: PeerId,
@@ -31,6 +34,7 @@ pub(in crate::peer) struct Outbox {
     pieces: Vec<Piece>,
     planner: Planner,
     late: Late,
+    unbound: Vec<(PeerId, SocketAddr)>,
     /// The peer whose datagrams find the kernel's buffer full.
     #[cfg(test)]
     pub(in crate::peer) clogged: Option<PeerId>,
@@ -90,11 +94,19 @@ impl Outbox {
         std::mem::take(&mut self.late.starved)
     }
 
+    /// Peers that had something for an address to which their relay has no channel, since the last call.
+    pub(in crate::peer) fn take_unbound(&mut self) -> Vec<(PeerId, SocketAddr)> {
+        std::mem::take(&mut self.unbound)
+    }
+
     /// Sends everything: by trains that the kernel or the card cuts, and as many of one shape with a call as there are. What goes to the
     /// far end of a stream leaves by that.
     pub(in crate::peer) fn flush(&mut self, sockets: &Sockets, streams: &mut Streams) {
         if !streams.is_empty() {
             self.flush_streams(streams);
+        }
+        if sockets.have_outlets() {
+            self.flush_relayed(sockets);
         }
         let clogged = self.clogged_peer();
         let Self { bytes, entries, pieces, planner, late, .. } = self;
@@ -147,6 +159,22 @@ impl Outbox {
             false
         });
         streams.flush();
+    }
+
+    /// Makes what leaves from a relayed address content of datagrams to the server. What it would not let through is left out.
+    fn flush_relayed(&mut self, sockets: &Sockets) {
+        let Self { entries, bytes, unbound, .. } = self;
+        entries.retain_mut(|entry| {
+            let Some(outlet) = sockets.outlet(entry.peer, entry.local) else { return true };
+            let passage = outlet.passage(entry.to);
+            if !matches!(passage, Passage::Channel(_)) && unbound.len() < UNBOUND && !unbound.contains(&(entry.peer, entry.to)) {
+                unbound.push((entry.peer, entry.to));
+            }
+            let start = bytes.len();
+            let carried = Outlet::wrap(bytes, passage, entry.to, entry.start..entry.start + entry.len, rand::random);
+            (entry.local, entry.to, entry.start, entry.len) = (outlet.base, outlet.server, start, bytes.len() - start);
+            carried
+        });
     }
 
     #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Port;
+use crate::peer::relay::Outlet;
 use crate::vocab::PeerId;
 
 /// Shared sockets first, in all shards the same.
@@ -12,11 +13,13 @@ use crate::vocab::PeerId;
 pub(in crate::peer) struct Sockets {
     shared: Arc<[Port]>,
     own: Vec<(PeerId, Port)>,
+    /// Relayed addresses: that of all peers, and those of peers that have their own.
+    outlets: Vec<(Option<PeerId>, Arc<Outlet>)>,
 }
 
 impl Sockets {
     pub(in crate::peer) fn new(shared: Arc<[Port]>) -> Self {
-        Self { shared, own: Vec::new() }
+        Self { shared, own: Vec::new(), outlets: Vec::new() }
     }
 
     /// Those of all peers.
@@ -39,6 +42,24 @@ impl Sockets {
 
     pub(in crate::peer) fn close(&mut self, peer: PeerId) {
         self.own.retain(|(of, _)| *of != peer);
+        self.set_outlet(Some(peer), None);
+    }
+
+    /// How datagrams leave from a peer's relayed address from now on, or from that of all.
+    pub(in crate::peer) fn set_outlet(&mut self, of: Option<PeerId>, outlet: Option<Arc<Outlet>>) {
+        self.outlets.retain(|(its, _)| *its != of);
+        self.outlets.extend(outlet.map(|outlet| (of, outlet)));
+    }
+
+    /// Whether datagrams may have to go by a relay.
+    pub(super) fn have_outlets(&self) -> bool {
+        !self.outlets.is_empty()
+    }
+
+    /// The relay that an address is of.
+    pub(super) fn outlet(&self, peer: PeerId, local: SocketAddr) -> Option<&Outlet> {
+        let its = |(of, outlet): &&(Option<PeerId>, Arc<Outlet>)| outlet.relayed == local && of.is_none_or(|of| of == peer);
+        self.outlets.iter().find(its).map(|(_, outlet)| &**outlet)
     }
 
     /// A peer's own address at an address of the machine.
