@@ -236,6 +236,19 @@ fn what_is_published_crosses_and_goes() {
 }
 
 #[test]
+fn a_mixed_room_sends_its_single_streams() {
+    let mixed = camera("m", "m-cam").replacen("[[room]]", "[[room]]\ntopology = \"mcu\"", 1);
+    let (near, far) = (Gateway::start(&mixed), Gateway::start(&camera("b", "cam")));
+    join(&near, "way", "m", &far, "b");
+    // what is alone in a mixed room's picture is a stream of its own there; of the mix itself the far room hears nothing
+    join_when_there(&far.base, "/whep/b/m-cam").take(10);
+    wait_members(&far, "b", &["cam", "m-cam", "way"]);
+    // and the mix here goes on, with what comes from there
+    join_when_there(&near.base, "/whep/m").take(10);
+    wait_members(&near, "m", &["cam", "m-cam", "mix", "way"]);
+}
+
+#[test]
 fn it_is_back_after_either_side_was_killed() {
     let mut far = Gateway::start(&camera("b", "far-cam"));
     let port = far.base.rsplit(':').next().expect("a port").to_owned();

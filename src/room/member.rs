@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::command::{DialectName, Facts, TrackView};
+use super::command::{DialectName, Facts, LINK, TrackView};
 use super::effect::Feed;
 use super::missed::Missed;
 use super::notice::{MemberView, StreamView};
@@ -172,6 +172,11 @@ impl Member {
     /// Whether it is told who comes, goes and publishes. `Right::Subscribe` is the right to see members.
     pub(super) fn hears_of_others(&self) -> bool {
         self.visible && self.may(Right::Subscribe)
+    }
+
+    /// Whether it is one end of a link between two gateways.
+    pub(super) fn is_link(&self) -> bool {
+        self.dialect == DialectName::Bridge && self.facts.platform.as_deref() == Some(LINK)
     }
 
     /// Whether its client finds the other in a mesh without the room. PeerJS clients call each other by ids that they have from

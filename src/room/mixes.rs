@@ -67,7 +67,11 @@ impl Rooms {
         for (owner, name) in self.all_streams(room) {
             let starved = self.cut_off(owner, &name);
             if self.member(owner).visible {
-                self.tell_others(owner, Notice::StreamDown { member: owner, stream: name });
+                self.tell_others(owner, Notice::StreamDown { member: owner, stream: name.clone() });
+                let stream = self.member(owner).stream(&name).map(|stream| stream.view());
+                if let Some(stream) = stream {
+                    self.tell_of_stream(owner, Notice::StreamUp { member: owner, stream });
+                }
             }
             self.feed(starved);
         }
@@ -99,6 +103,24 @@ impl Rooms {
     /// Whether others in the room are shown a member's streams, and may play them.
     pub(super) fn shows_streams(&self, owner: &Member) -> bool {
         self.topology(&owner.room) != Topology::Mcu || owner.dialect == DialectName::Mix
+    }
+
+    /// The same for one of the others. A link sends single streams also of a mixed room: the other side has a mix of its own, in which
+    /// nobody hears itself.
+    pub(super) fn shows_streams_to(&self, owner: &Member, asker: &Member) -> bool {
+        self.shows_streams(owner) || asker.is_link()
+    }
+
+    /// Tells those who are shown a member's streams something of one.
+    pub(super) fn tell_of_stream(&mut self, owner: MemberId, notice: Notice) {
+        let Some(member) = self.members.get(&owner) else { return };
+        if self.shows_streams(member) {
+            return self.tell_others(owner, notice);
+        }
+        let Some(room) = self.rooms.get(&member.room) else { return };
+        let links: Vec<MemberId> =
+            self.members_of(room).filter(|m| m.id != owner && m.is_link() && m.hears_of_others()).map(|m| m.id).collect();
+        links.into_iter().for_each(|link| self.tell(link, notice.clone()));
     }
 
     /// Tells what is to be mixed in a room, if it is mixed.

@@ -190,7 +190,7 @@ impl Rooms {
     /// are played only when it names itself.
     pub(super) fn choose(&self, asker: &Member, of: &StreamChoice) -> Option<(&Member, &Stream)> {
         let room = self.rooms.get(&asker.room)?;
-        let shown = || self.members_of(room).filter(|m| self.shows_streams(m));
+        let shown = || self.members_of(room).filter(|m| self.shows_streams_to(m, asker));
         let streams = || shown().flat_map(|m| m.streams.iter().filter(|s| s.up).map(move |s| (m, s)));
         let mut foreign = streams().filter(|(owner, _)| owner.id != asker.id);
         match of {
@@ -364,8 +364,8 @@ impl Rooms {
         }
         stream.up = true;
         let view = stream.view();
-        if visible && self.shows_streams(self.member(owner)) {
-            self.tell_others(owner, Notice::StreamUp { member: owner, stream: view });
+        if visible {
+            self.tell_of_stream(owner, Notice::StreamUp { member: owner, stream: view });
         }
         self.report(Report::StreamUp { room: room.clone(), member: owner, stream: name.clone() });
         self.remix(&room);
@@ -414,8 +414,8 @@ impl Rooms {
         let Some(stream) = member.stream_mut(name).filter(|stream| stream.up) else { return };
         stream.up = false;
         let starved = self.cut_off(owner, name);
-        if visible && self.shows_streams(self.member(owner)) {
-            self.tell_others(owner, Notice::StreamDown { member: owner, stream: name.clone() });
+        if visible {
+            self.tell_of_stream(owner, Notice::StreamDown { member: owner, stream: name.clone() });
         }
         self.remix(&room);
         self.report(Report::StreamDown { room, member: owner, stream: name.clone() });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
-use super::command::{Body, Command, DialectName, Facts, LINK};
+use super::command::{Body, Command, DialectName, Facts};
 use super::config::{RoomConfig, RoomsConfig, Topology};
 use super::effect::{Effect, EndReason, Report};
 use super::member::{Link, Member, Peer, Seat};
@@ -238,7 +238,7 @@ impl Rooms {
             room: member.room.clone(),
             topology: self.topology(&member.room),
             dialect: member.dialect,
-            bridged: member.dialect == DialectName::Bridge && member.facts.platform.as_deref() != Some(LINK),
+            bridged: member.dialect == DialectName::Bridge && !member.is_link(),
             speaks: member.visible && member.may(Right::Publish),
             hears: member.hears_of_others(),
         })
@@ -444,7 +444,7 @@ impl Rooms {
         let room = self.rooms.get(&member.room).into_iter();
         let mesh = self.topology(&member.room) == Topology::Mesh;
         let seen = |m: &&Member| m.visible && m.id != member.id && !(mesh && member.finds_by_itself(m));
-        room.flat_map(|room| self.members_of(room)).filter(seen).map(|m| m.seen(self.shows_streams(m))).collect()
+        room.flat_map(|room| self.members_of(room)).filter(seen).map(|m| m.seen(self.shows_streams_to(m, member))).collect()
     }
 
     /// What the others see of a member.
