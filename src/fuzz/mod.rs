@@ -66,6 +66,11 @@ fn whip(bytes: &[u8]) {
 
 /// Tribe clients in one room.
 fn tribe(bytes: &[u8]) {
+    // what a bridge reads as a client
+    if let Some(heard) = std::str::from_utf8(bytes).ok().and_then(tribe::client::read) {
+        let _ = (heard.argument::<tribe::client::Joined>(), heard.argument::<tribe::client::SdpFrom>());
+        let _ = (heard.argument::<tribe::client::CandidateFrom>(), heard.argument::<tribe::client::OrientationFrom>());
+    }
     World::new(
         None,
         |id| id.to_string().to_uppercase(),
@@ -168,6 +173,13 @@ fn engineio(bytes: &[u8]) {
 
 /// PeerJS clients `p0` to `p3` of one broker, whose room is called `room`. One that comes back takes over the place of the next.
 fn peerjs(bytes: &[u8]) {
+    // what a bridge reads as a client
+    if let Ok(Ok(peerjs::wire::Heard::Message { kind, payload: Some(payload), .. })) =
+        std::str::from_utf8(bytes).map(peerjs::wire::hear)
+    {
+        let _ = peerjs::payload::read(kind, payload)
+            .map(|part| (peerjs::payload::description(part.value), peerjs::payload::candidate(part.value)));
+    }
     let clients = std::cell::Cell::new(0);
     let realm = peerjs::RealmConfig { reserved: "room".into(), limit: 100, expire: Duration::from_secs(5) };
     World::new(

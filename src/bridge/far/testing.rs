@@ -109,7 +109,7 @@ impl<M: Machine> World<M> {
             }
         }
         let company = self.machine.company();
-        assert!(company.peers.iter().all(|peer| self.wires.contains_key(peer)), "connections that there are not");
+        assert!(company.peers.iter().eq(self.wires.keys()), "connections that there are not, or that nobody has");
         assert!(company.members <= MAX_MEMBERS);
     }
 

@@ -227,4 +227,19 @@ proptest! {
         }
         world.stop();
     }
+
+    /// No frame, however damaged, breaks anything.
+    #[test]
+    fn damaged_frames_are_taken(whats in proptest::collection::vec((any::<u8>(), 0u8..6, any::<usize>(), 0usize..9, "[\\[\\]{}\",:0-9a-z\u{e9}]{0,6}"), 0..12)) {
+        let mut world = open(&["B"]);
+        for (what, who, at, gone, put) in whats {
+            let mut text: Vec<char> = frame(what, who).chars().collect();
+            let at = at % (text.len() + 1);
+            let end = (at + gone).min(text.len());
+            text.splice(at..end, put.chars());
+            world.hear(&text.into_iter().collect::<String>());
+            world.welcome_all();
+        }
+        world.stop();
+    }
 }
