@@ -35,6 +35,7 @@ impl Rooms {
         self.play_by(session, member, req, peer, of, None, Some(via))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
     pub(super) fn take_lane(
         &mut self,
         session: SessionId,

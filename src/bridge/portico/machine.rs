@@ -33,7 +33,7 @@ use crate::bridge::far::{self, Allowance, Guest, MAX_NONSENSE, MAX_SDP, OWN, Out
 use crate::bridge::retry::Pace;
 use crate::bridge::status::{Company, Reason, Standing};
 use crate::bridge::whip::verdict::{self, Fault};
-use crate::room::{Body, Command, DialectName, Facts, LINK, MAX_SAID, MemberView, Notice, StreamView};
+use crate::room::{Body, Command, DialectName, Facts, LINK, MAX_SAID, MemberView, Notice, Refusal, StreamView};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, Sdp, StreamName};
 
 /// The other links are looked at this often.
@@ -321,11 +321,7 @@ impl Machine {
             Notice::Refused { req, why } if self.trunk.as_ref().is_some_and(|trunk| trunk.req == *req) => {
                 self.refuse(now, verdict::of_refusal(why));
             }
-            Notice::Refused { req, why } => {
-                if self.ours.refused(*req) {
-                    self.leave_out("stream_left_out", &format!("a stream does not cross: {why}"));
-                }
-            }
+            Notice::Refused { req, why } => self.lane_refused(*req, why),
             Notice::MemberJoined { member, .. } | Notice::MemberChanged { member } => self.member(member),
             Notice::MemberLeft { member, .. } => {
                 self.unsure.retain(|view| view.member != *member);
@@ -373,10 +369,9 @@ impl Machine {
     fn guest_notice(&mut self, now: Instant, guest: Guest, notice: &Notice) {
         match notice {
             Notice::Welcome(welcome) => {
-                if self.theirs.welcomed(guest, welcome.req, welcome.member, &mut self.outputs) {
-                    self.be_sure(now);
-                    self.take_lanes();
-                }
+                self.theirs.welcomed(guest, welcome.req, welcome.member, &mut self.outputs);
+                self.be_sure(now);
+                self.take_lanes();
             }
             Notice::Refused { req, why } => {
                 if self.theirs.refused(guest, *req, &mut self.outputs) {
@@ -395,6 +390,12 @@ impl Machine {
                 self.be_sure(now);
             }
             _ => {}
+        }
+    }
+
+    fn lane_refused(&mut self, req: RequestId, why: &Refusal) {
+        if self.ours.refused(req) {
+            self.leave_out("stream_left_out", &format!("a stream does not cross: {why}"));
         }
     }
 

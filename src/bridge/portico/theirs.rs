@@ -116,12 +116,11 @@ impl Theirs {
         }
     }
 
-    /// The room let a member in. False: that was not asked.
-    pub(super) fn welcomed(&mut self, guest: Guest, req: RequestId, member: MemberId, out: &mut VecDeque<Output>) -> bool {
-        let Some(ghost) = self.ghost_mut(guest).filter(|ghost| ghost.entering == Some(req)) else { return false };
+    /// The room let a member in.
+    pub(super) fn welcomed(&mut self, guest: Guest, req: RequestId, member: MemberId, out: &mut VecDeque<Output>) {
+        let Some(ghost) = self.ghost_mut(guest).filter(|ghost| ghost.entering == Some(req)) else { return };
         (ghost.entering, ghost.member) = (None, Some(member));
         std::mem::take(&mut ghost.early).into_iter().for_each(|command| ask(out, guest, command));
-        true
     }
 
     /// The room refused something. True: a member or its stream is left out because of it.
