@@ -432,6 +432,8 @@ fn a_far_side_that_misbehaves_hurts_itself_alone() {
     // members without end, lanes of nothing, words of nobody: what is too many is left out, and then it is ended
     let mut socket = dial();
     socket.send(Message::text(hello(1))).expect("it is sent");
+    let welcome = socket.read().expect("an answer").into_text().expect("a text");
+    assert!(welcome.contains("welcome"), "{welcome}");
     for n in 0..100 {
         let member = json!({ "t": "member", "id": format!("m{n}"), "user": "u", "name": "n".repeat(10_000) });
         socket.send(Message::text(member.to_string())).expect("it is sent");

@@ -305,6 +305,11 @@ impl Bridges {
         (entry, Context { config: bridge, token, hub, access, links, board, stop })
     }
 
+    /// The links to other gateways.
+    pub(super) fn links(&self) -> &Links {
+        &self.0.links
+    }
+
     /// Takes in a bridge of another gateway, which has come by itself; it is shown like one of the API, under its own name there or one like
     /// it. `None` where there are as many as may be. To be [dismissed](Self::dismiss).
     pub(super) fn adopt(&self, name: &BridgeName, room: RoomId, url: String) -> Option<Adopted> {

@@ -4,6 +4,7 @@
 //! A bridge has several sessions of the hub: its own, which is the bridge as the others in the room see it, and one for each member of
 //! the far side that it has brought. Media does not pass here.
 
+pub(super) mod held;
 pub(super) mod life;
 pub(super) mod socket;
 #[cfg(test)]

@@ -58,42 +58,41 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// Takes a link between a room here, which is the node `own`, and the node `far`, behind which the far side says is `reach`. A link that
-    /// has to make room for it is gone from then on.
+    /// Takes a link between a room here, which is the node `own`, and the node `far`. A link that has to make room for it is gone from then on.
     pub(super) fn admit(&mut self, room: &RoomId, own: &Node, id: LinkId, dialled: bool, far: Far) -> Result<(), Refused> {
-        let Far { node: far, reach, twin } = far;
+        self.judge(room, own, dialled, &far)?;
         let links = self.rooms.entry(room.clone()).or_default();
-        let before = links.iter().find(|(_, link)| link.far == far).map(|(id, link)| (*id, link.dialled));
-        let mut reach = reach;
-        match before {
-            _ if far == *own => return Err(Refused::Loop(far)),
-            Some((old, old_dialled)) => {
-                // of two that the same side has dialled, the old one is dead and does not know it
-                let goes_before = old_dialled != dialled && (if old_dialled { *own < far } else { far < *own });
-                if goes_before {
-                    return Err(Refused::Duplicate);
-                }
-                links.remove(&old);
-                // what it says of itself it says with the old link in mind, and says anew when that is gone
-                reach = BTreeSet::new();
-            }
-            // this side's own link, of which it has not heard that the other side took it
-            None if twin => {
-                if (dialled && far < *own) || (!dialled && *own < far) {
-                    return Err(Refused::Duplicate);
-                }
-                reach = BTreeSet::new();
-            }
-            None => {
-                if let Some(node) = closes_ring(links, own, id, &reach) {
-                    return Err(Refused::Loop(node));
-                }
-            }
+        let before = links.iter().find(|(_, link)| link.far == far.node).map(|(id, _)| *id);
+        if let Some(old) = before {
+            links.remove(&old);
         }
-        reach.insert(far.clone());
-        links.insert(id, Link { far, dialled, reach });
+        // what it says of itself it says with the other link in mind, and says anew when that is gone
+        let mut reach = if before.is_some() || far.twin { BTreeSet::new() } else { far.reach };
+        reach.insert(far.node.clone());
+        links.insert(id, Link { far: far.node, dialled, reach });
         self.version += 1;
         Ok(())
+    }
+
+    /// Whether [`Self::admit`] would take a new link.
+    pub(super) fn judge(&self, room: &RoomId, own: &Node, dialled: bool, far: &Far) -> Result<(), Refused> {
+        if far.node == *own {
+            return Err(Refused::Loop(far.node.clone()));
+        }
+        let none = BTreeMap::new();
+        let links = self.rooms.get(room).unwrap_or(&none);
+        // of two links between two nodes that of the lesser one stays
+        let ours_first = *own < far.node;
+        match links.values().find(|link| link.far == far.node) {
+            // of two that the same side has dialled, the old one is dead and does not know it
+            Some(old) if old.dialled == dialled => Ok(()),
+            Some(old) if old.dialled == ours_first => Err(Refused::Duplicate),
+            Some(_) => Ok(()),
+            // this side's own link, of which it has not heard that the other side took it
+            None if far.twin && dialled != ours_first => Err(Refused::Duplicate),
+            None if far.twin => Ok(()),
+            None => closes_ring(links, own, None, &far.reach).map_or(Ok(()), |node| Err(Refused::Loop(node))),
+        }
     }
 
     /// What the far side says is behind it now. An error ends the link.
@@ -101,7 +100,7 @@ impl Graph {
         let Some(links) = self.rooms.get_mut(room) else { return Ok(()) };
         let Some(link) = links.get(&id) else { return Ok(()) };
         reach.insert(link.far.clone());
-        if let Some(node) = closes_ring(links, own, id, &reach) {
+        if let Some(node) = closes_ring(links, own, Some(id), &reach) {
             self.remove(room, id);
             return Err(Refused::Loop(node));
         }
@@ -143,11 +142,11 @@ impl Graph {
     }
 }
 
-fn closes_ring(links: &BTreeMap<LinkId, Link>, own: &Node, id: LinkId, reach: &BTreeSet<Node>) -> Option<Node> {
+fn closes_ring(links: &BTreeMap<LinkId, Link>, own: &Node, but: Option<LinkId>, reach: &BTreeSet<Node>) -> Option<Node> {
     if reach.contains(own) {
         return Some(own.clone());
     }
-    let others = links.iter().filter(|(other, _)| **other != id);
+    let others = links.iter().filter(|(other, _)| Some(**other) != but);
     others.flat_map(|(_, link)| link.reach.intersection(reach)).next().cloned()
 }
 

@@ -16,6 +16,10 @@
 //! | a lane of its | its stream |
 //! | what it says | what it says |
 
+mod begin;
+
+pub(super) use self::begin::of_refused;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,17 +27,17 @@ use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
 
 use super::Links;
-use super::graph::{Far, LinkId, Node, Refused};
-use super::held::Held;
+use super::graph::{LinkId, Node};
 use super::ours::Ours;
 use super::theirs::Theirs;
 use super::wire::{self, Hello, Message, VERSION};
+use crate::bridge::far::held::Held;
 use crate::bridge::far::life::{Life, Step};
 use crate::bridge::far::{self, Allowance, Guest, MAX_NONSENSE, MAX_SDP, OWN, Output, plain};
 use crate::bridge::retry::Pace;
 use crate::bridge::status::{Company, Reason, Standing};
 use crate::bridge::whip::verdict::{self, Fault};
-use crate::room::{Body, Command, DialectName, Facts, LINK, MAX_SAID, MemberView, Notice, Refusal, StreamView};
+use crate::room::{Body, Command, DialectName, MAX_SAID, MemberView, Notice, Refusal, StreamView};
 use crate::vocab::{MemberId, PeerId, RequestId, RoomId, Sdp, StreamName};
 
 /// The other links are looked at this often.
@@ -97,7 +101,7 @@ pub(super) struct Machine {
     theirs: Theirs,
     /// Members that may be of theirs.
     unsure: Vec<MemberView>,
-    held: Held,
+    held: Held<MemberId>,
     /// The graph as it was looked at last, and when to look again.
     seen: u64,
     look: Option<Instant>,
@@ -129,87 +133,6 @@ impl Machine {
         };
         far::Machine::handle_timeout(&mut machine, now);
         machine
-    }
-
-    // ---- how it begins ----
-
-    fn enter(&mut self) {
-        let req = RequestId::next();
-        self.joining = Some(req);
-        let facts = Facts { name: Some(self.plan.name.clone()), platform: Some(LINK.into()), ..Facts::default() };
-        let mut joining = far::joining(&self.plan.room, &self.plan.name, facts);
-        if let Role::Answer { expires, .. } = &self.plan.role {
-            joining.grant.expires = *expires;
-        }
-        self.outputs.push_back(Output::Enter(OWN, req, Box::new(joining)));
-    }
-
-    /// Who answers has its place in the room: it looks at who has dialled.
-    fn answer_hello(&mut self, now: Instant) {
-        let Role::Answer { hello, token, .. } = &self.plan.role else { return };
-        let (far, reach, token) = (hello.node.clone(), hello.reach.clone(), token.clone());
-        let twin = hello.next_to.contains(&self.node);
-        if !self.life.dialled(now) || !self.admit(now, far, &reach, twin) {
-            return;
-        }
-        let reach = self.behind();
-        let token = token.map(|token| token.to_string());
-        self.send(&Message::Welcome { version: VERSION, node: self.node.clone(), reach, token });
-        self.opened(now);
-    }
-
-    fn welcomed_there(&mut self, now: Instant, version: u32, far: Node, reach: &[Node], token: Option<&str>) {
-        let Role::Dial { judge, .. } = &self.plan.role else { return };
-        if version != VERSION {
-            let message = format!("the far side speaks version {version} of bridges, this one {VERSION}");
-            return self.refuse(now, Fault::new("version", message, Pace::Slow));
-        }
-        if let Err(why) = judge(token) {
-            return self
-                .refuse(now, Fault::new("unauthorised", format!("the far side does not show who it is: {why}"), Pace::Slow));
-        }
-        if !self.admit(now, far, reach, false) {
-            return;
-        }
-        self.opened(now);
-        let (peer, req) = (PeerId::next(), RequestId::next());
-        self.trunk = Some(Trunk { peer, req, up: false, until: now + TRUNK_LIMIT });
-        self.outputs.push_back(Output::Ask(OWN, req, Box::new(Command::Trunk { peer, offer: None })));
-    }
-
-    /// Asks whether the two rooms may be joined by this link.
-    fn admit(&mut self, now: Instant, far: Node, reach: &[Node], twin: bool) -> bool {
-        let Some(reach) = wire::nodes(reach).filter(|_| (1..=super::graph::MAX_NODE).contains(&far.len())) else {
-            self.refuse(now, Fault::new("bad_answer", "the far side does not say which rooms are behind it", Pace::Slow));
-            return false;
-        };
-        let (dialled, far) = (!self.answers(), Far { node: far, reach, twin });
-        let admitted = self.plan.links.lock().admit(&self.plan.room, &self.node, self.id, dialled, far);
-        if let Err(why) = admitted {
-            self.refuse(now, of_refused(&why));
-            return false;
-        }
-        self.admitted = true;
-        true
-    }
-
-    fn opened(&mut self, now: Instant) {
-        self.life.opened(now);
-        self.look = Some(now + LOOK);
-        self.seen = self.plan.links.lock().version();
-        for member in self.ours.everybody() {
-            self.send(&member);
-        }
-        for (from, text) in self.held.take(now) {
-            // who said it may have left since
-            if self.ours.has(from) {
-                self.send(&Message::Said { from: from.to_string(), to: None, text });
-            }
-        }
-    }
-
-    fn behind(&self) -> Vec<Node> {
-        self.plan.links.lock().behind(&self.plan.room, &self.node, self.id).into_iter().collect()
     }
 
     // ---- the far side ----
@@ -256,7 +179,8 @@ impl Machine {
                 self.be_sure(now);
             }
             Message::Lane { lane, member, stream, tracks } => {
-                let tracks: Vec<_> = tracks.iter().map_while(|track| track.read()).take(tracks.len()).collect();
+                // of a codec that is not known here the sound is left at least
+                let tracks: Vec<_> = tracks.iter().filter_map(|track| track.read()).collect();
                 let taken = StreamName::new(&stream).is_ok_and(|stream| self.theirs.lane(lane, member, stream, tracks));
                 match taken {
                     true => self.take_lanes(),
@@ -359,7 +283,7 @@ impl Machine {
             }
             Notice::Said { from, text } if !self.theirs.is_one(from.member) => match self.life.is_open() {
                 true => self.send(&Message::Said { from: from.member.to_string(), to: None, text: text.clone() }),
-                false => self.held.put(now, from.member, text),
+                false => self.held.put(now, from.member, text.clone()),
             },
             Notice::Ended { reason } => self.shut_out(now, verdict::of_end(*reason)),
             _ => {}
@@ -446,22 +370,6 @@ impl Machine {
 
     fn answers(&self) -> bool {
         matches!(self.plan.role, Role::Answer { .. })
-    }
-
-    /// Tells the far side what is behind this one, if that has changed; ends a link whose place another has taken.
-    fn look(&mut self, now: Instant) {
-        self.look = Some(now + LOOK);
-        let (version, has) = {
-            let graph = self.plan.links.lock();
-            (graph.version(), graph.has(&self.plan.room, self.id))
-        };
-        if !has {
-            return self.refuse(now, of_refused(&Refused::Duplicate));
-        }
-        if std::mem::replace(&mut self.seen, version) != version {
-            let nodes = self.behind();
-            self.send(&Message::Reach { nodes });
-        }
     }
 
     // ---- ends ----
@@ -646,16 +554,6 @@ impl Drop for Machine {
         if self.admitted {
             self.plan.links.lock().remove(&self.plan.room, self.id);
         }
-    }
-}
-
-fn of_refused(why: &Refused) -> Fault {
-    match why {
-        Refused::Loop(node) => {
-            let message = format!("the rooms are joined already by other gateways ({}): a ring", plain(node, 80));
-            Fault::new("loop", message, Pace::Usual)
-        }
-        Refused::Duplicate => Fault::new("duplicate", "another bridge joins these two rooms", Pace::Slow),
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bridge::far::Machine as _;
 use crate::bridge::status::StateWord;
-use crate::room::{Effect, PeerUpdate, Purpose, Rooms, RoomsConfig, TrackView};
+use crate::room::{Effect, Facts, LINK, PeerUpdate, Purpose, Rooms, RoomsConfig, TrackView};
 use crate::vocab::{LaneTrack, MediaKind, SessionId, TrackFormat, TrackId};
 
 const A_SECOND: Duration = Duration::from_secs(1);

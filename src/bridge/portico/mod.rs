@@ -4,7 +4,6 @@
 //! are members of the other, with their streams, and hear each other's words. [`graph`] sees to it that rooms are not joined in a ring.
 
 mod graph;
-mod held;
 mod machine;
 mod ours;
 mod theirs;
@@ -19,8 +18,8 @@ use reqwest::Url;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role as End;
 
-use self::graph::{Graph, LinkId, Node};
-use self::machine::{Judge, Machine, Plan, Role};
+use self::graph::{Far, Graph, LinkId, Node};
+use self::machine::{Judge, Machine, Plan, Role, of_refused};
 use self::wire::{Hello, MAX_MESSAGE, Message, VERSION};
 use super::crew::{Adopted, Bridges, Context};
 use super::far::socket::{Heard, Socket, wired};
@@ -150,6 +149,15 @@ impl Bridges {
         };
         if !may_join(grant, &room) {
             return Err(("forbidden", format!("the rights to publish and subscribe in room {room} are missing")));
+        }
+        // at its place in the room this is looked at again; here it spares the room a member that is gone in a moment
+        let links = self.links();
+        let own = links.node(&room);
+        let reach = wire::nodes(&hello.reach).ok_or(("bad_request", "it does not say which rooms are behind it".to_owned()))?;
+        let far = Far { node: hello.node.clone(), reach, twin: hello.next_to.contains(&own) };
+        if let Err(why) = links.lock().judge(&room, &own, false, &far) {
+            let fault = of_refused(&why);
+            return Err((fault.code, fault.message));
         }
         let name = BridgeName::new(&plain(&hello.name, 60)).ok();
         let name = name.or_else(|| BridgeName::new("bridge").ok()).ok_or(("bad_request", "its name is none".to_owned()))?;

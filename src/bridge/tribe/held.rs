@@ -1,19 +1,17 @@
-//! PURE. What is said here while the far side is away.
+//! PURE. What is said here while the far side is away, and which of its members hear it when it is back.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Most texts, and their bytes; the oldest are dropped first.
-pub(super) const MAX_HELD: usize = 64;
-const MAX_BYTES: usize = 64 << 10;
-/// Longest time a text is kept.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+use crate::bridge::far::held;
+#[cfg(test)]
+pub(super) use crate::bridge::far::held::{LIMIT, MAX_HELD};
+
 /// Members that are there within this time of the first one hear it as well.
 pub(super) const OPEN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    texts: VecDeque<(Instant, String)>,
+    texts: held::Held<()>,
     /// When the first member heard it.
     told: Option<Instant>,
 }
@@ -23,22 +21,19 @@ impl Held {
         if self.told.take().is_some() {
             self.texts.clear();
         }
-        self.texts.push_back((now, text));
-        while self.texts.len() > MAX_HELD || self.texts.iter().map(|(_, text)| text.len()).sum::<usize>() > MAX_BYTES {
-            self.texts.pop_front();
-        }
+        self.texts.put(now, (), text);
     }
 
     /// What a member that is there now is to be told.
-    pub(super) fn told_to(&mut self, now: Instant) -> impl Iterator<Item = &str> {
+    pub(super) fn told_to(&mut self, now: Instant) -> Vec<String> {
         if self.told.is_some_and(|at| now.saturating_duration_since(at) > OPEN) {
             self.texts.clear();
         }
-        self.texts.retain(|(at, _)| now.saturating_duration_since(*at) <= LIMIT);
-        if !self.texts.is_empty() {
+        let texts: Vec<String> = self.texts.fresh(now).into_iter().map(|((), text)| text).collect();
+        if !texts.is_empty() {
             self.told.get_or_insert(now);
         }
-        self.texts.iter().map(|(_, text)| text.as_str())
+        texts
     }
 
     #[cfg(test)]

@@ -447,7 +447,7 @@ impl Machine {
     }
 
     fn tell_held(&mut self, now: Instant, id: &str) {
-        let texts: Vec<Box<RawValue>> = self.held.told_to(now).map(words::message).collect();
+        let texts: Vec<Box<RawValue>> = self.held.told_to(now).iter().map(|text| words::message(text)).collect();
         texts.into_iter().for_each(|text| self.send_message(id, text));
     }
 
