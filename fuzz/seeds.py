@@ -152,3 +152,19 @@ seed("rtsp", "player", (
     b"PAUSE rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 7\r\nSession: fuzz\r\n\r\n"
     b"TEARDOWN rtsp://h:8554/main/door RTSP/1.0\r\nCSeq: 8\r\nSession: fuzz\r\n\r\n"
 ))
+
+# what a far side of a bridge says, a message a line
+TRACK = {"codec": "H264", "fmtp": "packetization-mode=1", "ssrc": 7, "payload_type": 117, "repair": [118, 8]}
+BRIDGE = [
+    {"t": "member", "id": "m1", "user": "ann", "name": "Ann", "audio_muted": True},
+    {"t": "offer", "sdp": OFFER},
+    {"t": "lane", "lane": 1, "member": "m1", "stream": "main", "tracks": [TRACK]},
+    {"t": "said", "from": "m1", "text": "hello"},
+    {"t": "said", "from": "m1", "to": "0" * 32, "text": "to one"},
+    {"t": "told", "from": "m1", "to": "0" * 32, "body": {"a": [1, 2]}},
+    {"t": "reach", "nodes": ["far/r", "other/r"]},
+    {"t": "lane_end", "lane": 1},
+    {"t": "gone", "id": "m1"},
+    {"t": "refuse", "code": "loop", "message": "a ring"},
+]
+seed("bridge", "talk", "\n".join(json.dumps(line, separators=(",", ":")) for line in BRIDGE).encode())

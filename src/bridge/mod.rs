@@ -26,4 +26,6 @@ mod whip;
 pub use config::{BridgeConfig, BridgeKind};
 pub use crew::{AddError, Bridges, BridgesParts, Counted, FlowPort, RemoveError, Totals};
 pub use portico::PATH as PORTICO_PATH;
+#[doc(hidden)]
+pub use portico::fuzz as fuzz_portico;
 pub use status::{BridgeView, Flow, Reason, StateWord};

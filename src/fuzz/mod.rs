@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sigver", run: sigver },
     Target { name: "peerjs", run: peerjs },
     Target { name: "socketio", run: socketio },
+    Target { name: "bridge", run: crate::bridge::fuzz_portico },
     #[cfg(feature = "rtsp")]
     Target { name: "rtsp", run: crate::rtsp::fuzz },
     Target { name: "value", run: channel::value },

@@ -80,8 +80,15 @@ function inPage() {
     const headers = { 'Content-Type': 'application/sdp' };
     if (token) headers.Authorization = `Bearer ${token}`;
     const own = pc.localDescription.sdp;
-    const response = await fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : by ? ledTo(own) : own });
-    const body = await response.text();
+    const ask = () => fetch(url, { method: 'POST', headers, body: tcp ? withoutUdp(own) : by ? ledTo(own) : own });
+    let response = await ask();
+    let body = await response.text();
+    // a publisher that was answered just now is not connected yet
+    for (let i = 0; i < 300 && response.status === 409 && body.includes('unknown_stream'); i++) {
+      await sleep(100);
+      response = await ask();
+      body = await response.text();
+    }
     if (response.status !== 201) throw new Error(`${url}: ${response.status} ${body}`);
     const port = by && await window[by](Number(/^a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+)/m.exec(body)[1]));
     await pc.setRemoteDescription({ type: 'answer', sdp: tcp ? withoutUdp(body) : by ? ledTo(body, port) : body });

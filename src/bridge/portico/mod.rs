@@ -3,11 +3,14 @@
 //! One side dials (`[[bridge]]` of kind `portico`), the other answers at [`PATH`]; both then run the same [`machine`]. Each side's members
 //! are members of the other, with their streams, and hear each other's words. [`graph`] sees to it that rooms are not joined in a ring.
 
+mod fuzz;
 mod graph;
 mod machine;
 mod ours;
 mod theirs;
 mod wire;
+
+pub use self::fuzz::fuzz;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
