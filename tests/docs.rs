@@ -73,6 +73,7 @@ fn machine() -> tempfile::TempDir {
         ("turn-secret", "a secret of more than sixteen characters".to_owned()),
         ("live-token", "what a WHIP endpoint gave".to_owned()),
         ("yard-token", "what another Portico signed".to_owned()),
+        ("hall-token", "what another Portico signed".to_owned()),
         ("cert.pem", made.cert.pem()),
         ("key.pem", made.signing_key.serialize_pem()),
     ];
