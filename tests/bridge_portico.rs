@@ -459,6 +459,8 @@ fn a_far_side_that_misbehaves_hurts_itself_alone() {
     let end = code(&mut socket);
     assert!(end == "flood" || end.contains("reset") || end.contains("closed") || end.contains("Broken pipe"), "{end}");
     wait_members(&gateway, "r", &["cam"]);
+    // one that says nothing does not hold up the end
+    let _silent = dial();
     // a message that is too large
     let mut socket = dial();
     socket.send(Message::text(hello(1))).expect("it is sent");
@@ -466,4 +468,7 @@ fn a_far_side_that_misbehaves_hurts_itself_alone() {
     let _ = socket.send(Message::text("x".repeat(1 << 20)));
     wait_members(&gateway, "r", &["cam"]);
     viewer.take(30);
+    drop(viewer);
+    let (status, took) = gateway.terminate();
+    assert!(status.success() && took < Duration::from_secs(12), "{took:?}");
 }

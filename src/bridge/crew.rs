@@ -305,6 +305,11 @@ impl Bridges {
         (entry, Context { config: bridge, token, hub, access, links, board, stop })
     }
 
+    /// Cancelled when the gateway stops.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.0.parts.stop
+    }
+
     /// The links to other gateways.
     pub(super) fn links(&self) -> &Links {
         &self.0.links

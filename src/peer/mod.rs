@@ -69,7 +69,9 @@ use tokio::sync::oneshot;
 
 use crate::forward::Layers;
 use crate::room::EndReason;
-use crate::vocab::{Bitrate, Candidate, ChannelId, Codec, DataMessage, LaneTrack, MediaKind, NewChannel, PeerId, Sdp, TrackId};
+use crate::vocab::{
+    Bitrate, Candidate, ChannelId, Codec, DataMessage, LaneTrack, MAX_LANES, MediaKind, NewChannel, PeerId, Sdp, TrackId,
+};
 
 /// An order to the shard that owns (or will own) the peer.
 #[derive(Debug)]
@@ -163,9 +165,6 @@ pub enum PeerCommand {
         reply: oneshot::Sender<Vec<PeerFigures>>,
     },
 }
-
-/// Most lanes of a connection in each direction.
-pub const MAX_LANES: usize = 32;
 
 /// A connection to be opened.
 pub struct PeerSpec {

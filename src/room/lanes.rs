@@ -32,7 +32,7 @@ impl Rooms {
     ) -> Result<(), Refusal> {
         self.own_peer(member, trunk)?;
         let via = self.via(member, trunk, Vec::new())?;
-        self.play_by(session, member, req, peer, of, None, Some(via))
+        self.play(session, member, req, peer, of, None, Some(via))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
@@ -47,7 +47,7 @@ impl Rooms {
         tracks: Vec<LaneTrack>,
     ) -> Result<(), Refusal> {
         let via = self.via(member, trunk, tracks)?;
-        self.publish_by(session, member, req, peer, stream, None, Some(via))
+        self.publish(session, member, req, peer, stream, None, Some(via))
     }
 
     /// The trunk, if it is one, is up, and is in the member's room.

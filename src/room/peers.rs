@@ -54,20 +54,8 @@ impl Rooms {
 
     // ---- asked by a session ----
 
-    pub(super) fn publish(
-        &mut self,
-        session: SessionId,
-        member: MemberId,
-        req: RequestId,
-        peer: PeerId,
-        stream: StreamName,
-        offer: Option<Sdp>,
-    ) -> Result<(), Refusal> {
-        self.publish_by(session, member, req, peer, stream, offer, None)
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the parts of one command, and how its media travels")]
-    pub(super) fn publish_by(
+    pub(super) fn publish(
         &mut self,
         session: SessionId,
         member: MemberId,
@@ -98,20 +86,8 @@ impl Rooms {
         Ok(())
     }
 
-    pub(super) fn play(
-        &mut self,
-        session: SessionId,
-        member: MemberId,
-        req: RequestId,
-        peer: PeerId,
-        of: StreamChoice,
-        offer: Option<Sdp>,
-    ) -> Result<(), Refusal> {
-        self.play_by(session, member, req, peer, of, offer, None)
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the parts of one command, and how its media travels")]
-    pub(super) fn play_by(
+    pub(super) fn play(
         &mut self,
         session: SessionId,
         member: MemberId,

@@ -258,8 +258,8 @@ impl Rooms {
     /// What only a member may ask.
     fn handle_member(&mut self, session: SessionId, member: MemberId, req: RequestId, cmd: Command) -> Result<(), Refusal> {
         match cmd {
-            Command::Publish { peer, stream, offer } => self.publish(session, member, req, peer, stream, offer),
-            Command::Play { peer, of, offer } => self.play(session, member, req, peer, of, offer),
+            Command::Publish { peer, stream, offer } => self.publish(session, member, req, peer, stream, offer, None),
+            Command::Play { peer, of, offer } => self.play(session, member, req, peer, of, offer, None),
             Command::Trunk { peer, offer } => self.open_trunk(session, member, req, peer, offer),
             Command::SendLane { peer, trunk, of } => self.send_lane(session, member, req, peer, trunk, of),
             Command::TakeLane { peer, trunk, stream, tracks } => {

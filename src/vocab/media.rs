@@ -99,6 +99,9 @@ pub struct TrackFormat {
     pub fmtp: String,
 }
 
+/// Most lanes of a connection in each direction.
+pub const MAX_LANES: usize = 32;
+
 /// What the receiver of a lane must know of one of its tracks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LaneTrack {

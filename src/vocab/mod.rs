@@ -19,7 +19,7 @@ pub use ids::{
     BridgeName, ChannelId, LayerId, MemberId, NameError, PeerId, RequestId, RoomId, RoomPrefix, SessionId, SourceName,
     StreamName, TrackId,
 };
-pub use media::{Bitrate, Codec, EncodedFrame, LaneTrack, MediaKind, PICTURE_WIDTHS, TrackFormat};
+pub use media::{Bitrate, Codec, EncodedFrame, LaneTrack, MAX_LANES, MediaKind, PICTURE_WIDTHS, TrackFormat};
 pub use message::{DataMessage, Framing, NewChannel, Utf8Bytes, text_parts};
 pub use mix::{MixConfig, MixLayout};
 pub use number_map::{NumberHasher, NumberMap};

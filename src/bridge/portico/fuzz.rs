@@ -8,9 +8,8 @@ use super::Links;
 use super::machine::{Machine, Plan, Role};
 use super::wire::{Hello, MAX_MESSAGE, VERSION};
 use crate::bridge::far::{Guest, MAX_MEMBERS, Machine as _, Output};
-use crate::peer::MAX_LANES;
 use crate::room::{Command, Notice, Topology, Welcome};
-use crate::vocab::{MemberId, RoomId, Sdp};
+use crate::vocab::{MAX_LANES, MemberId, RoomId, Sdp};
 
 /// Takes any bytes.
 pub fn fuzz(bytes: &[u8]) {

@@ -116,7 +116,13 @@ impl Bridges {
     {
         let (mut socket, line) = wired(upgraded, End::Server, MAX_MESSAGE).await;
         let line = tokio::spawn(line.carry());
-        match self.greet(&mut socket, remote, &grant).await {
+        // one that has not said yet who it is does not hold up the gateway's end
+        let Some(greeted) = self.stopping().run_until_cancelled(self.greet(&mut socket, remote, &grant)).await else {
+            drop(socket);
+            let _ = line.await;
+            return;
+        };
+        match greeted {
             Ok((hello, adopted)) => self.join(hello, adopted, socket, grant).await,
             Err((code, message)) => {
                 tracing::info!(%remote, code, reason = message, "bridge of another gateway refused");

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::wire::Person;
 use crate::bridge::far::{self, Guest, MAX_MEMBERS, MAX_NAME, OWN, Output, plain};
-use crate::peer::MAX_LANES;
 use crate::room::{Command, Facts};
-use crate::vocab::{LaneTrack, MemberId, PeerId, RequestId, RoomId, StreamName};
+use crate::vocab::{LaneTrack, MAX_LANES, MemberId, PeerId, RequestId, RoomId, StreamName};
 
 /// Words of a member that the room has not let in yet; more are dropped.
 const MAX_EARLY: usize = 64;
