@@ -1,5 +1,8 @@
 //! Bridges that join rooms of tribe and PeerJS servers: another Portico, npm's `peer`, and far sides that misbehave.
 
+#[allow(dead_code)] // shared with other tests
+#[path = "support/bridging.rs"]
+mod bridging;
 mod support;
 #[allow(dead_code)] // shared with other tests
 #[path = "support/whep.rs"]
@@ -8,48 +11,14 @@ mod whep;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bridging::{bridge, join_when_there, until, wait_state};
 use serde_json::{Value, json};
 use support::{Gateway, PATIENCE, TEST_SOURCE, node, read, tests_dir};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept, connect};
-use whep::{Viewer, get, request};
-
-/// Asks until it is so.
-fn until(what: &str, mut ask: impl FnMut() -> Value, good: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let value = ask();
-        if good(&value) {
-            return value;
-        }
-        assert!(Instant::now() < end, "{what} never was: {value:#}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Plays a stream as soon as it is there.
-fn join_when_there(base: &str, path: &str) -> Viewer {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match Viewer::try_join(base, path) {
-            Ok(viewer) => return viewer,
-            Err(answer) if matches!(answer.status, 404 | 409) && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(answer) => panic!("{path} answered {}: {}", answer.status, answer.body),
-        }
-    }
-}
-
-fn bridge(gateway: &Gateway, name: &str) -> Value {
-    get(&gateway.base, &format!("/api/v1/bridges/{name}")).json()
-}
-
-fn wait_state(gateway: &Gateway, name: &str, state: &str) -> Value {
-    until(&format!("{name} {state}"), || bridge(gateway, name), |it| it["state"] == state)
-}
+use whep::{get, request};
 
 fn wait_reason(gateway: &Gateway, name: &str, code: &str) -> Value {
     until(&format!("{name} {code}"), || bridge(gateway, name), |it| it["reason"]["code"] == code)

@@ -1,5 +1,8 @@
 //! Bridges to WHIP and WHEP endpoints: a server that is not ours (aiortc), and another Portico.
 
+#[allow(dead_code)] // shared with other tests
+#[path = "support/bridging.rs"]
+mod bridging;
 mod support;
 #[allow(dead_code)] // shared with other tests
 #[path = "support/whep.rs"]
@@ -9,9 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bridging::{add, bridge, join_when_there, remove, until, wait_state};
 use serde_json::{Value, json};
 use support::{Gateway, PATIENCE, TEST_SOURCE, node, read, tests_dir};
-use whep::{Viewer, get, request};
+use whep::get;
 
 /// A WHIP and WHEP server on aiortc; killed when dropped.
 struct Endpoint {
@@ -58,42 +62,6 @@ impl Drop for Endpoint {
     }
 }
 
-/// Asks until it is so.
-fn until(what: &str, mut ask: impl FnMut() -> Value, good: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let value = ask();
-        if good(&value) {
-            return value;
-        }
-        assert!(Instant::now() < end, "{what} never was: {value:#}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// Plays a stream as soon as it is there.
-fn join_when_there(base: &str, path: &str) -> Viewer {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match Viewer::try_join(base, path) {
-            Ok(viewer) => return viewer,
-            Err(answer) if matches!(answer.status, 404 | 409) && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(answer) => panic!("{path} answered {}: {}", answer.status, answer.body),
-        }
-    }
-}
-
-fn bridge(gateway: &Gateway, name: &str) -> Value {
-    get(&gateway.base, &format!("/api/v1/bridges/{name}")).json()
-}
-
-/// Waits until a bridge is in a state.
-fn wait_state(gateway: &Gateway, name: &str, state: &str) -> Value {
-    until(&format!("{name} {state}"), || bridge(gateway, name), |it| it["state"] == state)
-}
-
 /// Waits until a bridge waits for this reason.
 fn wait_reason(gateway: &Gateway, name: &str, code: &str) -> Value {
     until(&format!("{name} {code}"), || bridge(gateway, name), |it| it["state"] == "waiting" && it["reason"]["code"] == code)
@@ -101,14 +69,6 @@ fn wait_reason(gateway: &Gateway, name: &str, code: &str) -> Value {
 
 fn listed(name: &str, kind: &str, room: &str, url: &str, more: &str) -> String {
     format!("[[bridge]]\nname = \"{name}\"\nkind = \"{kind}\"\nroom = \"{room}\"\nurl = \"{url}\"\n{more}\n")
-}
-
-fn add(gateway: &Gateway, body: &Value) -> whep::Answer {
-    request("POST", &gateway.base, "/api/v1/bridges", "application/json", &body.to_string())
-}
-
-fn remove(gateway: &Gateway, name: &str) -> u16 {
-    request("DELETE", &gateway.base, &format!("/api/v1/bridges/{name}"), "application/json", "").status
 }
 
 #[test]
